@@ -1,0 +1,75 @@
+"""The tree of errors that GreenRay raises on purpose.
+
+    GreenRayError
+    ├── UserError             the user can mend it: one sentence, no traceback, exit 2
+    │   ├── ConfigError       the config file or the options of a command
+    │   ├── StoreError        OUT: not a store, not writable, in use, full
+    │   └── ResourceError     a model, dataset or device that is missing or cannot be reached
+    ├── MeasurementError      the instrument cannot do what was asked of it (a board refused, a sensor gone)
+    └── CellError             one cell ended without a result; carries its status and evidence
+        ├── NotApplied        the tactic ran and changed nothing
+        ├── Unsupported       the tactic cannot run here; the sentence names what can
+        └── OutOfMemory       the cell ran out of host or device memory
+
+A `CellError` costs its cell only: the sweep goes on and the cell's row says what happened.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class GreenRayError(Exception):
+    """Base of every error that GreenRay raises on purpose."""
+
+
+class UserError(GreenRayError):
+    """Something that the user can mend; the message is one plain sentence that says how."""
+
+
+class ConfigError(UserError):
+    """The config file, or an option of a command, is wrong; names the place, the value and what would be right."""
+
+
+class StoreError(UserError):
+    """The store cannot be used: not a store, not writable, in use by another sweep, or no space left."""
+
+
+class ResourceError(UserError):
+    """A model, dataset or device does not exist or cannot be reached."""
+
+
+class MeasurementError(GreenRayError):
+    """The instrument refuses: a board that cannot be identified, a sensor that vanished."""
+
+
+class CellError(GreenRayError):
+    """One cell ended without a result.
+
+    Args:
+        message: one sentence for the cell's row.
+        evidence: what the tactic had found out by then; stored with the row.
+    """
+
+    status = "failed"
+
+    def __init__(self, message: str, *, evidence: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.evidence: dict[str, Any] = dict(evidence or {})
+
+
+class NotApplied(CellError):
+    """The tactic ran and changed nothing, so its figures would be the baseline's under another name."""
+
+    status = "not_applied"
+
+
+class Unsupported(CellError):
+    """The tactic cannot run on this device or model; the message names what can."""
+
+    status = "unsupported"
+
+
+class OutOfMemory(CellError):
+    """The cell ran out of host or device memory."""
+
+    status = "oom"
