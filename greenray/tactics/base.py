@@ -1,0 +1,91 @@
+"""What a tactic is: a name, its parameters, and three calls around a loaded model.
+
+The life of a tactic inside a cell:
+
+    tactic = tactic_class("prune-global")(PruneGlobal.Params(amount=0.5))
+    tactic.check(context)                 # Unsupported, before anything was spent
+    model = tactic.apply(model, context)  # the model that is measured
+    model(**context.example)              # first calls, made by the workload
+    tactic.evidence(model)                # what shows that it really was applied
+
+Importing a tactic's file must not import torch: `plan` and the config read `Params` only.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+DEVICES = ("cpu", "cuda")
+
+
+class Params(BaseModel):
+    """Base of every tactic's parameters: frozen, no unknown keys, every field with a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+P = TypeVar("P", bound=Params)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Where a tactic is applied.
+
+    Attributes:
+        device: `cpu` or `cuda`, on which the model already is.
+        example: the keyword arguments of one forward pass, one full batch on `device`.
+    """
+
+    device: str
+    example: "Mapping[str, Tensor]"
+
+
+class Tactic(ABC, Generic[P]):
+    """An optimisation applied to a loaded model.
+
+    Attributes:
+        name: how configs call it.
+        summary: one sentence on what it does.
+        devices: devices on which `check` can pass.
+        needs: what else has to be there, for `greenray tactics`; empty if nothing.
+        Params: the parameters, a frozen pydantic model with defaults.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]] = DEVICES
+    needs: ClassVar[str] = ""
+    Params: ClassVar[type[Params]] = Params
+
+    def __init__(self, params: P) -> None:
+        self.params = params
+
+    def check(self, context: Context) -> None:
+        """Raise Unsupported, in a sentence that names what can be used instead, if the tactic cannot run here."""
+
+    @abstractmethod
+    def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
+        """The optimised model, which may be the same object changed in place.
+
+        Raises:
+            NotApplied: nothing was there to convert.
+            Unsupported: this model cannot be treated.
+        """
+
+    def evidence(self, model: "nn.Module") -> dict[str, Any]:
+        """What shows that the tactic was applied; asked after the first calls. JSON values only.
+
+        Raises:
+            NotApplied: the first calls showed that nothing changed.
+        """
+        return {}
+
+    def compilations(self) -> int:
+        """How often code was compiled so far. A window in which this number moves is rejected."""
+        return 0
