@@ -1,0 +1,1 @@
+"""What is kept: four Parquet tables, one file per table and attempt."""

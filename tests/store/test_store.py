@@ -1,0 +1,180 @@
+"""The store: what is committed can be read, what is not does not exist, and a full disk costs nothing that was there."""
+
+import multiprocessing
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.dataset as ds
+import pytest
+
+from greenray.errors import StoreError
+from greenray.store import layout, reader, writer
+from greenray.store.schema import TABLES, arrow_schema, dictionary
+
+CELL_ID = "c1-0123456789abcdef"
+
+
+def commit(out: Path, *, attempt: int = 1, status: str = "ok", cell_id: str = CELL_ID, **changes: Any) -> None:
+    writer.commit(
+        out,
+        sweep=changes.pop("sweep", "s-2.10"),
+        tactic=changes.pop("tactic", "prune-global_amount-0.5+compile"),
+        cell={
+            "cell_id": cell_id,
+            "run_id": f"{cell_id}.{attempt}",
+            "attempt": attempt,
+            "status": status,
+            "started_at": datetime.now(UTC),
+        },
+        windows=[{"window": 0, "kind": "steady", "throttle_reasons": ["sw_power_cap"], "total_energy_j": None}],
+        trace={"monotonic_s": [1.0, 2.0], "sensor": ["cpu:host", "cpu:host"], "cpu_seconds": [0.5, 0.7]},
+        predictions={"sample": [0, 1], "label": [3, 4], "prediction": [3, 5]},
+        **changes,
+    )
+
+
+def test_what_is_committed_is_read_back_with_path_keys_as_text(tmp_path: Path) -> None:
+    commit(tmp_path)
+    for table, rows in {"cells": 1, "windows": 1, "trace": 2, "predictions": 2}.items():
+        frame = reader.scan(tmp_path, table=table).collect()
+        assert frame.height == rows
+        assert frame.schema == reader.polars_schema(table)
+        assert set(frame["sweep"]) == {"s-2.10"}
+        assert set(frame["tactic"]) == {"prune-global_amount-0.5+compile"}
+    assert reader.scan(tmp_path, table="windows").collect()["total_energy_j"].to_list() == [None]
+
+
+def test_other_readers_open_it_and_the_keys_are_not_in_the_files(tmp_path: Path) -> None:
+    commit(tmp_path)
+    table = ds.dataset(tmp_path / "cells", partitioning="hive").to_table()
+    assert table.num_rows == 1
+    assert {"sweep", "tactic"} <= set(table.column_names)
+    (file,) = (tmp_path / "cells").rglob("*.parquet")
+    assert file.name == f"{CELL_ID}.1.parquet"
+    assert not {"sweep", "tactic"} & set(pl.read_parquet_schema(file))
+
+
+def test_without_its_cells_row_an_attempt_does_not_exist_and_is_cleaned_up(tmp_path: Path) -> None:
+    commit(tmp_path)
+    commit(tmp_path, attempt=2)
+    layout.table_file(
+        tmp_path, table="cells", sweep="s-2.10", tactic="prune-global_amount-0.5+compile", cell_id=CELL_ID, attempt=2
+    ).unlink()
+    (tmp_path / ".staging" / "left.parquet").write_bytes(b"half")
+    assert reader.scan(tmp_path, table="predictions").collect().height == 2
+    assert writer.clean(tmp_path, sweep="s-2.10") == 3
+    assert len(layout.entries(tmp_path, table="trace")) == 1
+    assert not list((tmp_path / ".staging").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("statuses", "settled"), [(["crashed", "ok", "crashed"], 2), (["crashed", "timeout"], 2), (["ok", "ok"], 1), (["failed"], 1)]
+)
+def test_a_cell_is_settled_by_its_first_ok_else_by_its_last(tmp_path: Path, statuses: list[str], settled: int) -> None:
+    for attempt, status in enumerate(statuses, 1):
+        commit(tmp_path, attempt=attempt, status=status)
+    assert reader.settled(tmp_path).collect()["attempt"].to_list() == [settled]
+
+
+def test_older_files_without_a_column_still_scan(tmp_path: Path) -> None:
+    commit(tmp_path)
+    (file,) = (tmp_path / "cells").rglob("*.parquet")
+    old = file.with_name("c1-ffffffffffffffff.1.parquet")
+    pl.read_parquet(file, hive_partitioning=False).drop("grade").with_columns(
+        cell_id=pl.lit("c1-ffffffffffffffff")
+    ).write_parquet(old)
+    frame = reader.scan(tmp_path, table="cells").collect()
+    assert frame.height == 2
+    assert frame.schema == reader.polars_schema("cells")
+
+
+def test_an_unknown_column_is_a_fault_and_not_silently_lost(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no column joules"):
+        writer.commit(
+            tmp_path,
+            sweep="s",
+            tactic="t",
+            cell={"cell_id": CELL_ID, "run_id": "r", "attempt": 1},
+            windows=[{"joules": 1.0}],
+            trace=[],
+            predictions=[],
+        )
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_committed_stays(small_disk: Path) -> None:
+    commit(small_disk)
+    numbers = random.Random(0)
+    size = 2_000_000
+    big = {"monotonic_s": [numbers.random() for _ in range(size)], "sensor": ["cpu:host"] * size}
+    with pytest.raises(StoreError, match="no space left"):
+        writer.commit(
+            small_disk,
+            sweep="s-2.10",
+            tactic="t",
+            cell={"cell_id": "c1-ffffffffffffffff", "run_id": "r", "attempt": 1},
+            windows=[],
+            trace=big,
+            predictions=[],
+        )
+    assert reader.scan(small_disk, table="cells").collect()["cell_id"].to_list() == [CELL_ID]
+    assert reader.scan(small_disk, table="trace").collect().height == 2
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("x")
+    for bad in ("none", "full", "file"):
+        with pytest.raises(StoreError):
+            layout.require_store(tmp_path / bad)
+    for bad in ("full", "file"):
+        with pytest.raises(StoreError):
+            layout.require_writable(tmp_path / bad)
+    with pytest.raises(StoreError, match="object stores"):
+        layout.local_path("s3://bucket/x")
+    layout.require_writable(tmp_path / "new" / "deep")
+    layout.require_store(tmp_path / "new" / "deep")
+
+
+def _hold(out: Path, held: Any, release: Any) -> None:
+    with writer.lock(out):
+        held.set()
+        release.wait(30)
+
+
+def test_the_lock_admits_one_driver_and_dies_with_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, held, release))
+    other.start()
+    try:
+        assert held.wait(30)
+        assert layout.is_held(tmp_path)
+        with pytest.raises(StoreError, match=f"in use by another sweep .pid {other.pid} "), writer.lock(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.join(10)
+    with writer.lock(tmp_path):
+        pass
+    assert not layout.is_held(tmp_path)
+
+
+def test_a_checkpoint_is_in_place_when_its_row_is(tmp_path: Path) -> None:
+    staged = tmp_path / ".staging" / "checkpoint-x"
+    staged.mkdir(parents=True)
+    (staged / "model.safetensors").write_bytes(b"w")
+    commit(tmp_path, checkpoint=staged)
+    assert (tmp_path / "checkpoints" / CELL_ID / "model.safetensors").read_bytes() == b"w"
+    assert not staged.exists()
+
+
+def test_the_dictionary_has_every_column_of_every_table_with_a_meaning() -> None:
+    rows = dictionary()
+    for table in TABLES:
+        named = {row["column"] for row in rows if row["table"] == table}
+        assert named == {*arrow_schema(table).names, "sweep", "tactic"}
+    assert all(row["meaning"] and row["type"] for row in rows)
