@@ -1,0 +1,142 @@
+"""What these numbers cannot tell, said where it is read."""
+
+from collections.abc import Iterator, Sequence
+
+from greenray.analysis.accuracy import FEW_SAMPLES
+from greenray.analysis.arms import Arm
+from greenray.analysis.effects import DRIFT_LIMIT, MIN_VISITS
+from greenray.analysis.overall import MIN_FAMILIES, OverallEffect
+from greenray.analysis.prices import Prices
+from greenray.analysis.results import Caveat, Finding
+from greenray.analysis.wording import unit_of
+
+
+def find(*, arms: Sequence[Arm], findings: Sequence[Finding], overall: Sequence[OverallEffect], prices: Prices) -> list[Caveat]:
+    """Every caveat that applies, in reading order."""
+    return [
+        *(Caveat(topic="energy", text=text, weighty=True) for text in _doubts(arms)),
+        *(Caveat(topic="energy", text=text) for text in _limits(arms)),
+        *(Caveat(topic="energy", text=text, weighty=True) for text in _drift(findings)),
+        *(Caveat(topic="energy", text=text) for text in _effects(findings, overall)),
+        *(Caveat(topic="accuracy", text=text) for text in _accuracy(findings)),
+        *(Caveat(topic="cost", text=text) for text in _cost(findings, prices)),
+        *(Caveat(topic="carbon", text=text) for text in _carbon(findings, prices)),
+    ]
+
+
+def _doubts(arms: Sequence[Arm]) -> Iterator[str]:
+    """What puts the energies themselves in question."""
+    measured = [arm for arm in arms if arm.energy_j is not None]
+    modelled = [arm for arm in measured if (arm.modelled_share or 0) > 0.5]
+    if modelled:
+        yield (
+            f"Estimated from CPU time: in {_of(len(modelled), len(measured))} over half of the energy comes from a "
+            "model of watts per busy core, not from a meter. It follows how long and on how many cores a cell computes; it "
+            "cannot see that some instructions draw more power than others, nor clocks, nor memory. Differences are "
+            "differences in CPU time."
+        )
+    shared = [arm for arm in measured if arm.shared_host]
+    if shared:
+        yield (
+            f"Shared host: in {_of(len(shared), len(measured))} other work ran on the same host. The host's energy is divided "
+            "by CPU time, and neighbours also slow a cell down through caches, memory and clocks."
+        )
+    unsettled = [arm for arm in measured if arm.warmed_up is False]
+    if unsettled:
+        yield (
+            f"Not warmed up: in {_of(len(unsettled), len(measured))} throughput had not settled when measuring began. "
+            "A longer warmup_max_s or a quieter host helps."
+        )
+
+
+def _limits(arms: Sequence[Arm]) -> Iterator[str]:
+    """What is counted, and what is not."""
+    measured = [arm for arm in arms if arm.energy_j is not None]
+    partly = [arm for arm in measured if 0 < (arm.modelled_share or 0) <= 0.5]
+    if partly:
+        cells = _of(len(partly), len(measured))
+        yield f"In {cells} part of the energy (the processor's) is modelled from CPU time, beside a measured board."
+    missing = sum(arm.windows_without_energy for arm in arms)
+    if missing:
+        reasons = sorted({reason for arm in arms if arm.windows_without_energy for reason in arm.reasons})
+        yield f"{_count(missing, 'window')} without a total energy {'was' if missing == 1 else 'were'} left out" + (
+            f" ({'; '.join(reasons[:3])})." if reasons else "."
+        )
+    if measured:
+        scopes = sorted({arm.scope for arm in measured if arm.scope})
+        yield f"Counted is {' or '.join(scopes)}: not fans, power supplies, disks, network or cooling, unless a PUE is given."
+
+
+def _drift(findings: Sequence[Finding]) -> Iterator[str]:
+    compared = [finding for finding in findings if finding.effect.energy is not None]
+    drifting = [finding for finding in compared if (finding.effect.drift or 0) > DRIFT_LIMIT]
+    if drifting:
+        yield (
+            f"Drift: in {_of(len(drifting), len(compared), 'comparison')} the two baselines of a visit disagree by more than "
+            f"{DRIFT_LIMIT:.0%}".replace("%", " %")
+            + ". An effect of that size is not to be believed there."
+        )
+
+
+def _effects(findings: Sequence[Finding], overall: Sequence[OverallEffect]) -> Iterator[str]:
+    compared = [finding for finding in findings if finding.effect.energy is not None]
+    few = [finding for finding in compared if len(finding.effect.visits) < MIN_VISITS]
+    if few:
+        yield (
+            f"Within one visit: {_of(len(few), len(compared), 'comparison')} rest on fewer than {MIN_VISITS} visits. Their "
+            "± covers window noise and drift inside the visit, not what varies from one visit to the next; three rounds or more "
+            "in the config would show that too."
+        )
+    cut = [finding for finding in compared if any("cut short" in flag for flag in finding.effect.flags)]
+    if cut:
+        yield f"Cut short: {_of(len(cut), len(compared), 'comparison')} have an opening baseline only, so drift is unknown there."
+    if overall and min(effect.families for effect in overall) < MIN_FAMILIES:
+        yield f"Fewer than {MIN_FAMILIES} model families: figures over models hold for these models only, without an interval."
+
+
+def _accuracy(findings: Sequence[Finding]) -> Iterator[str]:
+    known = [finding for finding in findings if finding.accuracy is not None]
+    small = sorted({finding.accuracy.samples for finding in known if finding.accuracy and finding.accuracy.samples < FEW_SAMPLES})
+    if small:
+        unit = unit_of(known[0].effect.subject.task)
+        yield (
+            f"Few {unit}s: accuracy rests on {' or '.join(f'{count:,}' for count in small)} {unit}s, so one {unit} is "
+            f"{100 / small[0]:.2g} points. Losses below about a point cannot be seen."
+        )
+    if any(finding.accuracy and finding.accuracy.p_value is None for finding in known):
+        yield "Some accuracies could not be compared pairwise, because no predictions were kept."
+
+
+def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
+    if not findings:
+        return
+    if prices.electricity is None:
+        yield f"No electricity price is known for {prices.region_name}, so money for energy is left out; give one with --prices."
+    elif prices.default_region:
+        yield "No region was given: the electricity price is the world's average. Give yours with --region or --prices."
+    if prices.electricity is not None and prices.electricity.date:
+        yield f"Prices are averages of {prices.electricity.date} and date fast."
+    boards = {f.effect.subject.hardware for f in findings if f.effect.subject.device == "cuda"}
+    unpriced = sorted(board for board in boards if prices.gpu_hour(board) is None)
+    if unpriced:
+        yield f"No rental price is known for {', '.join(unpriced)}; give one with --prices."
+    if any(f.effect.subject.device == "cpu" for f in findings):
+        yield "Work on a processor has no rental price: what an hour of it costs depends on the whole machine."
+
+
+def _carbon(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
+    if not findings:
+        return
+    if prices.grid is None:
+        yield f"No grid intensity is known for {prices.region_name}, so carbon is left out; give one with --prices."
+    elif prices.default_region and not prices.grid.source.endswith("--prices"):
+        yield "No region was given: carbon is at the world's average grid intensity. Most countries lie between 20 and 800 g/kWh."
+    yield "Carbon is operational and at a yearly mean: neither the hour of the day nor the making of the hardware is in it."
+
+
+def _of(part: int, whole: int, noun: str = "cell") -> str:
+    return f"all {_count(whole, noun)}" if part == whole and whole > 1 else f"{part} of {_count(whole, noun)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,109 @@
+"""What a tactic does to models as such: geometric means over family means, on the same hardware.
+
+Near-duplicate checkpoints are not independent, so a family counts once. The interval is a t interval on log ratios with
+families - 1 degrees of freedom; under three families there is none.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from greenray.analysis import stats
+from greenray.analysis.effects import ModelEffect
+
+MIN_FAMILIES = 3
+MIN_FAMILIES_FOR_TEST = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverallEffect:
+    """One tactic over models on the same hardware: geometric means over family means."""
+
+    sweep: str
+    phase: str
+    task: str
+    batch_size: int
+    device: str
+    hardware: str
+    scope: str
+    tactic: str
+    models: int
+    families: int
+    energy: stats.Estimate | None
+    time: stats.Estimate | None
+    modelled: bool
+    wilcoxon_p: float | None
+    cliffs_delta: float | None
+
+
+def overall_effects(effects: Iterable[ModelEffect]) -> list[OverallEffect]:
+    """Tactics over models; groups with a single model are left out, their model's own line says it all."""
+    groups: dict[tuple[str, str, str, int, str, str, str], dict[str, list[ModelEffect]]] = defaultdict(lambda: defaultdict(list))
+    for effect in effects:
+        subject = effect.subject
+        group = (subject.sweep, subject.phase, subject.task, subject.batch_size, subject.device, subject.hardware, subject.scope)
+        groups[group][effect.tactic].append(effect)
+    found: list[OverallEffect] = []
+    for group, tactics in sorted(groups.items()):
+        several = {tactic: members for tactic, members in sorted(tactics.items()) if len({m.subject for m in members}) > 1}
+        tests = _tests(several)
+        found += [_overall(group, tactic, members, tests.get(tactic)) for tactic, members in several.items()]
+    return found
+
+
+def _overall(
+    group: tuple[str, str, str, int, str, str, str], tactic: str, members: Sequence[ModelEffect], test: tuple[float, float] | None
+) -> OverallEffect:
+    sweep, phase, task, batch_size, device, hardware, scope = group
+    return OverallEffect(
+        sweep=sweep,
+        phase=phase,
+        task=task,
+        batch_size=batch_size,
+        device=device,
+        hardware=hardware,
+        scope=scope,
+        tactic=tactic,
+        models=len({m.subject[3:6] for m in members}),
+        families=len(_family_means(members, lambda m: m.energy)),
+        energy=_over_families(_family_means(members, lambda m: m.energy)),
+        time=_over_families(_family_means(members, lambda m: m.time)),
+        modelled=any(m.modelled for m in members),
+        wilcoxon_p=test[0] if test else None,
+        cliffs_delta=test[1] if test else None,
+    )
+
+
+def _family_means(members: Sequence[ModelEffect], metric: Callable[[ModelEffect], stats.Estimate | None]) -> list[float]:
+    """Mean log ratio of each family: near-duplicate checkpoints are not independent."""
+    families: dict[str, list[float]] = defaultdict(list)
+    for member in members:
+        found = metric(member)
+        if found is not None:
+            families[member.subject.model_family].append(math.log(found.ratio))
+    return [stats.mean(families[family]) for family in sorted(families)]
+
+
+def _over_families(log_ratios: Sequence[float]) -> stats.Estimate | None:
+    if not log_ratios:
+        return None
+    if len(log_ratios) < MIN_FAMILIES:
+        return stats.estimate(stats.mean(log_ratios), None, basis="on these models", count=len(log_ratios))
+    return stats.t_estimate(log_ratios, basis=f"{len(log_ratios)} model families")
+
+
+def _tests(tactics: dict[str, list[ModelEffect]]) -> dict[str, tuple[float, float]]:
+    """Wilcoxon signed-rank p (Holm over the group's tactics) and Cliff's delta, from eight families on."""
+    p_values: dict[str, float] = {}
+    for tactic, members in tactics.items():
+        log_ratios = _family_means(members, lambda m: m.energy)
+        if len(log_ratios) >= MIN_FAMILIES_FOR_TEST:
+            p_values[tactic] = stats.wilcoxon_p(log_ratios)
+    adjusted = dict(zip(p_values, stats.holm(list(p_values.values())), strict=True))
+    return {tactic: (adjusted[tactic], _delta(tactics[tactic])) for tactic in adjusted}
+
+
+def _delta(members: Sequence[ModelEffect]) -> float:
+    pairs = [(m.tactic_energy_j, m.baseline_energy_j) for m in members if m.tactic_energy_j and m.baseline_energy_j]
+    return stats.cliffs_delta([t for t, _ in pairs], [b for _, b in pairs])

@@ -1,0 +1,110 @@
+"""Two simple estimators, each with the error it made on what was measured.
+
+Short profile: the first k epochs predict a whole training run. Model descriptors: parameters, MACs and MACs per parameter
+predict the baseline's energy per sample, judged on models that were left out of the fit.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from greenray.analysis.arms import Arm
+from greenray.analysis.training import TrainingRun
+
+FIRST_EPOCHS = (1, 2, 3, 5)
+DESCRIPTORS = (("parameters",), ("MACs",), ("MACs", "MACs per parameter"))
+SPARE_MODELS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimator:
+    """How well one estimator did.
+
+    Attributes:
+        name: what predicts what.
+        error: median absolute relative error (0.1 = 10 %); None without enough data, and `note` says what is missing.
+        worst: largest absolute relative error; None likewise.
+        cases: runs or models behind the errors.
+    """
+
+    name: str
+    error: float | None
+    worst: float | None
+    cases: int
+    note: str
+
+
+def short_profiles(runs: Iterable[TrainingRun]) -> list[Estimator]:
+    """Errors of "total = epochs x mean of the first k epochs" over training runs at least twice as long as the profile."""
+    complete = [[float(e) for e in run.epochs_j if e is not None] for run in runs if run.energy_j]
+    found = []
+    for k in FIRST_EPOCHS:
+        usable = [epochs for epochs in complete if len(epochs) >= 2 * k]
+        errors = [abs(sum(epochs[:k]) / k * len(epochs) / sum(epochs) - 1) for epochs in usable]
+        name = f"the first {k} epochs predict the training energy" if k > 1 else "the first epoch predicts the training energy"
+        found.append(_estimator(name, errors, missing=f"no training run with known energy has {2 * k} epochs"))
+    return found
+
+
+def descriptors(arms: Iterable[Arm]) -> list[Estimator]:
+    """Leave-one-model-out errors of power laws fitted to baselines, on each kind of hardware, device and batch size by itself."""
+    groups: dict[tuple[str, ...], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
+    for arm in arms:
+        cell = arm.cell
+        if (
+            arm.ok
+            and cell["phase"] == "inference"
+            and cell["tactic"] == "baseline"
+            and arm.energy_j
+            and cell["parameters"]
+            and cell["macs_per_sample"]
+        ):
+            groups[arm.hardware, str(arm.scope), cell["device"], str(cell["batch_size"]), cell["dataset"]][cell["model"]].append(
+                arm
+            )
+    if not groups:
+        return [
+            _estimator("model descriptors predict energy per sample", [], missing="no baseline has energy, parameters and MACs")
+        ]
+    models = max((groups[key] for key in sorted(groups)), key=len)
+    rows = [_row(models[model]) for model in sorted(models)]
+    return [_left_out(names, rows) for names in DESCRIPTORS]
+
+
+def _row(arms: Sequence[Arm]) -> dict[str, float]:
+    cell = arms[0].cell
+    energies = [arm.energy_j.mean for arm in arms if arm.energy_j]
+    macs, parameters = math.log(cell["macs_per_sample"]), math.log(cell["parameters"])
+    return {
+        "energy": math.log(sum(energies) / len(energies)),
+        "parameters": parameters,
+        "MACs": macs,
+        "MACs per parameter": macs - parameters,
+    }
+
+
+def _left_out(names: Sequence[str], rows: Sequence[dict[str, float]]) -> Estimator:
+    title = f"{' and '.join(names)} predict energy per sample of a model left out"
+    needed = len(names) + 1 + SPARE_MODELS
+    if len(rows) < needed:
+        return _estimator(
+            title, [], missing=f"needs {needed} models on the same hardware, there are {len(rows)}", cases=len(rows)
+        )
+    design = np.array([[1.0, *(row[name] for name in names)] for row in rows])
+    target = np.array([row["energy"] for row in rows])
+    errors = []
+    for left in range(len(rows)):
+        kept = np.arange(len(rows)) != left
+        weights, *_ = np.linalg.lstsq(design[kept], target[kept], rcond=None)
+        errors.append(abs(math.exp(min(50.0, float(design[left] @ weights - target[left]))) - 1))
+    return _estimator(title, errors, missing="")
+
+
+def _estimator(name: str, errors: Sequence[float], *, missing: str, cases: int | None = None) -> Estimator:
+    if not errors:
+        return Estimator(name=name, error=None, worst=None, cases=cases or 0, note=missing)
+    return Estimator(name=name, error=median(errors), worst=max(errors), cases=len(errors), note="")

@@ -1,0 +1,257 @@
+"""Prices, grid intensity and PUE: from dated tables in the package, or from the user's file.
+
+`--region R` is an ISO 3166 alpha-3 code or a country's name; without it the world's averages are used, and the report says so.
+A member of the European Union without a price of its own gets the Union's mean. What no table knows is None, and so is the money.
+
+`--prices F` overrides any of these, as YAML:
+
+    currency: EUR                         # of electricity_per_kwh; USD if left out
+    electricity_per_kwh: 0.21
+    grid_g_co2e_per_kwh: 380
+    pue: 1.2                              # >= 1; energy at the meter / energy of the machine
+    gpu_currency: USD                     # of gpu_per_hour; `currency` if left out
+    gpu_per_hour:                         # price of renting one board for an hour, by the name NVML gives it
+      NVIDIA L4: 0.8
+
+or as CSV with a header, one entry a line (`gpu_per_hour` takes the board's name):
+
+    key,name,value,currency
+    electricity_per_kwh,,0.21,EUR
+    grid_g_co2e_per_kwh,,380,
+    pue,,1.2,
+    gpu_per_hour,NVIDIA L4,0.8,USD
+"""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from greenray.errors import ConfigError
+
+WORLD = "WLD"
+UNION = "EUU"
+_EAST = ("BGR", "CYP", "CZE", "EST", "GRC", "HRV", "HUN", "LTU", "LVA", "MLT", "POL", "ROU", "SVK", "SVN")
+_WEST = ("AUT", "BEL", "DEU", "DNK", "ESP", "FIN", "FRA", "IRL", "ITA", "LUX", "NLD", "PRT", "SWE")
+MEMBERS = frozenset(_EAST + _WEST)
+KEYS = ("currency", "electricity_per_kwh", "grid_g_co2e_per_kwh", "pue", "gpu_currency", "gpu_per_hour")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure with its unit, the date it describes and where it is from."""
+
+    value: float
+    unit: str
+    date: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What joules and seconds are turned into money and carbon with.
+
+    Attributes:
+        region: ISO 3166 alpha-3 code, or WLD; `region_name` for people; `default_region` when nobody asked for it.
+        electricity: money per kWh; None when no table knows it.
+        grid: g CO2e per kWh; None likewise.
+        pue: energy at the meter over energy of the machine; 1 unless given, since the machine alone is measured.
+        gpus: money per GPU-hour by NVML name.
+    """
+
+    region: str
+    region_name: str
+    default_region: bool
+    electricity: Figure | None
+    grid: Figure | None
+    pue: Figure
+    gpus: Mapping[str, Figure]
+
+    def gpu_hour(self, gpu_name: str | None) -> Figure | None:
+        """Price of renting this board for an hour; None when unknown."""
+        return None if gpu_name is None else self.gpus.get(_board(gpu_name))
+
+
+def load(*, prices: Path | None = None, region: str | None = None) -> Prices:
+    """The figures for a region, overridden by a file.
+
+    Raises:
+        ConfigError: an unknown region, or a file that cannot be read or holds something else than prices.
+    """
+    grids = {row["iso3"]: row for row in table("grid_intensity.csv")}
+    costs = {row["region"]: row for row in table("electricity.csv")}
+    names = {code: row["country"] for code, row in grids.items()} | {code: row["name"] for code, row in costs.items()}
+    code = _resolve(region, names)
+    found = Prices(
+        region=code,
+        region_name=names[code],
+        default_region=region is None,
+        electricity=_electricity(code, costs),
+        grid=_grid(grids.get(code)),
+        pue=Figure(value=1.0, unit="", date="", source="the machine alone (data centres average 1.56: Uptime survey 2024)"),
+        gpus={
+            _board(row["gpu_name"]): Figure(
+                value=float(row["price_per_gpu_hour"]),
+                unit=row["currency"],
+                date=row["date"],
+                source=f"{row['provider']}, {row['source']}",
+            )
+            for row in table("cloud.csv")
+        },
+    )
+    return found if prices is None else _override(found, prices)
+
+
+def table(name: str) -> list[dict[str, str]]:
+    """A table of the package; lines that start with # are comments."""
+    text = resources.files("greenray.analysis").joinpath("tables", name).read_text(encoding="utf-8")
+    return list(csv.DictReader(_without_comments(text)))
+
+
+def _without_comments(text: str) -> Iterator[str]:
+    return (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+
+
+def _resolve(region: str | None, names: Mapping[str, str]) -> str:
+    if region is None:
+        return WORLD
+    wanted = region.strip().casefold()
+    for code, name in names.items():
+        if wanted in (code.casefold(), name.casefold()):
+            return code
+    close = sorted(
+        f"{name} ({code})"
+        for code, name in names.items()
+        if wanted and (wanted in name.casefold() or code.casefold().startswith(wanted))
+    )
+    hint = (
+        f"; did you mean {', '.join(close[:4])}?"
+        if close
+        else "; give an ISO 3166 code of three letters such as DEU, or a country's English name."
+    )
+    raise ConfigError(f"--region: {region!r} is not in the tables{hint}")
+
+
+def _electricity(code: str, costs: Mapping[str, Mapping[str, str]]) -> Figure | None:
+    row = costs.get(code) or (costs.get(UNION) if code in MEMBERS else None)
+    if row is None:
+        return None
+    note = "" if row["region"] == code else " (mean of the European Union)"
+    return Figure(value=float(row["price_per_kwh"]), unit=row["currency"], date=row["date"], source=row["source"] + note)
+
+
+def _grid(row: Mapping[str, str] | None) -> Figure | None:
+    if row is None:
+        return None
+    source = (
+        "Ember, Global Electricity Review 2023"
+        if row["iso3"] == WORLD
+        else "Our World in Data (Ember, Energy Institute), through codecarbon 3.3.2"
+    )
+    return Figure(value=float(row["g_co2e_per_kwh"]), unit="g CO2e/kWh", date=row["year"], source=source)
+
+
+def _override(base: Prices, path: Path) -> Prices:
+    given = _read(path)
+    unknown = sorted(str(key) for key in given if key not in KEYS)
+    if unknown:
+        raise ConfigError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(KEYS)}.")
+    source, currency = f"{path.name}, given with --prices", _text(path, given, "currency", "USD")
+    gpu_currency = _text(path, given, "gpu_currency", currency)
+
+    def figure(key: str, unit: str, fallback: Any, least: float = 0) -> Any:
+        return (
+            fallback
+            if given.get(key) is None
+            else Figure(value=_number(path, key, given[key], least), unit=unit, date="", source=source)
+        )
+
+    boards = given.get("gpu_per_hour") or {}
+    if not isinstance(boards, Mapping):
+        raise ConfigError(f"{path}: gpu_per_hour must map names of boards to prices, for example 'NVIDIA L4: 0.8'.")
+    gpus = {
+        _board(str(name)): Figure(
+            value=_number(path, f"gpu_per_hour: {name}", _value(entry), 0),
+            unit=_unit(entry, gpu_currency),
+            date="",
+            source=source,
+        )
+        for name, entry in boards.items()
+    }
+    return Prices(
+        region=base.region,
+        region_name=base.region_name,
+        default_region=base.default_region,
+        electricity=figure("electricity_per_kwh", currency, base.electricity),
+        grid=figure("grid_g_co2e_per_kwh", "g CO2e/kWh", base.grid),
+        pue=figure("pue", "", base.pue, least=1),
+        gpus={**base.gpus, **gpus},
+    )
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: the prices cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})."
+        ) from None
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path, text)
+    try:
+        data = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({str(error).splitlines()[0]}).") from None
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path}: must map keys to values; known keys are {', '.join(KEYS)}.")
+    return data
+
+
+def _read_csv(path: Path, text: str) -> Mapping[str, Any]:
+    data: dict[str, Any] = {}
+    for row in csv.DictReader(_without_comments(text)):
+        key, value, currency = row.get("key"), row.get("value"), row.get("currency")
+        if not key or value is None:
+            raise ConfigError(f"{path}: every line needs key,name,value,currency, under a header that says so.")
+        if key == "gpu_per_hour":
+            data.setdefault(key, {})[row.get("name") or ""] = (value, currency)
+        else:
+            data[key] = value
+            if key == "electricity_per_kwh" and currency:
+                data["currency"] = currency
+    return data
+
+
+def _number(path: Path, key: str, value: Any, least: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number) or number < least:
+        raise ConfigError(f"{path}: {key} is {value!r}; it must be a number of at least {least:g}.")
+    return number
+
+
+def _text(path: Path, given: Mapping[str, Any], key: str, fallback: str) -> str:
+    value = given.get(key, fallback)
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{path}: {key} is {value!r}; it must be a currency such as EUR.")
+    return value
+
+
+def _value(entry: Any) -> Any:
+    return entry[0] if isinstance(entry, tuple) else entry
+
+
+def _unit(entry: Any, fallback: str) -> str:
+    return entry[1] if isinstance(entry, tuple) and entry[1] else fallback
+
+
+def _board(name: str) -> str:
+    """Boards are known with and without the maker's name."""
+    return name.casefold().removeprefix("nvidia ").strip()

@@ -1,0 +1,131 @@
+"""The few statistics that the analysis needs, each with its assumptions stated.
+
+Ratios are handled as natural logarithms: they are symmetric there, and a mean of logs is a geometric mean.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from scipy import special
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A ratio of tactic to baseline; 0.7 means 30 % less.
+
+    Attributes:
+        ratio: the point estimate.
+        low, high: ends of the 95 % interval; None where none can be given, and `basis` says why.
+        basis: what the interval rests on, for a reader: "within one visit", "5 visits", ...
+        count: independent values behind it (visits of a model, or families over models).
+    """
+
+    ratio: float
+    low: float | None
+    high: float | None
+    basis: str
+    count: int
+
+    @property
+    def percent(self) -> float:
+        """Change in percent; negative = less than the baseline."""
+        return (self.ratio - 1) * 100
+
+    @property
+    def half_width_points(self) -> float | None:
+        """Half the width of the interval in percent of the baseline."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2 * 100
+
+    @property
+    def clear(self) -> bool | None:
+        """Whether the interval leaves out "no difference"; None without an interval."""
+        return None if self.low is None or self.high is None else not self.low <= 1 <= self.high
+
+
+@cache
+def t_quantile(degrees: int) -> float:
+    """Two-sided 95 % quantile of Student's t."""
+    return float(special.stdtrit(degrees, (1 + CONFIDENCE) / 2))
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def t_estimate(log_ratios: Sequence[float], *, basis: str) -> Estimate:
+    """Geometric mean ratio with a t interval over independent log ratios; needs two or more of them."""
+    count = len(log_ratios)
+    centre = mean(log_ratios)
+    variance = math.fsum((value - centre) ** 2 for value in log_ratios) / (count - 1)
+    half = t_quantile(count - 1) * math.sqrt(variance / count)
+    return estimate(centre, half, basis=basis, count=count)
+
+
+def estimate(log_ratio: float, half_width: float | None, *, basis: str, count: int) -> Estimate:
+    """A log ratio and its half-width as an `Estimate`; without a half-width there is no interval."""
+    low, high = (None, None) if half_width is None else (math.exp(log_ratio - half_width), math.exp(log_ratio + half_width))
+    return Estimate(ratio=math.exp(log_ratio), low=low, high=high, basis=basis, count=count)
+
+
+def quadrature(parts: Sequence[float | None]) -> float | None:
+    """Root of the sum of squares; None as soon as one part is unknown."""
+    return (
+        None if any(part is None for part in parts) else math.sqrt(math.fsum(part * part for part in parts if part is not None))
+    )
+
+
+def mcnemar_exact(*, lost: int, won: int) -> float:
+    """Exact two-sided McNemar test on discordant pairs.
+
+    Args:
+        lost: samples that only the baseline classifies right.
+        won: samples that only the tactic classifies right.
+
+    Returns:
+        The p-value; 1 without discordant pairs.
+    """
+    discordant = lost + won
+    # At p = 1/2 the binomial is symmetric, so both tails are twice the smaller one.
+    return 1.0 if discordant == 0 else min(1.0, 2 * float(special.bdtr(min(lost, won), discordant, 0.5)))
+
+
+def paired_difference(*, lost: int, won: int, samples: int) -> tuple[float, float]:
+    """95 % interval of the difference of two paired proportions, tactic less baseline (-1 to 1).
+
+    Agresti and Min, "Simple improved confidence intervals for comparing matched proportions" (2005): half an observation is
+    added to each of the four cells, which keeps the coverage near 95 % where a plain Wald interval collapses on few
+    discordant pairs.
+    """
+    size = samples + 2
+    gain, loss = (won + 0.5) / size, (lost + 0.5) / size
+    centre = gain - loss
+    half = float(special.ndtri((1 + CONFIDENCE) / 2)) * math.sqrt(max(0.0, gain + loss - centre * centre) / size)
+    return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def wilcoxon_p(log_ratios: Sequence[float]) -> float:
+    """Wilcoxon signed-rank test that the median log ratio is zero (two-sided)."""
+    from scipy import stats  # slow to import, and rarely needed
+
+    return 1.0 if not any(log_ratios) else float(stats.wilcoxon(log_ratios).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment, in the order given."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        adjusted[index] = highest
+    return adjusted
+
+
+def cliffs_delta(tactic: Sequence[float], baseline: Sequence[float]) -> float:
+    """Cliff's delta: how often a tactic's value exceeds a baseline's, less how often it is below (-1 to 1)."""
+    above = sum(t > b for t in tactic for b in baseline)
+    below = sum(t < b for t in tactic for b in baseline)
+    return (above - below) / (len(tactic) * len(baseline))

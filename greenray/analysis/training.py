@@ -1,0 +1,79 @@
+"""What training cost: the whole run, an epoch, and the accuracy that came of it."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from greenray.analysis.arms import Arm
+from greenray.store import reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """One training cell.
+
+    Attributes:
+        arm: the settled attempt.
+        epochs_j: energy of every epoch in order; None where an epoch's total is unknown.
+        epochs_s: duration of every epoch.
+        losses: mean training loss of every epoch; None where it was not written down.
+        energy_j: energy of all epochs together; None as soon as one is unknown.
+    """
+
+    arm: Arm
+    epochs_j: tuple[float | None, ...]
+    epochs_s: tuple[float, ...]
+    losses: tuple[float | None, ...]
+
+    @property
+    def energy_j(self) -> float | None:
+        known = [energy for energy in self.epochs_j if energy is not None]
+        return sum(known) if known and len(known) == len(self.epochs_j) else None
+
+    @property
+    def epoch_energy_j(self) -> float | None:
+        return None if self.energy_j is None else self.energy_j / len(self.epochs_j)
+
+    @property
+    def epoch_time_s(self) -> float | None:
+        return sum(self.epochs_s) / len(self.epochs_s) if self.epochs_s else None
+
+    @property
+    def settings(self) -> str:
+        """The hyperparameters as a reader would say them."""
+        try:
+            given = json.loads(self.arm.cell["hyperparameters"] or "{}")
+        except ValueError:
+            return str(self.arm.cell["hyperparameters"])
+        return (
+            ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in given.items())
+            if isinstance(given, dict)
+            else str(given)
+        )
+
+
+def runs(out: Path, arms: Iterable[Arm]) -> list[TrainingRun]:
+    """Every ok training cell with its epochs."""
+    training = [arm for arm in arms if arm.ok and arm.cell["phase"] == "training"]
+    wanted = [arm.cell["run_id"] for arm in training]
+    epochs = (
+        reader.scan(out, table="windows")
+        .filter((pl.col("kind") == "epoch") & pl.col("run_id").is_in(wanted))
+        .select("run_id", "epoch", "window", "total_energy_j", "duration_s", "loss")
+        .sort("run_id", "epoch", "window")
+        .collect()
+    )
+    by_run = {str(key[0]): frame for key, frame in epochs.group_by("run_id", maintain_order=True)}
+    return [_run(arm, by_run.get(arm.cell["run_id"], epochs.clear())) for arm in training]
+
+
+def _run(arm: Arm, epochs: pl.DataFrame) -> TrainingRun:
+    return TrainingRun(
+        arm=arm,
+        epochs_j=tuple(epochs["total_energy_j"].to_list()),
+        epochs_s=tuple(epochs["duration_s"].fill_null(0.0).to_list()),
+        losses=tuple(epochs["loss"].to_list()),
+    )

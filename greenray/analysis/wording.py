@@ -1,0 +1,170 @@
+"""Numbers and findings in plain words. One place, so that terminal, page and headline say the same."""
+
+import math
+
+from greenray.analysis.accuracy import AccuracyChange
+from greenray.analysis.breakeven import BreakEven
+from greenray.analysis.effects import ModelEffect
+from greenray.analysis.overall import OverallEffect
+from greenray.analysis.stats import Estimate
+
+UNKNOWN = "unknown"
+MINUS = "−"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def unit_of(task: str) -> str:
+    """What a sample is to a reader."""
+    return "image" if task.startswith("image") else "sample"
+
+
+def number(value: float | None, *, digits: int = 3) -> str:
+    """A figure with `digits` significant digits and thousands separated; unknown stays unknown."""
+    if value is None:
+        return UNKNOWN
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else UNKNOWN
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, decimals)
+    if abs(value) >= 1e-4:
+        return f"{rounded:,.{max(0, decimals)}f}"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}×10" + str(int(exponent)).translate(_SUPERSCRIPTS)
+
+
+def quantity(value: float | None, unit: str, *, digits: int = 3) -> str:
+    """A figure with its unit, with a prefix where one helps: 0.0034 J -> 3.40 mJ."""
+    if value is None:
+        return UNKNOWN
+    size = abs(value)
+    for factor, prefix in ((1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ")):
+        if size >= factor and not (unit == "s" and factor > 1):
+            return f"{number(value / factor, digits=digits)} {prefix}{unit}"
+    return f"{number(value / 1e-6, digits=digits)} µ{unit}" if size else f"0 {unit}"
+
+
+def signed(value: float, *, decimals: int = 0) -> str:
+    """A number with its sign, a true minus, and no minus zero."""
+    text = f"{abs(value):.{decimals}f}"
+    if float(text) == 0:
+        return text
+    return f"{MINUS if value < 0 else '+'}{text}"
+
+
+def percent_change(estimate: Estimate | None) -> str:
+    """-31 % (-35 to -27): a change with its interval, for tables."""
+    if estimate is None:
+        return UNKNOWN
+    decimals = _decimals(estimate)
+    text = f"{signed(estimate.percent, decimals=decimals)} %"
+    if estimate.low is None or estimate.high is None:
+        return f"{text} (no interval)"
+    low, high = (signed((end - 1) * 100, decimals=decimals) for end in (estimate.low, estimate.high))
+    return f"{text} ({low} to {high})"
+
+
+def points_change(change: AccuracyChange | None) -> str:
+    """-0.3 points (-1.2 to +0.6): a change of accuracy with its interval, for tables."""
+    if change is None:
+        return UNKNOWN
+    text = f"{signed(change.points, decimals=1)} points"
+    if change.low is None or change.high is None:
+        return f"{text} (unpaired)"
+    return f"{text} ({signed(change.low, decimals=1)} to {signed(change.high, decimals=1)})"
+
+
+def round_count(value: int) -> str:
+    """A count with two significant digits: 11,873 -> 12,000."""
+    if value < 100:
+        return str(value)
+    step = 10 ** (len(str(value)) - 2)
+    return f"{-(-value // step) * step:,}"
+
+
+def model_sentence(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, pay_back: BreakEven) -> str:
+    """One tactic on one model, as a person would say it."""
+    unit = unit_of(effect.subject.task)
+    clauses = [_energy_clause(effect, unit)]
+    if accuracy is not None:
+        clauses.append(_accuracy_clause(accuracy, unit))
+    if effect.energy is not None and effect.subject.phase == "inference":
+        clauses.append(_pay_back_clause(effect.energy, pay_back, unit))
+    return f"{label}: {effect.tactic} {', '.join(clause for clause in clauses if clause)}."
+
+
+def overall_sentence(effect: OverallEffect, context: str = "") -> str:
+    """One tactic over models."""
+    unit = unit_of(effect.task)
+    models = f"{effect.models} models of {effect.families} {'family' if effect.families == 1 else 'families'}"
+    if effect.energy is None:
+        return f"On these models ({models}{context}): {effect.tactic} has no comparison of energy."
+    what = _change(effect.energy, unit, modelled=effect.modelled)
+    if effect.energy.low is None or effect.energy.high is None:
+        return f"On these models ({models}{context}): {effect.tactic} {what} (no interval, under 3 families)."
+    return f"Over {models}{context}: {effect.tactic} {what} ({_figure(effect.energy)}95 % t interval {_range(effect.energy)})."
+
+
+def _energy_clause(effect: ModelEffect, unit: str) -> str:
+    if effect.energy is None:
+        return "has no comparison of energy (" + ("; ".join(effect.flags) or "no figures") + ")"
+    return f"{_change(effect.energy, unit, modelled=effect.modelled)} ({_figure(effect.energy)}{_basis(effect.energy)})"
+
+
+def _change(estimate: Estimate, unit: str, *, modelled: bool) -> str:
+    """The verb phrase; an energy that a model made up is never called used or saved."""
+    uses = "is estimated from CPU time to use" if modelled else "uses"
+    makes = "is estimated from CPU time to make" if modelled else "makes"
+    if estimate.clear is False:
+        return f"{makes} no clear difference to energy per {unit}"
+    if estimate.ratio >= 2:
+        return f"{uses} {estimate.ratio:.1f} times the energy per {unit}"
+    size = f"{abs(estimate.percent):.{_decimals(estimate)}f} %"
+    return f"{uses} {size} {'less' if estimate.ratio <= 1 else 'more'} energy per {unit}"
+
+
+def _figure(estimate: Estimate) -> str:
+    """The figure itself, where the sentence does not say it."""
+    return f"{signed(estimate.percent, decimals=_decimals(estimate))} %, " if estimate.clear is False else ""
+
+
+def _basis(estimate: Estimate) -> str:
+    half = estimate.half_width_points
+    if half is None:
+        return f"{estimate.basis}, no interval"
+    return f"{estimate.basis}, ±{half:.{_decimals(estimate)}f}"
+
+
+def _range(estimate: Estimate) -> str:
+    assert estimate.low is not None
+    assert estimate.high is not None
+    decimals = _decimals(estimate)
+    low, high = ((end - 1) * 100 for end in (estimate.low, estimate.high))
+    return f"{signed(low, decimals=decimals)} to {signed(high, decimals=decimals)} %"
+
+
+def _decimals(estimate: Estimate) -> int:
+    """Whole percents, and tenths where the interval is that narrow."""
+    half = estimate.half_width_points
+    return 1 if half is not None and half < 2 else 0
+
+
+def _accuracy_clause(change: AccuracyChange, unit: str) -> str:
+    size = f"{abs(change.points):.1f}"
+    count = f"{change.samples:,} {unit}s"
+    if float(size) == 0:
+        clause = "leaves accuracy as it was"
+    else:
+        clause = f"{'costs' if change.points < 0 else 'gains'} {size} points of accuracy"
+    if change.distinguishable is None:
+        return f"{clause} (on {count}, not compared pairwise)"
+    if change.distinguishable:
+        return f"{clause} (on {count})"
+    return f"{clause} (not distinguishable from none on {count})" if float(size) else f"{clause} (on {count})"
+
+
+def _pay_back_clause(energy: Estimate, pay_back: BreakEven, unit: str) -> str:
+    if energy.clear is False:
+        return "and has no saving to pay back with"
+    if pay_back.verdict == "after" and pay_back.samples is not None:
+        return f"pays back after {round_count(pay_back.samples)} {unit}s"
+    return {"at once": "pays back at once", "never": "never pays back", "unknown": "pay-back unknown"}[pay_back.verdict]

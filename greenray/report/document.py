@@ -1,0 +1,99 @@
+"""A page as data: sections of blocks, built once and shown twice, so that the HTML and the Markdown carry the same numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+    kind: str = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bullets:
+    """A list of sentences under an optional heading."""
+
+    items: tuple[str, ...]
+    heading: str = ""
+    kind: str = "bullets"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notes:
+    """What the numbers next to it cannot tell."""
+
+    items: tuple[str, ...]
+    kind: str = "notes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiles:
+    """A few figures that stand for the whole: (value, label)."""
+
+    items: tuple[tuple[str, str], ...]
+    kind: str = "tiles"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A table; `text_columns` (indices) are set left, all others right. `folded` tables are shown on demand."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    heading: str = ""
+    text_columns: frozenset[int] = frozenset({0, 1})
+    folded: bool = False
+    kind: str = "grid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A Plotly figure as plain data, and what it shows in a sentence. Its numbers stand in a table too."""
+
+    id: str
+    figure: Mapping[str, Any]
+    caption: str
+    kind: str = "chart"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """Text to be shown as it is."""
+
+    text: str
+    heading: str = ""
+    kind: str = "code"
+
+
+Block = Text | Bullets | Notes | Tiles | Grid | Chart | Code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...]
+
+
+def without_empty(grid: Grid, *, empty: str = "") -> Grid:
+    """The table without the columns that say nothing in any row."""
+    kept = [
+        index for index in range(len(grid.columns)) if not grid.rows or any(row[index] not in ("", empty) for row in grid.rows)
+    ]
+    return replace(
+        grid,
+        columns=tuple(grid.columns[index] for index in kept),
+        rows=tuple(tuple(row[index] for index in kept) for row in grid.rows),
+        text_columns=frozenset(place for place, index in enumerate(kept) if index in grid.text_columns),
+    )

@@ -1,0 +1,253 @@
+"""Accuracy, money, carbon, pay-back, training, estimators, history and the sentences about them."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import MODELS, Sweep, quickstart
+
+from greenray.analysis import analyse, expectations, prices, wording
+from greenray.analysis.breakeven import break_even
+from greenray.errors import ConfigError, StoreError
+from greenray.store import writer
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return quickstart(tmp_path_factory.mktemp("quick") / "out", noise=0.0)
+
+
+def test_accuracy_is_compared_sample_by_sample(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    sweep.visit("vit-tiny", family="vit", energy_j=0.004, tactics={"compile": 0.8}, accuracy_lost=1)
+    sweep.visit("resnet-tiny", family="resnet", energy_j=0.004, tactics={"compile": 0.8}, accuracy_lost=20)
+    resnet, vit = (finding.accuracy for finding in analyse(sweep.finish()).findings)
+    assert vit is not None
+    assert vit.points == pytest.approx(-100 / 360)
+    assert (vit.p_value, vit.samples, vit.distinguishable) == (1, 360, False)
+    assert vit.agreement == pytest.approx(359 / 360)
+    assert resnet is not None
+    assert resnet.distinguishable is True
+    assert (resnet.high or 0) < 0
+    assert resnet.p_value == pytest.approx(2 / 2**20)
+
+
+def test_the_sentence_says_it_all(quick: Path) -> None:
+    sentences = analyse(quick).headline
+    assert (
+        "vit-tiny: dynamic-quantization uses 31.0 % less energy per image (within one visit, ±0.0), costs 0.3 points of accuracy "
+        "(not distinguishable from none on 360 images), pays back after 9,700 images." in sentences
+    )
+    assert sentences[-1] == "convnext-tiny, resnet-tiny, vit-tiny: int8-dynamic is unsupported (needs a newer processor)."
+
+
+def test_money_and_carbon_follow_from_joules(quick: Path) -> None:
+    analysis = analyse(quick, region="Ireland")
+    finding = next(f for f in analysis.findings if f.label == "vit-tiny" and f.effect.tactic == "compile")
+    kwh = 0.004 * 1000 / 3.6e6
+    assert finding.baseline_cost.electricity == pytest.approx(kwh * 0.256)
+    assert finding.baseline_cost.electricity_currency == "EUR"
+    assert finding.tactic_cost.electricity == pytest.approx(kwh * 0.256 * 0.8)
+    assert finding.baseline_cost.rent is None
+    assert analysis.prices.grid is not None
+    assert finding.baseline_grams == pytest.approx(kwh * analysis.prices.grid.value)
+
+
+def test_rent_follows_from_time(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", device="cuda", scope="gpu+cpu")
+    sweep.visit("vit-tiny", family="vit", energy_j=0.004, tactics={"compile": 0.8})
+    (finding,) = analyse(sweep.finish()).findings
+    assert finding.effect.baseline_time_s is not None
+    assert finding.baseline_cost.rent == pytest.approx(finding.effect.baseline_time_s * 1000 / 3600 * 4.45)
+
+
+@pytest.mark.parametrize(
+    ("region", "code"), [("DEU", "DEU"), ("germany", "DEU"), (" France ", "FRA"), (None, "WLD"), ("European Union", "EUU")]
+)
+def test_regions_by_code_or_name(region: str | None, code: str) -> None:
+    found = prices.load(region=region)
+    assert found.region == code
+    assert found.default_region == (region is None)
+
+
+def test_a_member_of_the_union_gets_its_mean_and_others_stay_unknown() -> None:
+    germany, brazil = prices.load(region="DEU"), prices.load(region="BRA")
+    assert germany.electricity is not None
+    assert (germany.electricity.value, germany.electricity.unit) == (0.1902, "EUR")
+    assert "mean of the European Union" in germany.electricity.source
+    assert brazil.electricity is None
+    assert brazil.grid is not None
+
+
+@pytest.mark.parametrize("region", ["Atlantis", "", "germ"])
+def test_unknown_region_is_one_sentence(region: str) -> None:
+    with pytest.raises(ConfigError, match="--region"):
+        prices.load(region=region)
+
+
+def test_every_table_row_is_dated_and_sourced() -> None:
+    for name in ("electricity.csv", "cloud.csv"):
+        rows = prices.table(name)
+        assert rows
+        assert all(row["date"] and row["source"] for row in rows)
+    assert len(prices.table("grid_intensity.csv")) == 214
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "p.yaml",
+            "currency: EUR\nelectricity_per_kwh: 0.3\npue: 1.5\ngrid_g_co2e_per_kwh: 100\ngpu_per_hour: {NVIDIA L4: 0.8}\n",
+        ),
+        (
+            "p.csv",
+            "key,name,value,currency\nelectricity_per_kwh,,0.3,EUR\npue,,1.5,\n"
+            "grid_g_co2e_per_kwh,,100,\ngpu_per_hour,NVIDIA L4,0.8,EUR\n",
+        ),
+    ],
+)
+def test_own_prices(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    found = prices.load(prices=tmp_path / name, region="DEU")
+    assert found.electricity is not None
+    assert (found.electricity.value, found.electricity.unit, found.pue.value) == (0.3, "EUR", 1.5)
+    assert found.grid is not None
+    assert found.grid.value == 100
+    board = found.gpu_hour("NVIDIA L4")
+    assert board is not None
+    assert (board.value, board.unit) == (0.8, "EUR")
+    assert found.gpu_hour("NVIDIA H200") is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("electricity: 1", "unknown key 'electricity'"),
+        ("pue: 0.9", "at least 1"),
+        ("electricity_per_kwh: cheap", "must be a number"),
+        ("electricity_per_kwh: -1", "at least 0"),
+        ("electricity_per_kwh: .nan", "must be a number"),
+        ("gpu_per_hour: 3", "must map names"),
+        ("- 1", "must map keys"),
+        ("{", "not valid YAML"),
+        ("currency: 3\nelectricity_per_kwh: 1", "currency"),
+    ],
+)
+def test_bad_prices_are_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said) as raised:
+        prices.load(prices=tmp_path / "p.yaml")
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_prices_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        prices.load(prices=tmp_path / "none.yaml")
+
+
+@given(st.floats(1e-6, 1e9), st.floats(1e-6, 1e3), st.floats(1e-6, 1e3))
+def test_break_even_is_where_the_costs_meet(one_off: float, baseline: float, tactic: float) -> None:
+    found = break_even(one_off=one_off, baseline=baseline, tactic=tactic)
+    if tactic >= baseline:
+        assert found.verdict == "never"
+        return
+    assert found.samples is not None
+    saving = baseline - tactic
+    assert found.samples * saving >= one_off * (1 - 1e-9)
+    assert (found.samples - 1) * saving <= one_off * (1 + 1e-9)
+
+
+def test_break_even_of_what_is_unknown_or_free() -> None:
+    assert break_even(one_off=None, baseline=2, tactic=1).verdict == "unknown"
+    assert break_even(one_off=None, baseline=1, tactic=2).verdict == "never"
+    assert break_even(one_off=5, baseline=None, tactic=1).verdict == "unknown"
+    assert break_even(one_off=0, baseline=2, tactic=1).verdict == "at once"
+
+
+def test_training_energy_is_unknown_when_an_epoch_is(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    sweep.train("vit-tiny", family="vit", epochs_j=[10.0, 12.0])
+    sweep.train("resnet-tiny", family="resnet", epochs_j=[10.0, None])
+    resnet, vit = analyse(sweep.finish()).training
+    assert (vit.energy_j, vit.epoch_energy_j, vit.epoch_time_s) == (22, 11, 2)
+    assert resnet.energy_j is None
+    assert vit.settings == "epochs 2, learning rate 0.001, schedule one-cycle"
+
+
+def test_short_profiles_state_their_error(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    sweep.train("vit-tiny", family="vit", epochs_j=[20.0, *[10.0] * 9])
+    found = {estimator.name: estimator for estimator in analyse(sweep.finish()).estimators}
+    assert found["the first epoch predicts the training energy"].error == pytest.approx(200 / 110 - 1)
+    assert found["the first 2 epochs predict the training energy"].error == pytest.approx(150 / 110 - 1)
+
+
+def test_descriptors_need_enough_models_and_find_a_power_law(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for index in range(6):
+        macs = 1e6 * 3**index
+        sweep.visit(
+            f"m{index}",
+            family=f"f{index}",
+            energy_j=1e-9 * macs**0.8,
+            tactics={},
+            macs_per_sample=macs,
+            parameters=1000 + 100 * index**2,
+        )
+    found = {estimator.name: estimator for estimator in analyse(sweep.finish()).estimators}
+    by_macs = found["MACs predict energy per sample of a model left out"]
+    assert by_macs.error == pytest.approx(0, abs=1e-9)
+    assert by_macs.cases == 6
+    assert (found["parameters predict energy per sample of a model left out"].error or 0) > 0.1
+    few = {e.name: e for e in analyse(quickstart(tmp_path / "few")).estimators}
+    assert few["MACs predict energy per sample of a model left out"].error is None
+    assert "there are 3" in few["MACs predict energy per sample of a model left out"].note
+
+
+def test_expectations_are_medians_of_like_cells(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    for round_, (duration_s, energy_j) in enumerate([(4.0, 40.0), (6.0, 70.0), (11.0, None)], start=1):
+        sweep.cell("compile", energy_j=0.003, model="vit-tiny", round=round_, duration_s=duration_s, attempt_energy_j=energy_j)
+    sweep.cell("compile", energy_j=None, status="failed", model="vit-tiny", round=4, duration_s=99.0)
+    found = expectations(sweep.finish())
+    assert set(found) == {("inference", "vit-tiny", "cpu", "compile")}
+    like = found["inference", "vit-tiny", "cpu", "compile"]
+    assert (like.duration_s, like.energy_j, like.attempts) == (6.0, 55.0, 3)
+
+
+def test_empty_store_and_no_store(tmp_path: Path) -> None:
+    writer.write_manifest(tmp_path / "out", sweep="quick", manifest={"config": {"name": "quick"}})
+    analysis = analyse(tmp_path / "out")
+    assert analysis.headline == []
+    assert analysis.table.rows == ()
+    assert expectations(tmp_path / "out") == {}
+    with pytest.raises(StoreError):
+        analyse(tmp_path / "nothing")
+
+
+def test_terminal_table_has_a_row_for_each_effect(quick: Path) -> None:
+    table = analyse(quick).table
+    assert len(table.rows) == 3 * len(MODELS)
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_analysis_is_the_same_twice(quick: Path) -> None:
+    assert analyse(quick) == analyse(quick)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12))
+def test_numbers_say_what_they_are(value: float) -> None:
+    text = wording.number(value)
+    if abs(value) >= 1e-4:
+        assert float(text.replace(",", "")) == pytest.approx(value, rel=0.006)
+    assert wording.number(None) == "unknown"
+    assert wording.number(math.nan) == "unknown"
+
+
+@given(st.integers(0, 10**12))
+def test_rounded_counts_are_never_too_early(value: int) -> None:
+    rounded = int(wording.round_count(value).replace(",", ""))
+    assert value <= rounded <= value * 1.11 + 1

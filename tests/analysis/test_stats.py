@@ -1,0 +1,68 @@
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenray.analysis import stats
+
+
+def test_t_estimate_agrees_with_the_textbook() -> None:
+    found = stats.t_estimate([-0.1, -0.2, -0.3], basis="3 visits")
+    half = 4.302652729696142 * 0.1 / math.sqrt(3)
+    assert found.ratio == pytest.approx(math.exp(-0.2))
+    assert (math.log(found.low or 0), math.log(found.high or 0)) == pytest.approx((-0.2 - half, -0.2 + half))
+
+
+@pytest.mark.parametrize("count", [3, 5, 20])
+def test_t_estimate_covers_the_truth_in_95_percent(count: int) -> None:
+    rng = random.Random(count)
+    hits = 0
+    for _ in range(2000):
+        found = stats.t_estimate([rng.gauss(-0.3, 0.1) for _ in range(count)], basis="")
+        hits += (found.low or 9) <= math.exp(-0.3) <= (found.high or 0)
+    assert 0.935 <= hits / 2000 <= 0.965
+
+
+def test_mcnemar_is_the_exact_binomial() -> None:
+    assert stats.mcnemar_exact(lost=0, won=0) == 1
+    assert stats.mcnemar_exact(lost=1, won=0) == 1
+    assert stats.mcnemar_exact(lost=10, won=0) == pytest.approx(2 / 2**10)
+    assert stats.mcnemar_exact(lost=9, won=3) == pytest.approx(stats.mcnemar_exact(lost=3, won=9))
+
+
+def test_paired_difference_covers_the_truth() -> None:
+    rng = random.Random(3)
+    lose, win, samples, hits = 0.03, 0.01, 360, 0
+    for _ in range(1500):
+        draws = [rng.random() for _ in range(samples)]
+        low, high = stats.paired_difference(
+            lost=sum(d < lose for d in draws), won=sum(lose <= d < lose + win for d in draws), samples=samples
+        )
+        hits += low <= win - lose <= high
+    assert hits / 1500 >= 0.93
+
+
+@given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 1000))
+def test_paired_difference_contains_what_was_seen(lost: int, won: int, same: int) -> None:
+    samples = lost + won + same
+    low, high = stats.paired_difference(lost=lost, won=won, samples=samples)
+    assert -1 <= low <= high <= 1
+    if samples:
+        assert low <= (won - lost) / samples <= high
+
+
+def test_holm_steps_down_in_the_order_given() -> None:
+    assert stats.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert stats.holm([]) == []
+
+
+def test_cliffs_delta_counts_pairs() -> None:
+    assert stats.cliffs_delta([1, 2], [3, 4]) == -1
+    assert stats.cliffs_delta([1, 5], [3, 3]) == 0
+
+
+def test_quadrature_does_not_invent_what_is_unknown() -> None:
+    assert stats.quadrature([3.0, 4.0]) == 5
+    assert stats.quadrature([3.0, None]) is None
