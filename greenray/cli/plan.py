@@ -1,0 +1,108 @@
+"""What a config would run: cells, what is done, and what the rest is expected to take."""
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from greenray.analysis import expectations
+from greenray.analysis.prices import load as load_prices
+from greenray.config import SweepConfig
+from greenray.errors import StoreError
+from greenray.matrix import Block, Cell, expand
+from greenray.store import layout, reader
+from greenray.sweep.preflight import read_ledger
+from greenray.sweep.schedule import Schedule
+
+_J_PER_KWH = 3.6e6
+
+
+def print_plan(config: SweepConfig, *, out: Path, console: Console) -> None:
+    """Print the blocks of a config against its store; what was never measured is "unknown", not guessed.
+
+    Raises:
+        ConfigError: the config contradicts itself.
+        StoreError: `out` is there and no store.
+    """
+    if out.exists():
+        layout.require_store(out)
+    device, why = auto_device(config, out=out)
+    blocks = expand(config, auto_device=device)
+    ledger, _ = read_ledger(out, sweep=config.name)
+    schedule = Schedule(blocks, ledger=ledger, max_attempts=config.limits.max_attempts)
+    grid = Table(box=None, header_style="bold", pad_edge=False)
+    for column in (
+        "block",
+        "phase",
+        "model",
+        "dataset",
+        "device",
+        "batch",
+        "round",
+        "cells (done/all)",
+        "tactics in the order of a visit",
+    ):
+        grid.add_column(column)
+    for block in blocks:
+        grid.add_row(*_row(block, schedule))
+    console.print(grid, markup=False)
+    left = [cell for block in blocks for cell in _cells_left(block, schedule)]
+    total = sum(len(block.cells) for block in blocks)
+    done = sum(schedule.settled(cell) for block in blocks for cell in block.cells)
+    console.print()
+    console.print(f"{total} cells in {len(blocks)} blocks, {done} done; device auto is {device} ({why})", highlight=False)
+    console.print(_expected(left, out=out), highlight=False)
+
+
+def auto_device(config: SweepConfig, *, out: Path) -> tuple[str, str]:
+    """What `auto` stood for in the store's last run, else what this host suggests; and which of the two it is."""
+    try:
+        manifest = reader.manifests(out).get(config.name)
+    except StoreError:
+        manifest = None
+    if manifest:
+        return str(manifest["auto_device"]), "as in the store"
+    from greenray.power import nvml
+
+    boards = len(nvml.boards()) if nvml.start() is None else 0
+    return ("cuda", f"{boards} boards here, if torch can use them") if boards else ("cpu", "no NVIDIA board here")
+
+
+def _row(block: Block, schedule: Schedule) -> list[str]:
+    first = block.cells[0]
+    done = sum(schedule.settled(cell) for cell in block.cells)
+    number = schedule.ledger.visits.get(block.block_id, 0) + 1
+    pending = schedule.pending(block)
+    order = [cell.tactic_slug for cell in (block.shuffled(pending, visit=number) if pending else [])]
+    tactics = ", ".join(["baseline", *order, "baseline"] if block.bracketed and order else order) or "nothing left"
+    head = [block.block_id, first.phase, first.model.label, first.dataset.id, first.device]
+    return [*head, str(first.batch_size), str(first.round), f"{done}/{len(block.cells)}", tactics]
+
+
+def _cells_left(block: Block, schedule: Schedule) -> list[Cell]:
+    pending = schedule.pending(block)
+    if not pending or not block.bracketed:
+        return pending
+    return [block.bracket("open", visit=1), *pending, block.bracket("close", visit=1)]
+
+
+def _expected(left: list[Cell], *, out: Path) -> str:
+    if not left:
+        return "nothing left to run"
+    known = expectations(out) if out.exists() else {}
+    keys = [(cell.phase, cell.model.label, cell.device, cell.tactic_slug) for cell in left]
+    unknown = Counter(key not in known for key in keys)[True]
+    if unknown:
+        return (
+            f"{len(left)} cells to run, brackets included; time, kWh and cost unknown ({unknown} of a kind not measured in {out})"
+        )
+    seconds = sum(known[key].duration_s for key in keys)
+    energies = [known[key].energy_j for key in keys]
+    time = f"{len(left)} cells to run, brackets included: about {seconds / 60:.1f} min on one worker"
+    if None in energies:
+        return f"{time}; kWh and cost unknown"
+    kwh = sum(energy for energy in energies if energy is not None) / _J_PER_KWH
+    price = load_prices().electricity
+    cost = f"{kwh * price.value:.4f} {price.unit.split('/')[0]}" if price is not None else "cost unknown"
+    return f"{time}, {kwh:.5f} kWh, {cost}"

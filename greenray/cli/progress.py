@@ -1,0 +1,129 @@
+"""A sweep on a terminal: a line for each worker and one for the whole; plain lines where there is no terminal."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from greenray.config import Limits
+from greenray.matrix import Cell
+from greenray.sweep.orders import Receipt
+from greenray.sweep.progress import Snapshot, Watcher, cell_label
+
+_STATUS_STYLE = {"ok": "green", "unsupported": "yellow", "not_applied": "yellow"}
+
+
+@contextmanager
+def terminal_kept(log: Path) -> Iterator[Console]:
+    """Keep the terminal for us: libraries that write to stdout and stderr (Ray does, from C++) write to a log instead."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        with os.fdopen(os.dup(kept[0]), "w", encoding="utf-8") as stream:
+            yield Console(file=stream)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, original in zip((1, 2), kept, strict=True):
+            os.dup2(original, number)
+            os.close(original)
+        os.close(descriptor)
+
+
+class _Base(Watcher):
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def finished(self, cell: Cell, receipt: Receipt) -> None:
+        self._count += 1
+        line = Text(f"{self._count:>4} ")
+        line.append(f"{receipt.status:<11} ", style=_STATUS_STYLE.get(receipt.status, "red"))
+        line.append(cell_label(cell))
+        line.append(f"  {receipt.duration_s:.1f} s")
+        if receipt.energy_j is not None:
+            line.append(f"  {receipt.energy_j:.0f} J")
+        if receipt.j_per_sample is not None:
+            line.append(f"  {_milli(receipt.j_per_sample)}J/sample")
+        if receipt.error:
+            line.append(f"  {receipt.error}", style="dim")
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+class PlainWatcher(_Base):
+    """Lines only."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        return None
+
+
+class LiveWatcher(_Base):
+    """The same lines, and below them what goes on right now."""
+
+    def __init__(self, console: Console, *, limits: Limits) -> None:
+        super().__init__(console)
+        self._limits = limits
+        self._began_s = time.monotonic()
+        self._live = Live(Text("starting workers ..."), console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._live.stop()
+
+    def update(self, snapshot: Snapshot) -> None:
+        grid = Table(box=None, pad_edge=False, show_header=False)
+        for worker in snapshot.workers:
+            power = f"{worker.power_w:.0f} W" if worker.power_w is not None else ""
+            heat = f"{worker.temperature_c:.0f} C" if worker.temperature_c is not None else ""
+            doing = f"{worker.cell}  {worker.elapsed_s:.0f} s" if worker.cell else "idle"
+            grid.add_row(f"{worker.host} {worker.board or 'CPU'}", Text(doing), power, heat)
+        eta = f"about {_duration(snapshot.eta_s)} left" if snapshot.eta_s is not None else "time left unknown yet"
+        failed = f", {snapshot.failed} failed" if snapshot.failed else ""
+        whole = Text(
+            f"{snapshot.done} of {snapshot.total} cells done{failed}, {_duration(time.monotonic() - self._began_s)} so far, {eta}"
+        )
+        stop = Text(
+            f"Ctrl-C finishes the cells in flight (at most {_duration(self._limits.cell_timeout_s)}), twice stops now",
+            style="dim",
+        )
+        self._live.update(Group(grid, whole, stop))
+
+
+def watcher_for(console: Console, *, limits: Limits) -> PlainWatcher | LiveWatcher:
+    """A live display where there is a terminal, lines elsewhere."""
+    return LiveWatcher(console, limits=limits) if console.is_terminal else PlainWatcher(console)
+
+
+def _duration(seconds: float | None) -> str:
+    return str(timedelta(seconds=round(seconds or 0.0)))
+
+
+def _milli(joules: float) -> str:
+    return f"{joules:.3g} " if joules >= 1 else f"{joules * 1000:.3g} m"

@@ -1,0 +1,92 @@
+"""`greenray sweep` and `greenray plan`."""
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from greenray.errors import ConfigError
+
+if TYPE_CHECKING:
+    from greenray.config import SweepConfig
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(sweep)
+    app.command()(plan)
+
+
+def sweep(
+    config: Annotated[Path | None, typer.Argument(metavar="CONFIG", help="The config file; or use --model.")] = None,
+    out: Annotated[str | None, typer.Option(help="The store to write or resume.  [default: results/NAME]")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. auto.  [default: a local Ray]")] = None,
+    extend: Annotated[bool, typer.Option("--extend", help="Take over cells measured otherwise or elsewhere.")] = False,
+    model: Annotated[str | None, typer.Option(help="Sweep one model without a file: hub id, folder or e.g. vit-tiny.")] = None,
+    dataset: Annotated[str, typer.Option(help="With --model: digits, hub id, folder or Parquet file.")] = "digits",
+    tactics: Annotated[str | None, typer.Option(help="With --model: a,b,c; chains as a+b.  [default: the five]")] = None,
+) -> None:
+    """Run the matrix of a config, or go on with it; ends with the headline and the report."""
+    loaded = _config(config, model=model, dataset=dataset, tactics=tactics)
+
+    from greenray.cli.progress import terminal_kept, watcher_for
+    from greenray.cli.report import show, write
+    from greenray.store import layout
+    from greenray.sweep.driver import run_sweep
+
+    folder = layout.local_path(out or f"results/{loaded.name}")
+    layout.require_writable(folder)
+    with terminal_kept(folder / "logs" / "driver.log") as console:
+        watcher = watcher_for(console, limits=loaded.limits)
+        with watcher:
+            result = run_sweep(loaded, out=folder, address=address, extend=extend, watcher=watcher)
+        analysis = write(folder)
+        show(analysis, console=console)
+        console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        if result.stopped:
+            console.print("stopped; the same command goes on where it was", highlight=False)
+        elif result.failed:
+            noun = "cell" if result.failed == 1 else "cells"
+            console.print(f"{result.failed} {noun} failed; `greenray status {folder}` lists them", highlight=False)
+    sys.exit(result.exit_code)
+
+
+def plan(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The config file.")],
+    out: Annotated[str | None, typer.Option(help="The store it would use.  [default: results/NAME]")] = None,
+) -> None:
+    """Show the cells of a config, what is done, and what the rest is expected to take; runs nothing."""
+    from rich.console import Console
+
+    from greenray.cli.plan import print_plan
+    from greenray.config import load
+    from greenray.store import layout
+
+    loaded = load(config)
+    print_plan(loaded, out=layout.local_path(out or f"results/{loaded.name}"), console=Console())
+
+
+def _config(path: Path | None, *, model: str | None, dataset: str, tactics: str | None) -> "SweepConfig":
+    from greenray.config import load
+
+    if (path is None) == (model is None):
+        raise ConfigError("give either a config file or --model; `greenray sweep --help` shows both.")
+    if path is not None:
+        return load(path)
+    return _one_model(model or "", dataset=dataset, tactics=tactics)
+
+
+def _one_model(model: str, *, dataset: str, tactics: str | None) -> "SweepConfig":
+    """The config that `--model` stands for: the five tactics, or those named, on one model."""
+    from greenray.config import ARCHITECTURES, FIVE_TACTICS, PRESETS, build
+
+    architecture, _, preset = model.rpartition("-")
+    fresh = architecture in ARCHITECTURES and preset in PRESETS
+    spec: dict[str, Any] = {"architecture": architecture, "preset": preset} if fresh else {"id": model}
+    names = [name.strip() for name in tactics.split(",")] if tactics else list(FIVE_TACTICS)
+    chains = [name.split("+") if "+" in name else name for name in names]
+    slug = re.sub(r"[^a-z0-9._-]+", "-", model.lower()).strip("-._") or "model"
+    experiment = {"name": "serve", "phase": "inference", "models": [spec], "datasets": [dataset], "tactics": chains}
+    name = slug if slug[0].isalpha() else f"m-{slug}"
+    return build({"name": name[:64], "experiments": [experiment], "folder": str(Path.cwd())})

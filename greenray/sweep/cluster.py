@@ -1,0 +1,99 @@
+"""Joining Ray: a private local instance, or a cluster that is already there."""
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from greenray.errors import ResourceError
+
+log = logging.getLogger(__name__)
+
+_OBJECT_STORE_BYTES = 80 * 2**20  # receipts are tiny; this is close to Ray's minimum
+
+_CONNECT_TIMEOUT_S = 10.0
+
+# Must be in the environment before Ray starts its own processes.
+_LOCAL_ENVIRONMENT = {
+    "RAY_worker_niceness": "0",  # 15 by default: the workload would be measured at low priority
+    "RAY_memory_monitor_refresh_ms": "0",  # it would kill the worker, where our watchdog ends the cell
+    "RAY_AUTH_MODE": "token",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_TQDM_PATCH_PRINT": "0",
+}
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """The `ray` module, connected; ends a local instance afterwards.
+
+    Args:
+        address: of a running cluster (`auto`, `host:port`), or None for a private local instance without dashboard, whose
+            token lives in the environment of its processes only.
+
+    Raises:
+        ResourceError: there is no cluster at the address, or it refuses the token.
+    """
+    if address is None:
+        os.environ.update(_LOCAL_ENVIRONMENT)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    elif problem := _unreachable(address):
+        raise ResourceError(f"no Ray cluster can be joined at {address}: {problem}.")
+    import ray
+
+    try:
+        if address is None:
+            # "local" and not a bare init, which would join whatever a stale address file names.
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                configure_logging=False,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        where = f"no Ray cluster can be joined at {address}" if address else "Ray cannot be started here"
+        raise ResourceError(f"{where}: {reason}") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _unreachable(address: str) -> str | None:
+    """Why nothing can be there, or None; Ray itself would try for over a minute."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        return None
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
+def on_every_host(ray: Any, function: Callable[[], Any], *, timeout_s: float) -> list[Any]:
+    """What a function answers on each living host, in the order of their names.
+
+    Raises:
+        ResourceError: a host does not answer within `timeout_s` seconds, or cannot run it.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeManagerHostname"]))
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    refs = [
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)).remote()
+        for node in nodes
+    ]
+    try:
+        return list(ray.get(refs, timeout=timeout_s))
+    except ray.exceptions.RayError as error:
+        raise ResourceError(f"not every host of the cluster answered: {str(error).strip().splitlines()[-1]}") from None

@@ -1,0 +1,160 @@
+"""The driver: from a config to a finished store.
+
+check names -> lock -> join Ray -> workers up -> resolve `auto` -> hold against the store -> manifest -> visits
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from greenray.config import SweepConfig
+from greenray.errors import ResourceError, StoreError
+from greenray.matrix import expand
+from greenray.store import layout, writer
+from greenray.sweep import preflight
+from greenray.sweep.cluster import connected
+from greenray.sweep.interrupts import Interrupts, StopNow
+from greenray.sweep.loop import VisitLoop
+from greenray.sweep.orders import WorkerInfo, WorkerSettings
+from greenray.sweep.pool import Pool
+from greenray.sweep.progress import Watcher
+from greenray.sweep.schedule import Schedule
+
+_DEVICE_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 240.0
+_PROBE_TIMEOUT_S = 30.0
+_TURN_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResult:
+    """How a sweep ended; `exit_code` is that of the command. `done` and `failed` count the cells settled by this run."""
+
+    exit_code: int
+    done: int
+    failed: int
+    stopped: bool
+
+
+def run_sweep(config: SweepConfig, *, out: Path, address: str | None, extend: bool, watcher: Watcher) -> SweepResult:
+    """Run or resume a sweep.
+
+    Args:
+        config: what to run.
+        out: the store.
+        address: of a Ray cluster, or None for a local instance.
+        extend: take over what the store holds even where it was measured otherwise.
+        watcher: whoever watches.
+
+    Raises:
+        UserError: something that the user can mend; nothing committed is lost.
+    """
+    layout.require_writable(out)
+    with writer.lock(out):
+        writer.clean(out, sweep=config.name)
+        preflight.check_names(config, expand(config, auto_device="cpu"))
+        with connected(address) as ray, Interrupts() as interrupts:
+            pool = Pool(ray, settings=_settings(config, out=out), say=watcher.say)
+            try:
+                infos = _workers_up(config, pool=pool, interrupts=interrupts)
+                _check_shared(ray, out=out, pool=pool)
+                schedule = _prepare(config, out=out, infos=infos, extend=extend, watcher=watcher)
+                _warm_compilers(ray, pool=pool, schedule=schedule)
+                loop = VisitLoop(
+                    ray, config=config, out=out, pool=pool, schedule=schedule, watcher=watcher, interrupts=interrupts
+                )
+                return _run(loop, config=config, out=out, schedule=schedule)
+            except StopNow:
+                return SweepResult(exit_code=130, done=0, failed=0, stopped=True)
+            finally:
+                pool.close()
+
+
+def _settings(config: SweepConfig, *, out: Path) -> WorkerSettings:
+    return WorkerSettings(
+        out=str(out.resolve()),
+        sweep=config.name,
+        measure=config.measure,
+        cpu_model=config.host.cpu_model,
+        cell_timeout_s=config.limits.cell_timeout_s,
+        cell_memory_bytes=config.limits.cell_memory_bytes,
+        trust=config.trust,
+    )
+
+
+def _workers_up(config: SweepConfig, *, pool: Pool, interrupts: Interrupts) -> list[WorkerInfo]:
+    """Wait until every worker that starts now is there, and every device that was asked for by name.
+
+    Raises:
+        ResourceError: there is none in time.
+    """
+    needs_cuda = any("cuda" in experiment.devices for experiment in config.experiments)
+    begin_s = time.monotonic()
+    while True:
+        interrupts.check()
+        pool.refresh()
+        infos = [handle.info for handle in pool.workers if handle.info]
+        waited_s = time.monotonic() - begin_s
+        if not pool.starting:
+            if infos and (not needs_cuda or any(info.uses_cuda for info in infos)):
+                return infos
+            if waited_s > _DEVICE_TIMEOUT_S:
+                what = f"no cuda device within {_DEVICE_TIMEOUT_S:g} s" if infos else "no worker could be started"
+                raise ResourceError(pool.explain(what))
+        if waited_s > _START_TIMEOUT_S:
+            raise ResourceError(pool.explain(f"not every worker started within {_START_TIMEOUT_S:g} s"))
+        time.sleep(_TURN_S)
+
+
+def _check_shared(ray: Any, *, out: Path, pool: Pool) -> None:
+    """Every worker must see what the driver writes.
+
+    Raises:
+        StoreError: one does not.
+    """
+    with preflight.probe_file(out) as probe:
+        for handle in pool.workers:
+            if not ray.get(handle.actor.sees.remote(str(probe.resolve())), timeout=_PROBE_TIMEOUT_S):
+                host = handle.info.host if handle.info else handle.worker_id
+                raise StoreError(f"{out}: not shared, {host} does not see it; give a folder that every host mounts with --out.")
+
+
+def _prepare(config: SweepConfig, *, out: Path, infos: list[WorkerInfo], extend: bool, watcher: Watcher) -> Schedule:
+    """Resolve `auto`, hold the config against the store, say what is to do, write the manifest."""
+    auto_device = "cuda" if any(info.uses_cuda for info in infos) else "cpu"
+    blocks = expand(config, auto_device=auto_device)
+    ledger, rows = preflight.read_ledger(out, sweep=config.name)
+    if not extend:
+        preflight.check_store(out, config=config, blocks=blocks, rows=rows, infos=infos)
+    schedule = Schedule(blocks, ledger=ledger, max_attempts=config.limits.max_attempts)
+    cells = [cell for block in blocks for cell in block.cells]
+    settled = sum(schedule.settled(cell) for cell in cells)
+    added = preflight.new_cells(out, sweep=config.name, blocks=blocks)
+    if settled:
+        news = f", {len(added)} of them new in the config" if added else ""
+        watcher.say(f"{settled} of {len(cells)} cells are settled already, {len(cells) - settled} to run{news}")
+    else:
+        watcher.say(f"{len(cells)} cells on {len(infos)} worker{'s' if len(infos) > 1 else ''}, device {auto_device}")
+    manifest = preflight.manifest(config, blocks=blocks, infos=infos, auto_device=auto_device)
+    writer.write_manifest(out, sweep=config.name, manifest=manifest)
+    return schedule
+
+
+def _warm_compilers(ray: Any, *, pool: Pool, schedule: Schedule) -> None:
+    """Once a host, outside of every cell: the first compilation would pay for reading compiler and headers."""
+    pending = [cell for block in schedule.blocks for cell in schedule.pending(block)]
+    if any(step.name == "compile" for cell in pending for step in cell.tactic):
+        hosts = {handle.info.host: handle for handle in pool.workers if handle.info}
+        ray.get([handle.actor.warm_compiler.remote() for handle in hosts.values()], timeout=_START_TIMEOUT_S)
+
+
+def _run(loop: VisitLoop, *, config: SweepConfig, out: Path, schedule: Schedule) -> SweepResult:
+    stopped = False
+    try:
+        loop.run()
+    except StopNow:
+        stopped = True
+    failed = preflight.failures(out, sweep=config.name, blocks=schedule.blocks)
+    code = 130 if stopped else 1 if failed else 0
+    return SweepResult(exit_code=code, done=loop.finished, failed=failed, stopped=stopped)

@@ -1,0 +1,322 @@
+"""The loop over visits: hand them to idle workers, take receipts, decide what follows from each end of a cell.
+
+Every attempt ends as a row: the worker writes it, or, where the worker died with the cell, this side does.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from greenray.config import SweepConfig
+from greenray.errors import MeasurementError, ResourceError, StoreError
+from greenray.matrix import Cell
+from greenray.power.sharing import IdlePower
+from greenray.store import layout, reader, writer
+from greenray.sweep.attempt import unstarted_row
+from greenray.sweep.interrupts import Interrupts, StopNow
+from greenray.sweep.orders import Order, Receipt, ledger_row
+from greenray.sweep.pool import Handle, Pool, sentence
+from greenray.sweep.progress import Snapshot, Watcher, WorkerView, cell_label
+from greenray.sweep.schedule import FINAL, Schedule, Visit, assign, is_exclusive
+
+_WORKLESS_S = 60.0
+_GRACE_S = 150.0  # beyond a cell's own deadline: waiting for the board's memory, settling, writing
+_IDLE_READING_S = 5.0
+_IDLE_FRESH_S = 600.0
+_TURN_S = 0.25
+_SHOW_S = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A visit on its worker, and the attempt in flight."""
+
+    visit: Visit
+    handle: Handle
+    position: int = -1
+    order: Order | None = None
+    ref: Any = None
+    started_s: float = 0.0
+
+
+class VisitLoop:
+    """Runs a schedule to its end on a pool of workers.
+
+    Attributes:
+        finished: cells that were settled by this loop, brackets included.
+        failed: those of them that are not ok, unsupported or not_applied.
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        *,
+        config: SweepConfig,
+        out: Path,
+        pool: Pool,
+        schedule: Schedule,
+        watcher: Watcher,
+        interrupts: Interrupts,
+    ) -> None:
+        self._ray = ray
+        self._config = config
+        self._out = out
+        self._pool = pool
+        self._schedule = schedule
+        self._watcher = watcher
+        self._interrupts = interrupts
+        self._runs: list[_Run] = []
+        self._idle: dict[str, tuple[IdlePower, float, set[Handle]]] = {}
+        self.finished = 0
+        self.failed = 0
+
+    def run(self) -> None:
+        """Until nothing is left, or after one Ctrl-C until the cells in flight have ended.
+
+        Raises:
+            StopNow: stopped; cells in flight are lost, what is committed is safe.
+            ResourceError: no worker, or none with the device that the rest needs, is left.
+            StoreError: the store cannot be written any more.
+        """
+        workless_s: float | None = None
+        shown_s = 0.0
+        while self._runs or not self._schedule.finished():
+            self._interrupts.check()
+            self._pool.refresh()
+            self._record_orphans()
+            if self._interrupts.count == 0:
+                self._hand_out()
+            elif not self._runs:
+                raise StopNow
+            self._collect()
+            if self._runs or self._pool.workers or self._pool.starting:
+                workless_s = None
+            elif workless_s is None:
+                workless_s = time.monotonic()
+            elif time.monotonic() - workless_s > _WORKLESS_S:
+                raise ResourceError(self._pool.explain("no worker is left"))
+            self._check_stuck()
+            if time.monotonic() - shown_s > _SHOW_S:
+                shown_s = time.monotonic()
+                self._watcher.update(self._snapshot())
+        self._watcher.update(self._snapshot())
+
+    def _check_stuck(self) -> None:
+        """Nothing runs, workers are idle, and what is left needs a device that is gone."""
+        if self._runs or self._pool.starting or not self._pool.workers or self._interrupts.count:
+            return
+        ready = self._schedule.ready()
+        if (
+            ready
+            and all(v.block.device == "cuda" for v in ready)
+            and not any(h.info and h.info.uses_cuda for h in self._pool.workers)
+        ):
+            raise ResourceError(self._pool.explain("no cuda device is left"))
+
+    def _hand_out(self) -> None:
+        """Start visits until everybody is busy or must wait."""
+        exclusive = self._config.host.exclusive_hosts
+        while True:
+            running: dict[str, list[Cell]] = {}
+            for run in self._runs:
+                if run.handle.info and run.order:
+                    running.setdefault(run.handle.info.host, []).append(run.order.cell)
+            seats = {handle.worker_id: handle for handle in self._pool.workers if not handle.busy}
+            choice = assign(
+                visits=self._schedule.ready(),
+                idle=[handle.seat() for handle in seats.values()],
+                running=running,
+                exclusive_hosts=exclusive,
+            )
+            if choice is None:
+                return
+            visit, seat = choice
+            if seat.host not in running and not self._read_idle(seat.host):
+                return
+            self._schedule.begin(visit)
+            handle = seats[seat.worker_id]
+            handle.busy = True
+            run = _Run(visit=visit, handle=handle)
+            self._runs.append(run)
+            self._next(run)
+
+    def _read_idle(self, host: str) -> bool:
+        """Read a drained host's idle power where the last reading is old or workers have come; False if that failed."""
+        handles = self._pool.on_host(host)
+        reading = self._idle.get(host)
+        if reading is None or time.monotonic() - reading[1] > _IDLE_FRESH_S:
+            try:
+                idle = self._ray.get(handles[0].actor.measure_idle.remote(_IDLE_READING_S), timeout=_IDLE_READING_S + 30.0)
+            except self._ray.exceptions.RayError as error:
+                self._pool.lost(handles[0], reason=str(error))
+                return False
+            reading = (idle, time.monotonic(), set())
+        if reading[2] != set(handles):
+            for handle in handles:
+                handle.actor.know_idle.remote(reading[0])
+        self._idle[host] = (reading[0], reading[1], set(handles))
+        return True
+
+    def _next(self, run: _Run) -> None:
+        """Start the visit's next cell; with none left, or after Ctrl-C, the visit ends."""
+        run.position += 1
+        if run.position >= len(run.visit.cells) or self._interrupts.count:
+            self._end(run)
+            return
+        self._start(run)
+
+    def _start(self, run: _Run) -> None:
+        cell = run.visit.cells[run.position]
+        info = run.handle.info
+        assert info is not None
+        alone = is_exclusive(cell, exclusive_hosts=self._config.host.exclusive_hosts)
+        run.order = Order(
+            cell=cell,
+            attempt=self._schedule.ledger.state(cell.cell_id).highest_attempt + 1,
+            visit=run.visit.number,
+            order_in_visit=run.position if run.visit.number is not None else None,
+            workers_sharing=1 if alone else len(self._pool.on_host(info.host)),
+        )
+        run.started_s = time.monotonic()
+        run.ref = run.handle.actor.run.remote(run.order)
+
+    def _end(self, run: _Run) -> None:
+        self._schedule.end(run.visit)
+        self._runs.remove(run)
+        run.handle.busy = False
+        run.handle.idle_since_s = time.monotonic()
+
+    def _collect(self) -> None:
+        """Take receipts; give up on cells that are long past their deadline."""
+        if not self._runs:
+            time.sleep(_TURN_S)
+            return
+        by_ref = {run.ref: run for run in self._runs}
+        ready, _ = self._ray.wait(list(by_ref), num_returns=1, timeout=_TURN_S)
+        for ref in ready:
+            self._take(by_ref[ref])
+        limit_s = self._config.limits.cell_timeout_s + _GRACE_S
+        for run in [r for r in self._runs if time.monotonic() - r.started_s > limit_s]:
+            self._worker_died(run, status="timeout", reason=f"it did not answer within {limit_s:g} s")
+
+    def _take(self, run: _Run) -> None:
+        assert run.order is not None
+        try:
+            receipt: Receipt = self._ray.get(run.ref)
+        except StoreError as error:
+            raise StoreError(sentence(error)) from None
+        except MeasurementError as error:
+            self._end(run)
+            self._pool.refuse(run.handle, reason=sentence(error))
+            return
+        except self._ray.exceptions.RayTaskError as error:
+            # A fault of ours in the worker; the row says so, and the worker is started afresh.
+            self._worker_died(run, status="failed", reason=sentence(error))
+            return
+        except self._ray.exceptions.RayError as error:
+            self._worker_died(run, status="crashed", reason=sentence(error))
+            return
+        self._pool.fruitful(run.handle)
+        self._record(run.order, receipt)
+        if receipt.board_lost is not None:
+            self._end(run)
+            self._pool.refuse(run.handle, reason=receipt.board_lost)
+        elif not self._schedule.settled(run.order.cell) and not self._interrupts.count:
+            self._start(run)  # another attempt, within the same visit
+        else:
+            self._next(run)
+
+    def _worker_died(self, run: _Run, *, status: str, reason: str) -> None:
+        """The worker is gone with its cell: a row says so, unless the worker had still committed one."""
+        order, info = run.order, run.handle.info
+        assert order is not None
+        self._end(run)
+        self._pool.lost(run.handle, reason=reason)
+        committed = layout.table_file(
+            self._out,
+            table="cells",
+            sweep=self._config.name,
+            tactic=order.cell.tactic_slug,
+            cell_id=order.cell.cell_id,
+            attempt=order.attempt,
+        )
+        if committed.exists():
+            frame = reader.scan(self._out, table="cells", sweep=self._config.name)
+            own = (pl.col("cell_id") == order.cell.cell_id) & (pl.col("attempt") == order.attempt)
+            row = frame.filter(own).collect().to_dicts()[0]
+            names = ("cell_id", "attempt", "status", "error", "error_kind", "duration_s", "energy_j")
+            self._record(order, Receipt(**{name: row[name] for name in names}))
+            return
+        error = f"the worker ended with it: {reason}"
+        self._commit_unstarted(order, status=status, error=error, error_kind="worker", host=info.host if info else None)
+
+    def _record_orphans(self) -> None:
+        for cell, training in self._schedule.orphans():
+            attempt = self._schedule.ledger.state(cell.cell_id).highest_attempt + 1
+            order = Order(cell=cell, attempt=attempt, visit=None, order_in_visit=None, workers_sharing=1)
+            error = f"its checkpoint is missing: training cell {training} is not ok"
+            self._commit_unstarted(order, status="failed", error=error, error_kind="dependency", host=None)
+
+    def _commit_unstarted(self, order: Order, *, status: str, error: str, error_kind: str, host: str | None) -> None:
+        row = unstarted_row(order, status=status, error=error, error_kind=error_kind, host=host)
+        writer.commit(
+            self._out, sweep=self._config.name, tactic=order.cell.tactic_slug, cell=row, windows=[], trace=[], predictions=[]
+        )
+        receipt = Receipt(
+            cell_id=order.cell.cell_id,
+            attempt=order.attempt,
+            status=status,
+            error=error,
+            error_kind=error_kind,
+            duration_s=0.0,
+            energy_j=None,
+        )
+        self._record(order, receipt)
+
+    def _record(self, order: Order, receipt: Receipt) -> None:
+        self._schedule.ledger.add(ledger_row(order, receipt))
+        if self._schedule.settled(order.cell) or receipt.error_kind == "dependency":
+            self.finished += 1
+            self.failed += receipt.status not in FINAL
+        self._watcher.finished(order.cell, receipt)
+
+    def _snapshot(self) -> Snapshot:
+        now = time.monotonic()
+        cells_of = {run.handle.worker_id: run for run in self._runs}
+        views = []
+        for handle in self._pool.workers:
+            run, info = cells_of.get(handle.worker_id), handle.info
+            assert info is not None
+            views.append(
+                WorkerView(
+                    host=info.host,
+                    board=info.gpu_name,
+                    cell=cell_label(run.order.cell) if run and run.order else None,
+                    elapsed_s=now - run.started_s if run else 0.0,
+                    power_w=handle.live.power_w,
+                    temperature_c=handle.live.temperature_c,
+                )
+            )
+        left = list(self._cells_left())
+        known = [self._schedule.ledger.expected_s(cell) for cell in left]
+        expected = [seconds for seconds in known if seconds is not None]
+        # Like cells stand in for those of a kind not seen yet; before the first there is nothing to go by.
+        eta_s = sum(expected) / len(expected) * len(left) / max(1, len(views)) if expected else None
+        return Snapshot(
+            workers=tuple(views), done=self.finished, failed=self.failed, total=self.finished + len(left), eta_s=eta_s
+        )
+
+    def _cells_left(self) -> Iterator[Cell]:
+        visited = {run.visit.block.block_id for run in self._runs}
+        for run in self._runs:
+            yield from run.visit.cells[max(0, run.position) :]
+        for block in self._schedule.blocks:
+            pending = self._schedule.pending(block)
+            if pending and block.block_id not in visited:
+                yield from pending
+                if block.bracketed:
+                    yield from (block.bracket("open", visit=1), block.bracket("close", visit=1))

@@ -1,0 +1,103 @@
+"""What driver and workers say to each other: small frozen records, pickled by Ray."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from greenray.config import CpuModel, Measure, Trust
+from greenray.matrix import Cell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What every worker of a sweep is told when it starts.
+
+    Attributes:
+        out: the store; every worker must see the same folder.
+        sweep: name of the sweep.
+        measure: how long and how often to measure.
+        cpu_model: assumption where no CPU meter exists.
+        cell_timeout_s: deadline of a cell, seconds.
+        cell_memory_bytes: memory that a cell may take, where that is less than its share of the host's.
+        trust: what may be loaded beyond safetensors.
+        launcher: `forkserver`, or `spawn` to start every cell from scratch.
+        environment: variables for the worker's process (with `ray start` it would have the raylet's, not the driver's).
+    """
+
+    out: str
+    sweep: str
+    measure: Measure
+    cpu_model: CpuModel
+    cell_timeout_s: float
+    cell_memory_bytes: int | None
+    trust: Trust
+    launcher: Literal["forkserver", "spawn"] = "forkserver"
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """What a worker found on its host. `uses_cuda` means that a fresh process ran on the board with this torch."""
+
+    pid: int
+    host: str
+    cpu_name: str
+    physical_cores: int
+    gpu_uuid: str | None
+    gpu_name: str | None
+    power_limit_w: float | None
+    driver_version: str | None
+    uses_cuda: bool
+    energy_scope: str
+    versions: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One cell to run now.
+
+    Attributes:
+        cell: the cell.
+        attempt: number of this attempt, from 1.
+        visit: number of the visit it runs in, and its position there; None for plain cells.
+        workers_sharing: W of the sharing rule: workers of the host, or 1 if the cell has the host to itself.
+    """
+
+    cell: Cell
+    attempt: int
+    visit: int | None
+    order_in_visit: int | None
+    workers_sharing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the driver learns of a committed attempt; the measurements are in the store."""
+
+    cell_id: str
+    attempt: int
+    status: str
+    error: str | None
+    error_kind: str | None
+    duration_s: float
+    energy_j: float | None
+    j_per_sample: float | None = None
+    board_lost: str | None = None
+
+
+def ledger_row(order: Order, receipt: Receipt) -> dict[str, Any]:
+    """A receipt as the row that the schedule's ledger takes in."""
+    cell = order.cell
+    return {
+        "cell_id": cell.cell_id,
+        "block_id": cell.block_id,
+        "attempt": receipt.attempt,
+        "status": receipt.status,
+        "error_kind": receipt.error_kind,
+        "visit": order.visit,
+        "phase": cell.phase,
+        "device": cell.device,
+        "model": cell.model.label,
+        "tactic": cell.tactic_slug,
+        "duration_s": receipt.duration_s,
+    }
