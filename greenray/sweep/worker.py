@@ -75,6 +75,8 @@ class Worker:
         except MeasurementError as error:
             self._refused = str(error)
             return
+        # Ray sets it to 1, and OpenMP reads it once, when the fork server loads it.
+        os.environ["OMP_NUM_THREADS"] = str(self._instrument.host.physical_cores)
         make = launchers.Spawn if settings.launcher == "spawn" else launchers.open_launcher
         self._launcher: Launcher = make()
         if self._launcher.fallback_reason:

@@ -1,0 +1,5 @@
+import os
+
+import torch
+
+torch.cuda.called_by = os.getpid()
