@@ -10,6 +10,7 @@ OUT/.lock                      held by the driver that writes
 
 import fcntl
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from greenray.errors import StoreError
 from greenray.store.schema import TABLES
 
 _MARKS = (*TABLES, "manifests", ".staging", ".lock")
+_FULL_BYTES = 2**20
 _FILE = re.compile(r"(?P<cell_id>c\d+-[0-9a-f]{16})\.(?P<attempt>\d+)\.parquet")
 
 
@@ -76,6 +78,21 @@ def require_writable(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise StoreError(f"{out}: cannot be written ({error.strerror}); give another folder with --out.") from None
+
+
+def require_space(out: Path) -> None:
+    """Check that the file system of `out` is not full.
+
+    Raises:
+        StoreError: it is.
+    """
+    if shutil.disk_usage(out).free < _FULL_BYTES:
+        raise no_space(out)
+
+
+def no_space(out: Path) -> StoreError:
+    """The error for a full disk."""
+    return StoreError(f"{out}: no space left; free some and run the same command again, what is committed is safe.")
 
 
 def table_file(out: Path, *, table: str, sweep: str, tactic: str, cell_id: str, attempt: int) -> Path:

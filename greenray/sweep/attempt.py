@@ -23,7 +23,7 @@ from greenray import __version__
 from greenray.errors import MeasurementError
 from greenray.power.instrument import Instrument, Recording
 from greenray.power.window import WindowReading
-from greenray.store import writer
+from greenray.store import layout, writer
 from greenray.sweep.launching import Launcher, LaunchError
 from greenray.sweep.orders import Order, Receipt, WorkerInfo, WorkerSettings
 from greenray.sweep.supervise import Outcome, supervise
@@ -89,6 +89,8 @@ def run_attempt(
     finally:
         trace = recording.stop()
         shutil.rmtree(caches, ignore_errors=True)
+    if outcome.status != "ok":
+        layout.require_space(out)  # a checkpoint that cannot be saved is not the cell's fault, and trying again is no use
     row = _cell_row(
         order,
         info=info,

@@ -1,0 +1,110 @@
+"""torch.compile with inductor: C++ kernels on the CPU, Triton on CUDA.
+
+Compiling happens in the first calls. Caches are fresh for every cell because the sweep sets TORCHINDUCTOR_CACHE_DIR and
+TRITON_CACHE_DIR for its process: what compiling costs is then measured and never borrowed from an earlier cell.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from greenray.errors import NotApplied, Unsupported
+from greenray.tactics.base import Context, Params, Tactic
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_REASONS_KEPT = 5
+
+
+class CompileParams(Params):
+    """What is passed to torch.compile.
+
+    Attributes:
+        mode: inductor's preset; `reduce-overhead` and `max-autotune` use CUDA graphs on CUDA.
+        fullgraph: a graph break is an error (`unsupported`) instead of a slower model.
+        dynamic: None compiles for the shapes that come and generalises on the second one; batches here have one shape.
+    """
+
+    mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = "default"
+    fullgraph: bool = False
+    dynamic: bool | None = None
+
+
+class Compile(Tactic[CompileParams]):
+    """The model compiled in place, so that its state and its attributes stay what they were."""
+
+    name = "compile"
+    summary = "Compiles the model with torch.compile and inductor; compiling is charged as one-off cost."
+    needs = "a C++ compiler and Python's headers; on CUDA also Triton and compute capability 7.0 or later"
+    Params = CompileParams
+
+    def check(self, context: Context) -> None:
+        from torch._inductor.cpp_builder import get_cpp_compiler
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        if context.device == "cuda":
+            _check_triton()
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler as error:
+            raise Unsupported("compile needs a C++ compiler: install g++ or clang++, or name one in CXX") from error
+
+    def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
+        self._before = _counts()
+        model.compile(mode=self.params.mode, fullgraph=self.params.fullgraph, dynamic=self.params.dynamic)
+        # The first call is made here because a refusal of the compiler is a fact about the tactic, not about the workload.
+        _first_call(model, context)
+        return model
+
+    def evidence(self, model: "nn.Module") -> dict[str, Any]:
+        from torch._dynamo.utils import counters
+
+        now = _counts()
+        found: dict[str, Any] = {name: now[name] - self._before[name] for name in now}
+        found["graph_break_reasons"] = [_one_line(reason) for reason in list(counters["graph_break"])[:_REASONS_KEPT]]
+        found["cudagraph_skips"] = int(counters["inductor"]["cudagraph_skips"])
+        found["mode"] = self.params.mode
+        if not found["graphs"]:
+            raise NotApplied("torch.compile captured no graph; the model ran as eager code", evidence=found)
+        return found
+
+    def compilations(self) -> int:
+        return _counts()["frames"]
+
+
+def _first_call(model: "nn.Module", context: Context) -> None:
+    import torch
+    from torch._dynamo.exc import Unsupported as NotTraceable
+    from torch._dynamo.exc import UserError
+
+    try:
+        with torch.inference_mode():
+            model(**context.example)
+    except (NotTraceable, UserError) as error:
+        raise Unsupported(f"the model cannot be compiled in one graph: {_one_line(str(error))}; leave out fullgraph") from error
+
+
+def _counts() -> dict[str, int]:
+    """Dynamo's counters, all of which only grow: graphs captured, frames compiled, graph breaks, recompiles."""
+    from torch._dynamo.utils import counters, get_compilation_metrics
+
+    return {
+        "graphs": int(counters["stats"]["unique_graphs"]),
+        "operations": int(counters["stats"]["calls_captured"]),
+        "frames": int(counters["frames"]["total"]),
+        "graph_breaks": sum(int(count) for count in counters["graph_break"].values()),
+        "recompiles": sum(1 for metrics in get_compilation_metrics() if getattr(metrics, "recompile_reason", None)),
+    }
+
+
+def _check_triton() -> None:
+    import torch
+    from torch.utils._triton import has_triton_package
+
+    if torch.cuda.get_device_capability() < (7, 0):
+        raise Unsupported("compile on CUDA needs compute capability 7.0 or later; measure it with `devices: [cpu]`")
+    if not has_triton_package():
+        raise Unsupported("compile on CUDA needs the package triton, which CUDA builds of torch bring along")
+
+
+def _one_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:200]

@@ -1,0 +1,141 @@
+"""L1 unstructured magnitude pruning, per layer and over the whole model.
+
+Zeros are still multiplied by dense kernels, so pruning alone is not expected to save energy; that is a result worth measuring.
+The mask is either made permanent (one multiplication, at apply time) or multiplied in on every forward pass, as
+`torch.nn.utils.prune` does by itself until `prune.remove` is called.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from greenray.errors import NotApplied
+from greenray.tactics.base import Context, Params, Tactic
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class PruneParams(Params):
+    """Parameters of both kinds of pruning.
+
+    Attributes:
+        amount: share of the prunable weights that is set to zero.
+        permanent: True writes the zeros into the weights; False multiplies a mask in on every forward pass.
+    """
+
+    amount: float = Field(default=0.3, gt=0.0, lt=1.0)
+    permanent: bool = True
+
+
+class _Prune(Tactic[PruneParams]):
+    """What the two have in common: which layers are prunable, and the sparsity that came out."""
+
+    Params = PruneParams
+
+    def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
+        layers = prunable_layers(model)
+        before = _zeros(layers)
+        if not layers:
+            raise NotApplied("the model has no linear or convolution layer to prune", evidence={"layers": 0})
+        self._prune(list(layers.values()))
+        if self.params.permanent:
+            make_permanent(model)
+        # Kept now: a later step of the chain may pack the weights so that zeros cannot be counted any more.
+        self._evidence = {"permanent": self.params.permanent, "zeros_before": before, **sparsity(model, layers)}
+        if _zeros(layers) <= before:
+            raise NotApplied(f"amount {self.params.amount:g} set no further weight to zero", evidence=self._evidence)
+        return model
+
+    def _prune(self, layers: "list[nn.Module]") -> None:
+        raise NotImplementedError
+
+    def evidence(self, model: "nn.Module") -> dict[str, Any]:
+        return self._evidence
+
+
+class PruneLocal(_Prune):
+    """The `amount` smallest weights of every layer."""
+
+    name = "prune-local"
+    summary = "Sets the smallest weights of every linear and convolution layer to zero (L1, layer by layer)."
+
+    def _prune(self, layers: "list[nn.Module]") -> None:
+        from torch.nn.utils import prune
+
+        for layer in layers:
+            prune.l1_unstructured(layer, "weight", amount=self.params.amount)  # type: ignore[no-untyped-call]
+
+
+class PruneGlobal(_Prune):
+    """The `amount` smallest weights of all layers together; layers with small weights lose more."""
+
+    name = "prune-global"
+    summary = "Sets the smallest weights of the whole model to zero (L1, all layers ranked together)."
+
+    def _prune(self, layers: "list[nn.Module]") -> None:
+        from torch.nn.utils import prune
+
+        weights = [(layer, "weight") for layer in layers]
+        prune.global_unstructured(weights, pruning_method=prune.L1Unstructured, amount=self.params.amount)
+
+
+def prunable_layers(model: "nn.Module") -> "dict[str, nn.Module]":
+    """Linear and convolution layers with a dense floating-point weight, by name; a weight shared by two layers counts once."""
+    from torch import Tensor, nn
+
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    found: dict[str, nn.Module] = {}
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        if not isinstance(module, kinds):
+            continue
+        weight = module.weight_orig if hasattr(module, "weight_orig") else module.weight
+        plain = isinstance(weight, Tensor) and type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point()
+        if plain and id(weight) not in seen:
+            seen.add(id(weight))
+            found[name] = module
+    return found
+
+
+def masked_layers(model: "nn.Module") -> "list[nn.Module]":
+    """Layers whose mask is still multiplied in on every forward pass."""
+    return [module for module in model.modules() if hasattr(module, "weight_orig")]
+
+
+def make_permanent(model: "nn.Module") -> None:
+    """Write every mask into its weights, so that the state is that of an ordinary model."""
+    from torch.nn.utils import prune
+
+    for layer in masked_layers(model):
+        prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
+
+
+def sparsity(model: "nn.Module", layers: "dict[str, nn.Module]") -> dict[str, Any]:
+    """True shares of zeros: over the given layers, over all parameters of the model, and in the extreme layers."""
+    sizes = {name: _size(layer) for name, layer in layers.items()}
+    shares = {name: _zero_count(layer) / sizes[name] for name, layer in layers.items()}
+    lowest, highest = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+    zeros = _zeros(layers)
+    return {
+        "layers": len(layers),
+        "layers_pruned": sum(1 for share in shares.values() if share > 0),
+        "sparsity_prunable": zeros / sum(sizes.values()),
+        "sparsity_model": zeros / sum(p.numel() for p in model.parameters()),
+        "sparsity_layer_min": shares[lowest],
+        "sparsity_layer_min_name": lowest,
+        "sparsity_layer_max": shares[highest],
+        "sparsity_layer_max_name": highest,
+    }
+
+
+def _size(layer: Any) -> int:
+    return int(layer.weight.numel())
+
+
+def _zero_count(layer: Any) -> int:
+    return int(layer.weight.numel() - layer.weight.count_nonzero().item())
+
+
+def _zeros(layers: "dict[str, nn.Module]") -> int:
+    return sum(_zero_count(layer) for layer in layers.values())

@@ -1,0 +1,100 @@
+"""What a model is worth and how big it is: accuracy with its interval, parameters, bytes, operations."""
+
+import math
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Z_95 = 1.959963984540054
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share; (0, 1) when nothing was counted.
+
+    Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+    """
+    if total == 0:
+        return 0.0, 1.0
+    share = correct / total
+    centre = share + Z_95**2 / (2 * total)
+    half = Z_95 * math.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
+    scale = 1 + Z_95**2 / total
+    # Rounding must not leave the point estimate outside its own interval at 0 and 1.
+    return min(share, max(0.0, (centre - half) / scale)), max(share, min(1.0, (centre + half) / scale))
+
+
+def parameters(model: "nn.Module") -> int:
+    """Number of parameters; shared ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def nonzero_parameters(model: "nn.Module") -> int | None:
+    """Parameters that are not zero, masks of pruning applied; None where weights are packed and cannot be counted."""
+    if is_packed(model):
+        return None
+    return sum(int(tensor.count_nonzero().item()) for tensor in _effective_parameters(model))
+
+
+def is_packed(model: "nn.Module") -> bool:
+    """Whether some of the state is something else than plain tensors (quantised weights)."""
+    import torch
+
+    plain = (torch.Tensor, torch.nn.Parameter)
+    return any(type(value) not in plain or value.is_quantized for value in model.state_dict().values())
+
+
+def _effective_parameters(model: "nn.Module") -> "Iterator[torch.Tensor]":
+    seen: set[int] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            mask = getattr(module, name.removesuffix("_orig") + "_mask", None)
+            yield parameter * mask if name.endswith("_orig") and mask is not None else parameter
+
+
+def size_bytes(model: "nn.Module") -> int:
+    """Bytes of the serialised state, packed parameters included; nothing is written."""
+    import torch
+
+    counter = _Counter()
+    torch.save(model.state_dict(), cast("IO[bytes]", counter))
+    return counter.bytes
+
+
+class _Counter:
+    """A file that only counts."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self.bytes += size
+        return size
+
+    def flush(self) -> None:
+        pass
+
+
+def operations_per_sample(model: "nn.Module", *, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Multiply-accumulates and floating-point operations of one sample, counted on the meta device.
+
+    Matrix products, convolutions and attention are counted; what works element by element is not.
+
+    Args:
+        model: on the meta device.
+        shape: (channels, height, width) of a sample.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode():
+        model(pixel_values=torch.empty((1, *shape), device="meta"))
+    flops = float(counter.get_total_flops())
+    return flops / 2, flops

@@ -1,0 +1,103 @@
+"""The device a cell runs on: what is switched on and off, so that every arm is measured under the same conditions."""
+
+import importlib.metadata
+import platform
+from typing import TYPE_CHECKING, Any
+
+from greenray.errors import CellError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "torchao",
+    "datasets",
+    "scikit-learn",
+    "pillow",
+    "torchvision",
+    "timm",
+    "triton",
+    "greenray",
+)
+
+
+def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
+    """Set precision, algorithms, threads and seed; returns what was set, for the cell's row.
+
+    Raises:
+        CellError: a cuda cell without a usable CUDA device.
+    """
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    torch.set_float32_matmul_precision("highest")
+    settings: dict[str, Any] = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed}
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise CellError("this process sees no CUDA device that its torch can use")
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
+        torch.zeros(1, device="cuda")  # makes the context now: it belongs to no window
+        settings |= {
+            "tf32": False,
+            "cudnn_benchmark": False,
+            "cuda_version": torch.version.cuda,
+            "cudnn_version": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())),
+        }
+    return settings
+
+
+def gpu_uuid(device: str) -> str | None:
+    """UUID of the current CUDA device without `GPU-`; None on cpu."""
+    if device != "cuda":
+        return None
+    import torch
+
+    return str(torch.cuda.get_device_properties(0).uuid)
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done all that was asked of it."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def peak_gpu_memory_bytes(device: str) -> int | None:
+    if device != "cuda":
+        return None
+    import torch
+
+    return int(torch.cuda.max_memory_allocated())
+
+
+def to_device(batch: "torch.Tensor", device: str) -> "torch.Tensor":
+    """A batch on the device; from pinned memory the copy does not wait."""
+    return batch.to(device, non_blocking=True) if device == "cuda" else batch
+
+
+def dtype_name(model: "nn.Module") -> str | None:
+    """Type of the model's floating-point parameters, for example `float32`; None if it has none left."""
+    kinds = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+    first = next(kinds, None)
+    return str(first).removeprefix("torch.") if first is not None else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what shaped the result; packages that are not installed are left out."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
