@@ -188,7 +188,5 @@ def _readable_errors(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(
-                f"{out}: no space left; free some and run the same command again, what is committed is safe."
-            ) from None
+            raise layout.no_space(out) from None
         raise StoreError(f"{out}: cannot be written ({error.strerror or error}); what is committed is safe.") from None
