@@ -4,6 +4,7 @@ A cell's id is a versioned hash over what the cell *declares*: renaming an exper
 another host leaves it as it was, so a finished sweep can be extended. `tests/test_matrix.py` pins ids down.
 """
 
+import functools
 import hashlib
 import json
 import random
@@ -89,7 +90,7 @@ class Cell(Frozen):
     def is_baseline(self) -> bool:
         return self.tactic == BASELINE
 
-    @property
+    @functools.cached_property
     def tactic_slug(self) -> str:
         return tactic_slug(self.tactic)
 

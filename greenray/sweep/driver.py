@@ -145,7 +145,7 @@ def _warm_compilers(ray: Any, *, pool: Pool, schedule: Schedule) -> None:
     """Once a host, outside of every cell: the first compilation would pay for reading compiler and headers."""
     pending = [cell for block in schedule.blocks for cell in schedule.pending(block)]
     if any(step.name == "compile" for cell in pending for step in cell.tactic):
-        hosts = {handle.info.host: handle for handle in pool.workers if handle.info}
+        hosts = {handle.info.machine: handle for handle in pool.workers if handle.info}
         ray.get([handle.actor.warm_compiler.remote() for handle in hosts.values()], timeout=_START_TIMEOUT_S)
 
 

@@ -4,7 +4,6 @@ Every attempt ends as a row: the worker writes it, or, where the worker died wit
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from greenray.sweep.interrupts import Interrupts, StopNow
 from greenray.sweep.orders import Order, Receipt, ledger_row
 from greenray.sweep.pool import Handle, Pool, sentence
 from greenray.sweep.progress import Snapshot, Watcher, WorkerView, cell_label
-from greenray.sweep.schedule import FINAL, Schedule, Visit, assign, is_exclusive
+from greenray.sweep.schedule import FINAL, Schedule, Visit, assign, is_exclusive, kind_of
 
 _WORKLESS_S = 60.0
 _GRACE_S = 150.0  # beyond a cell's own deadline: waiting for the board's memory, settling, writing
@@ -71,6 +70,7 @@ class VisitLoop:
         self._interrupts = interrupts
         self._runs: list[_Run] = []
         self._idle: dict[str, tuple[IdlePower, float, set[Handle]]] = {}
+        self._told = False
         self.finished = 0
         self.failed = 0
 
@@ -90,8 +90,8 @@ class VisitLoop:
             self._record_orphans()
             if self._interrupts.count == 0:
                 self._hand_out()
-            elif not self._runs:
-                raise StopNow
+            else:
+                self._wind_down()
             self._collect()
             if self._runs or self._pool.workers or self._pool.starting:
                 workless_s = None
@@ -104,6 +104,15 @@ class VisitLoop:
                 shown_s = time.monotonic()
                 self._watcher.update(self._snapshot())
         self._watcher.update(self._snapshot())
+
+    def _wind_down(self) -> None:
+        """After the first Ctrl-C: say once what is waited for, and end when it is there."""
+        if not self._runs:
+            raise StopNow
+        if not self._told:
+            self._told = True
+            limit_s = self._config.limits.cell_timeout_s
+            self._watcher.say(f"finishing the cells in flight, at most {limit_s:g} s; Ctrl-C again stops now")
 
     def _check_stuck(self) -> None:
         """Nothing runs, workers are idle, and what is left needs a device that is gone."""
@@ -124,7 +133,7 @@ class VisitLoop:
             running: dict[str, list[Cell]] = {}
             for run in self._runs:
                 if run.handle.info and run.order:
-                    running.setdefault(run.handle.info.host, []).append(run.order.cell)
+                    running.setdefault(run.handle.info.machine, []).append(run.order.cell)
             seats = {handle.worker_id: handle for handle in self._pool.workers if not handle.busy}
             choice = assign(
                 visits=self._schedule.ready(),
@@ -146,7 +155,7 @@ class VisitLoop:
 
     def _read_idle(self, host: str) -> bool:
         """Read a drained host's idle power where the last reading is old or workers have come; False if that failed."""
-        handles = self._pool.on_host(host)
+        handles = self._pool.on_machine(host)
         reading = self._idle.get(host)
         if reading is None or time.monotonic() - reading[1] > _IDLE_FRESH_S:
             try:
@@ -179,7 +188,7 @@ class VisitLoop:
             attempt=self._schedule.ledger.state(cell.cell_id).highest_attempt + 1,
             visit=run.visit.number,
             order_in_visit=run.position if run.visit.number is not None else None,
-            workers_sharing=1 if alone else len(self._pool.on_host(info.host)),
+            workers_sharing=1 if alone else len(self._pool.on_machine(info.machine)),
         )
         run.started_s = time.monotonic()
         run.ref = run.handle.actor.run.remote(run.order)
@@ -301,22 +310,12 @@ class VisitLoop:
                     temperature_c=handle.live.temperature_c,
                 )
             )
-        left = list(self._cells_left())
-        known = [self._schedule.ledger.expected_s(cell) for cell in left]
+        in_visits = [kind_of(cell) for run in self._runs for cell in run.visit.cells[run.position :]]
+        left = in_visits + self._schedule.remaining()
+        known = [self._schedule.ledger.expected_s(kind) for kind in left]
         expected = [seconds for seconds in known if seconds is not None]
         # Like cells stand in for those of a kind not seen yet; before the first there is nothing to go by.
         eta_s = sum(expected) / len(expected) * len(left) / max(1, len(views)) if expected else None
         return Snapshot(
             workers=tuple(views), done=self.finished, failed=self.failed, total=self.finished + len(left), eta_s=eta_s
         )
-
-    def _cells_left(self) -> Iterator[Cell]:
-        visited = {run.visit.block.block_id for run in self._runs}
-        for run in self._runs:
-            yield from run.visit.cells[max(0, run.position) :]
-        for block in self._schedule.blocks:
-            pending = self._schedule.pending(block)
-            if pending and block.block_id not in visited:
-                yield from pending
-                if block.bracketed:
-                    yield from (block.bracket("open", visit=1), block.bracket("close", visit=1))

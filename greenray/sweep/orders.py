@@ -36,10 +36,17 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
-    """What a worker found on its host. `uses_cuda` means that a fresh process ran on the board with this torch."""
+    """What a worker found on its host.
+
+    Attributes:
+        host: name, for people. Two nodes of a cluster can share it, and two containers of one machine have different ones.
+        machine: what tells machines apart: cells on one machine share its processors and its energy.
+        uses_cuda: whether a fresh process ran on the board with this torch.
+    """
 
     pid: int
     host: str
+    machine: str
     cpu_name: str
     physical_cores: int
     gpu_uuid: str | None

@@ -43,7 +43,9 @@ class Handle:
 
     def seat(self) -> Seat:
         assert self.info is not None
-        return Seat(worker_id=self.worker_id, host=self.info.host, has_board=self.info.uses_cuda, idle_since_s=self.idle_since_s)
+        return Seat(
+            worker_id=self.worker_id, host=self.info.machine, has_board=self.info.uses_cuda, idle_since_s=self.idle_since_s
+        )
 
 
 class Pool:
@@ -75,8 +77,8 @@ class Pool:
             self._take_in(handle, now=now)
         self._look_at_workers(now=now)
 
-    def on_host(self, host: str) -> list[Handle]:
-        return [handle for handle in self.workers if handle.info and handle.info.host == host]
+    def on_machine(self, machine: str) -> list[Handle]:
+        return [handle for handle in self.workers if handle.info and handle.info.machine == machine]
 
     def lost(self, handle: Handle, *, reason: str) -> None:
         """A worker died or hangs: end it for good; its slot gets another."""

@@ -13,6 +13,9 @@ from greenray.matrix import Block, Cell
 
 FINAL = frozenset({"ok", "not_applied", "unsupported"})
 
+Kind = tuple[str, str, str, str]
+"""Cells that take about the same time: phase, device, model, tactic slug."""
+
 
 @dataclass(slots=True)
 class CellState:
@@ -51,7 +54,8 @@ class Ledger:
 
     cells: dict[str, CellState] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
-    durations: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
+    durations: dict[Kind, list[float]] = field(default_factory=dict)
+    _expected: dict[Kind, float | None] = field(default_factory=dict)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take in one row of `cells`, of which the identity, the end and the duration are read."""
@@ -62,15 +66,17 @@ class Ledger:
         if row["status"] == "ok" and row.get("duration_s"):
             key = (row["phase"], row["device"], row["model"], row["tactic"])
             self.durations.setdefault(key, []).append(row["duration_s"])
+            self._expected.clear()
 
     def state(self, cell_id: str) -> CellState:
         return self.cells.setdefault(cell_id, CellState())
 
-    def expected_s(self, cell: Cell) -> float | None:
-        """Median duration of like cells, in seconds; None before any was measured."""
-        key = (cell.phase, cell.device, cell.model.label, cell.tactic_slug)
-        known = self.durations.get(key) or [d for k, ds in self.durations.items() if k[:2] == key[:2] for d in ds]
-        return statistics.median(known) if known else None
+    def expected_s(self, kind: Kind) -> float | None:
+        """Median duration of like cells, else of all of the same phase and device, in seconds; None before any was measured."""
+        if kind not in self._expected:
+            known = self.durations.get(kind) or [d for k, ds in self.durations.items() if k[:2] == kind[:2] for d in ds]
+            self._expected[kind] = statistics.median(known) if known else None
+        return self._expected[kind]
 
 
 class Schedule:
@@ -81,6 +87,7 @@ class Schedule:
         self.ledger = ledger
         self.max_attempts = max_attempts
         self._open: set[str] = set()
+        self._block_of = {cell.cell_id: block for block in blocks for cell in block.cells}
 
     def pending(self, block: Block) -> list[Cell]:
         """Declared cells of a block that are not settled."""
@@ -96,7 +103,7 @@ class Schedule:
             pending = self.pending(block)
             if pending and block.block_id not in self._open and self._checkpoint(block) == "there":
                 visits.append(self._visit(block, pending))
-        return sorted(visits, key=lambda visit: -sum(self.ledger.expected_s(cell) or 0.0 for cell in visit.cells))
+        return sorted(visits, key=lambda visit: -sum(self.ledger.expected_s(kind_of(cell)) or 0.0 for cell in visit.cells))
 
     def orphans(self) -> list[tuple[Cell, str]]:
         """Cells whose checkpoint will never come, with the training cell's id; each once, until a row says so."""
@@ -113,6 +120,16 @@ class Schedule:
         if self._open:
             return False
         return all(self._checkpoint(block) == "lost" or not self.pending(block) for block in self.blocks)
+
+    def remaining(self) -> list[Kind]:
+        """Kinds of the cells of blocks that nobody visits now, with the brackets that they would get."""
+        kinds = []
+        for block in self.blocks:
+            pending = [kind_of(cell) for cell in self.pending(block)] if block.block_id not in self._open else []
+            kinds += pending
+            if pending and block.bracketed:
+                kinds += [(*pending[0][:3], "baseline")] * 2
+        return kinds
 
     def begin(self, visit: Visit) -> None:
         self._open.add(visit.block.block_id)
@@ -140,9 +157,13 @@ class Schedule:
         if state.status == "ok":
             return "there"
         # A training cell that waits for a lost checkpoint itself will not come either.
-        owner = next((b for b in self.blocks if any(c.cell_id == block.needs for c in b.cells)), None)
+        owner = self._block_of.get(block.needs)
         lost = state.settled(max_attempts=self.max_attempts) or (owner is not None and self._checkpoint(owner) == "lost")
         return "lost" if lost else "awaited"
+
+
+def kind_of(cell: Cell) -> Kind:
+    return cell.phase, cell.device, cell.model.label, cell.tactic_slug
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

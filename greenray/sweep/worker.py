@@ -152,6 +152,7 @@ class Worker:
         return WorkerInfo(
             pid=os.getpid(),
             host=host.hostname,
+            machine=host.boot_id or host.hostname,
             cpu_name=host.cpu_name,
             physical_cores=host.physical_cores,
             gpu_uuid=board.uuid if board else None,
