@@ -44,7 +44,7 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 bench: $(READY) ## benchmarks, beside their peers
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks.run
 
 clean: ## remove .venv, caches and benchmark leftovers; results stay
 	rm -rf $(VENV) .venv-peers .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -51,9 +51,10 @@ class Measure(Frozen):
 
 
 class Limits(Frozen):
-    """What a cell may take before it is ended."""
+    """What a cell may take before it is ended. `cell_memory_bytes` lowers the bound of 80 % of the host's memory / workers."""
 
     cell_timeout_s: Seconds = 1800.0
+    cell_memory_bytes: Annotated[int, Field(gt=0)] | None = None
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 2
 
 
