@@ -13,13 +13,13 @@ def register(app: typer.Typer) -> None:
 def status(out: Annotated[str, typer.Argument(metavar="OUT", help="The store: the OUT folder of a sweep.")]) -> None:
     """How far a sweep is, running or not, and what went wrong."""
     import polars as pl
-    from rich.console import Console
     from rich.table import Table
 
+    from greenray.cli.console import console as make_console
     from greenray.store import layout, reader
 
     folder = layout.local_path(out)
-    console = Console()
+    console = make_console()
     for name, manifest in reader.manifests(folder).items():
         rows = (
             reader.settled(folder, sweep=name)
@@ -43,12 +43,12 @@ def status(out: Annotated[str, typer.Argument(metavar="OUT", help="The store: th
 
 def schema() -> None:
     """The data dictionary: every column of the store with type, unit and meaning."""
-    from rich.console import Console
     from rich.table import Table
 
+    from greenray.cli.console import console as make_console
     from greenray.store.schema import SCHEMA_VERSION, dictionary
 
-    console = Console()
+    console = make_console()
     grid = Table("table", "column", "type", "unit", "meaning", box=None, header_style="bold", pad_edge=False)
     for row in dictionary():
         grid.add_row(row["table"], row["column"], row["type"], row["unit"], row["meaning"])
@@ -58,9 +58,9 @@ def schema() -> None:
 
 def tactics() -> None:
     """The tactics, their devices, parameters and needs."""
-    from rich.console import Console
     from rich.table import Table
 
+    from greenray.cli.console import console as make_console
     from greenray.tactics.registry import TACTICS, tactic_class
 
     grid = Table("tactic", "devices", "parameters", "what it does", "needs", box=None, header_style="bold", pad_edge=False)
@@ -68,4 +68,4 @@ def tactics() -> None:
         cls = tactic_class(name)
         params = ", ".join(f"{key}={value}" for key, value in cls.Params().model_dump(mode="json").items())
         grid.add_row(name, ", ".join(cls.devices), params or "-", cls.summary, cls.needs or "-")
-    Console().print(grid, markup=False)
+    make_console().print(grid, markup=False)

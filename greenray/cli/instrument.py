@@ -27,8 +27,7 @@ def measure(
     idle: Annotated[float | None, typer.Option(min=0.1, max=3600, help="Measure this many idle seconds first.")] = None,
 ) -> None:
     """Energy of any command, like `time`: a table on stderr; the command's exit code is passed through."""
-    from rich.console import Console
-
+    from greenray.cli.console import console as make_console
     from greenray.power.measure import measure_command
 
     if json_file is not None and not json_file.resolve().parent.is_dir():
@@ -42,7 +41,7 @@ def measure(
             json_file.write_text(json.dumps(measurement.as_json(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             print(f"greenray: --json {json_file}: cannot be written ({error.strerror}).", file=sys.stderr)  # noqa: T201
-    _show_measurement(measurement, console=Console(stderr=True))
+    _show_measurement(measurement, console=make_console(stderr=True))
     sys.exit(measurement.exit_code)
 
 
@@ -51,13 +50,13 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Plain data on stdout.")] = False,
 ) -> None:
     """What each host can measure and how well, what is wrong, and how to mend it."""
-    from rich.console import Console
+    from greenray.cli.console import console as make_console
 
     reports = _cluster_reports(address) if address is not None else [_local_report()]
     if as_json:
         typer.echo(json.dumps(reports, indent=2))
         return
-    console = Console()
+    console = make_console()
     for report in reports:
         _show_host(report, console=console)
 

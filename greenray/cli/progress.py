@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from greenray.cli.console import console as make_console
 from greenray.config import Limits
 from greenray.matrix import Cell
 from greenray.sweep.orders import Receipt
@@ -35,7 +36,7 @@ def terminal_kept(log: Path) -> Iterator[Console]:
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         with os.fdopen(os.dup(kept[0]), "w", encoding="utf-8") as stream:
-            yield Console(file=stream)
+            yield make_console(stream)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -23,12 +23,11 @@ def report(
     region: Annotated[str | None, typer.Option(help="Country whose electricity is used: ISO code or name.")] = None,
 ) -> None:
     """Analyse a store and write the report; never measures anything."""
-    from rich.console import Console
-
+    from greenray.cli.console import console as make_console
     from greenray.store import layout
 
     folder = layout.local_path(out)
-    console = Console()
+    console = make_console()
     analysis = write(folder, html=html, markdown=markdown, prices=prices, region=region)
     show(analysis, console=console)
     console.print(f"report: {html or folder / 'report.html'}", highlight=False, soft_wrap=True)

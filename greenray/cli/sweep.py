@@ -57,14 +57,13 @@ def plan(
     out: Annotated[str | None, typer.Option(help="The store it would use.  [default: results/NAME]")] = None,
 ) -> None:
     """Show the cells of a config, what is done, and what the rest is expected to take; runs nothing."""
-    from rich.console import Console
-
+    from greenray.cli.console import console as make_console
     from greenray.cli.plan import print_plan
     from greenray.config import load
     from greenray.store import layout
 
     loaded = load(config)
-    print_plan(loaded, out=layout.local_path(out or f"results/{loaded.name}"), console=Console())
+    print_plan(loaded, out=layout.local_path(out or f"results/{loaded.name}"), console=make_console())
 
 
 def _config(path: Path | None, *, model: str | None, dataset: str, tactics: str | None) -> "SweepConfig":

@@ -1,0 +1,16 @@
+"""The console that commands print to."""
+
+import os
+import sys
+from typing import TextIO
+
+from rich.console import Console
+
+_WIDTH_WITHOUT_TERMINAL = 160  # a log or a pipe has no width; 80 columns would cut tables that nobody's window cuts
+
+
+def console(stream: TextIO | None = None, *, stderr: bool = False) -> Console:
+    """A console as wide as the terminal, or wide enough for tables where there is none; COLUMNS overrides."""
+    target = stream or (sys.stderr if stderr else sys.stdout)
+    width = None if target.isatty() or "COLUMNS" in os.environ else _WIDTH_WITHOUT_TERMINAL
+    return Console(file=target, width=width)
