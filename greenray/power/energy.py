@@ -1,0 +1,220 @@
+"""Energy as a pure function of (readings, start, end): value, half-width, or the reason why it is unknown."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from greenray.power.curve import EnergyCurve, counter_curve, power_curve
+from greenray.power.grid import changes, locate, period_of
+from greenray.power.trace import Floats, Readings
+
+GAP_PERIODS = 5  # a pause of more sampling periods than this is a gap
+GAP_SHARE = 0.1  # a gap at an edge may widen the error up to this share of the energy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """One energy.
+
+    Attributes:
+        energy_j: joules, None when unknown.
+        error_j: half-width that covers the truth in 95 % of windows, None when unknown.
+        updates: counter updates inside the window, None where there is no counter.
+        reason: why it is unknown, in a sentence; None when it is known.
+    """
+
+    energy_j: float | None = None
+    error_j: float | None = None
+    updates: int | None = None
+    reason: str | None = None
+
+
+def unknown(reason: str, *, updates: int | None = None) -> Energy:
+    """An energy that is NULL, and why."""
+    return Energy(reason=reason, updates=updates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterEnergy:
+    """A board's energy counter over a whole trace, prepared once and asked for any number of windows."""
+
+    samples: Readings
+    moved: Floats
+    curve: EnergyCurve
+    falls: Floats
+    gaps: list[tuple[float, float]]
+    fault: str | None
+
+    def between(self, start_s: float, end_s: float) -> Energy:
+        """Energy from start_s to end_s."""
+        times = self.samples.times
+        if not end_s > start_s:
+            return unknown("the window has no length")
+        if self.fault is not None:
+            return unknown(self.fault)
+        if len(times) < 2 or times[-1] <= start_s or times[0] >= end_s:
+            return unknown("the energy counter was not read during the window")
+        # A fall counts with the two samples that it lies between, so an edge beside it is refused as well.
+        at = np.searchsorted(times, self.falls)
+        if np.any((times[at] >= start_s) & (times[at - 1] <= end_s)):
+            return unknown("the energy counter went backwards (was the driver reloaded?)")
+        moments = self.moved
+        inside = int(np.count_nonzero((moments > start_s) & (moments <= end_s)))
+        if len(moments) < 2 or (inside == 0 and (end_s - start_s > 1.0 or not np.any(moments > end_s))):
+            return unknown("the energy counter did not move", updates=inside)
+        energy_j = self.curve.at(end_s) - self.curve.at(start_s)
+        if not np.isfinite(energy_j):
+            return unknown("the energy counter was not read up to the edges of the window", updates=inside)
+        slack_j = float(np.hypot(self.curve.slack_at(start_s), self.curve.slack_at(end_s)))
+        frozen_s = end_s - moments[-1] if moments[-1] < end_s else 0.0
+        usual_s = float(np.median(np.diff(moments)))
+        if frozen_s > 5 * usual_s + 0.1:
+            return unknown(f"the energy counter stopped moving {frozen_s:.2f} s before the end of the window", updates=inside)
+        gap_s, gap_j = self._gaps_at_edges(start_s, end_s)
+        if gap_j > GAP_SHARE * max(energy_j, 1e-9):
+            return unknown(f"the recorder missed {gap_s:.2f} s at an edge of the window", updates=inside)
+        return Energy(energy_j=max(energy_j, 0.0), error_j=float(np.hypot(slack_j, gap_j)) + 2e-3, updates=inside)
+
+    def _gaps_at_edges(self, start_s: float, end_s: float) -> tuple[float, float]:
+        """Length of the longest gap that an edge falls into, and half of the energy that lies in such gaps."""
+        longest_s, doubt_j = 0.0, 0.0
+        for begin, end in self.gaps:
+            if begin < start_s < end or begin < end_s < end:
+                longest_s = max(longest_s, end - begin)
+                inside_j = self.curve.at(end) - self.curve.at(begin)
+                doubt_j = float(np.hypot(doubt_j, inside_j / 2 if np.isfinite(inside_j) else np.inf))
+        return longest_s, doubt_j
+
+
+def counter_energy(samples: Readings, *, hz: float, period_s: float = float("nan"), jitter_s: float = 0.0) -> CounterEnergy:
+    """Prepares a board's counter for `between`.
+
+    Args:
+        samples: columns counter_j and, where the board has it, power_w (instant).
+        hz: sampling rate, which says what a gap is.
+        period_s: measured update period of the counter; NaN finds it in the samples if they are fine enough.
+        jitter_s: half-width of the updates' deviation from their grid.
+    """
+    fault = _disorder(samples.times)
+    counter = samples.column("counter_j")
+    valid = np.isfinite(counter) & np.isfinite(samples.times)
+    times, counter = samples.times[valid], counter[valid]
+    kept = Readings(times=times, columns={"counter_j": counter})
+    falls = times[1:][np.diff(counter) < 0] if len(times) > 1 else np.empty(0)
+    if fault is None and len(times) > 1:
+        # Joules since the first sample, falls counted as nothing: a window on either side of a reset is still good.
+        climbed = np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(counter), 0.0))])
+        if not np.isfinite(period_s):
+            period_s = period_of(times, climbed)
+        moved = changes(times, climbed)[1]
+        updates = locate(times, climbed, period_s=period_s, jitter_s=jitter_s)
+        power_w = samples.column("power_w")
+        with_power = np.isfinite(power_w) & np.isfinite(samples.times)
+        curve = counter_curve(updates, samples.times[with_power], np.maximum(power_w[with_power], 0.0))
+    else:
+        moved = np.empty(0)
+        curve = EnergyCurve(times=np.empty(0), energy_j=np.empty(0), slack_j=np.empty(0))
+    return CounterEnergy(samples=kept, moved=moved, curve=curve, falls=falls, gaps=gaps_of(times, hz=hz), fault=fault)
+
+
+def power_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, lag_s: float = 0.0) -> Energy:
+    """Integral of the column power_w from start_s to end_s; any gap inside makes it unknown.
+
+    Args:
+        samples: power_w in watts, NaN where a reading failed.
+        start_s: start of the window.
+        end_s: end of the window.
+        hz: sampling rate, which says what a gap is.
+        lag_s: length over which the board averages what it calls power (1 s for the averaged reading).
+    """
+    if not end_s > start_s:
+        return unknown("the window has no length")
+    disorder = _disorder(samples.times)
+    if disorder is not None:
+        return unknown(disorder)
+    power_w = samples.column("power_w")
+    valid = np.isfinite(power_w)
+    times, power_w = samples.times[valid], np.maximum(power_w[valid], 0.0)
+    if len(times) < 2 or times[0] > start_s or times[-1] < end_s:
+        return unknown("power was not read over the whole window")
+    for begin, end in gaps_of(times, hz=hz):
+        if begin < end_s and end > start_s:
+            return unknown(f"no power reading for {end - begin:.2f} s")
+    curve = power_curve(times, power_w)
+    touched = (times[1:] > start_s) & (times[:-1] < end_s)
+    slack_j = 1.96 * float(np.sqrt(np.sum(curve.slack_j[touched] ** 2)))
+    if lag_s > 0:
+        near = power_w[(times >= start_s - lag_s) & (times <= end_s + lag_s)]
+        slack_j += lag_s * float(near.max() - near.min()) / 2
+    energy_j = curve.at(end_s) - curve.at(start_s)
+    # The absolute error of a power sensor is some 5 %, which no trace can show.
+    return Energy(energy_j=energy_j, error_j=float(np.hypot(slack_j, 0.05 * energy_j)))
+
+
+def rapl_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, range_j: float) -> Energy:
+    """Energy of one RAPL domain: differences of a counter that moves every millisecond and wraps at `range_j`.
+
+    A pause that may hide more than half a wrap makes it unknown.
+    """
+    if not end_s > start_s:
+        return unknown("the window has no length")
+    disorder = _disorder(samples.times)
+    if disorder is not None:
+        return unknown(disorder)
+    counter = samples.column("counter_j")
+    valid = np.isfinite(counter)
+    times, counter = samples.times[valid], counter[valid]
+    if len(times) < 2 or times[-1] <= start_s or times[0] >= end_s:
+        return unknown("RAPL was not read during the window")
+    steps = np.diff(counter)
+    if np.isfinite(range_j) and range_j > 0:
+        steps = np.where(steps < 0, steps + range_j, steps)
+        touched = (times[1:] > start_s) & (times[:-1] < end_s)
+        usual_w = float(np.median(steps / np.diff(times)))
+        hidden_j = max(usual_w, 0.0) * np.diff(times)
+        long = np.diff(times) > GAP_PERIODS / hz
+        if np.any(touched & ((steps > range_j / 2) | (long & (hidden_j > range_j / 2)))):
+            return unknown("RAPL was not read for more than half of its wrap")
+    elif np.any(steps < 0):
+        return unknown("the RAPL counter went backwards and its range is not known")
+    curve = EnergyCurve(times=times, energy_j=np.concatenate([[0.0], np.cumsum(steps)]), slack_j=_uneven(times, steps))
+    if not times[0] <= start_s or not end_s <= times[-1]:
+        return unknown("RAPL was not read up to the edges of the window")
+    energy_j = curve.at(end_s) - curve.at(start_s)
+    error_j = float(np.hypot(curve.slack_at(start_s), curve.slack_at(end_s)))
+    for begin, end in gaps_of(times, hz=hz):
+        if (begin < start_s < end or begin < end_s < end) and error_j > GAP_SHARE * max(energy_j, 1e-9):
+            return unknown(f"the recorder missed {end - begin:.2f} s at an edge of the window")
+    return Energy(energy_j=energy_j, error_j=error_j)
+
+
+def interpolate(times: Floats, values: Floats, at_s: float) -> float | None:
+    """A steadily growing reading at a moment; None outside the readings."""
+    valid = np.isfinite(values)
+    times, values = times[valid], values[valid]
+    if len(times) < 2 or not times[0] <= at_s <= times[-1]:
+        return None
+    return float(np.interp(at_s, times, values))
+
+
+def gaps_of(times: Floats, *, hz: float) -> list[tuple[float, float]]:
+    """Pauses of more than five sampling periods: (last reading before, first after)."""
+    if len(times) < 2:
+        return []
+    at = np.flatnonzero(np.diff(times) > GAP_PERIODS / hz)
+    return [(float(times[i]), float(times[i + 1])) for i in at]
+
+
+def _uneven(times: Floats, steps: Floats) -> Floats:
+    """Slack of a straight line between readings: a quarter of what the neighbouring stretches differ by."""
+    power = steps / np.diff(times)
+    padded = np.concatenate([power[:1], power, power[-1:]])
+    spread = np.maximum.reduce([padded[:-2], power, padded[2:]]) - np.minimum.reduce([padded[:-2], power, padded[2:]])
+    slack: Floats = 0.25 * spread * np.diff(times)
+    return slack
+
+
+def _disorder(times: Floats) -> str | None:
+    if len(times) > 1 and not np.all(np.diff(times) > 0):
+        return "samples are repeated or out of order"
+    return None

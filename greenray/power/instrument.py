@@ -1,0 +1,289 @@
+"""The instrument of one worker: a board (or none) and its host, measured while a cell runs in another process.
+
+instrument = Instrument.open(accelerator="0", hz=50, cpu_model=CpuModel())
+instrument.share_host(idle=instrument.measure_idle(5), workers=4)
+recording = instrument.record()
+recording.follow(pid)
+reading = recording.read(start_s=a, end_s=b, device="cuda", gpu_idle_w=None)    # CLOCK_MONOTONIC
+trace = recording.stop()
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pynvml
+
+from greenray.config import CpuModel
+from greenray.errors import MeasurementError
+from greenray.power import nvml
+from greenray.power.activity import TreeActivity
+from greenray.power.board import BoardSensor, calibrate
+from greenray.power.company import foreign_processes
+from greenray.power.host import HostInfo, host_info
+from greenray.power.modelled import modelled_idle
+from greenray.power.rapl import powercap_root
+from greenray.power.reading import Household, facts_of, read_cpu, read_gpu, read_wall
+from greenray.power.recorder import Recorder
+from greenray.power.sensors import Sensor, Setup, open_sensors
+from greenray.power.sharing import IdlePower
+from greenray.power.trace import Trace
+from greenray.power.window import WindowReading, combine
+
+logger = logging.getLogger(__name__)
+
+_SETTLED_S = 1.0
+_SETTLED_SHARE = 0.05
+_NEIGHBOURHOOD_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardInfo:
+    """The worker's board. `counter_period_s` is measured, None where there is no counter or it does not move."""
+
+    uuid: str
+    name: str
+    power_limit_w: float | None
+    driver_version: str
+    counter_period_s: float | None
+    board: nvml.Board = field(repr=False)
+
+    def memory_used_bytes(self) -> int | None:
+        """Memory in use by everybody; None where the board does not tell."""
+        return self.board.memory_used_bytes()
+
+    def power_w(self) -> float | None:
+        """Power as the board averages it, about 1 s on Ampere and later: for people who watch, not for energies."""
+        milliwatts = nvml.ask("nvmlDeviceGetPowerUsage", self.board.handle)
+        return None if milliwatts is None else float(milliwatts) / 1000
+
+    def temperature_c(self) -> float | None:
+        """Temperature of the chip."""
+        celsius = nvml.ask("nvmlDeviceGetTemperature", self.board.handle, pynvml.NVML_TEMPERATURE_GPU)
+        return None if celsius is None else float(celsius)
+
+
+class Instrument:
+    """Everything that measures for one worker; see `open`."""
+
+    def __init__(
+        self, *, board: nvml.Board | None, sensors: list[Sensor], host: HostInfo, hz: float, cpu_model: CpuModel
+    ) -> None:
+        self.host = host
+        self.hz = hz
+        self.board: BoardInfo | None = None
+        self._sensors = sensors
+        self._gpu = next((sensor for sensor in sensors if isinstance(sensor, BoardSensor)), None)
+        self._household = Household(logical_cores=host.logical_cores, model=cpu_model)
+        self._memory_level = None if board is None else board.memory_used_bytes()
+        if board is not None and self._gpu is not None:
+            calibrate([self._gpu])
+            self.board = BoardInfo(
+                uuid=board.uuid,
+                name=board.name,
+                power_limit_w=board.power_limit_w,
+                driver_version=board.driver_version,
+                counter_period_s=self._gpu.calibration.period_s,
+                board=board,
+            )
+
+    @classmethod
+    def open(
+        cls, *, accelerator: str | None, hz: float, cpu_model: CpuModel, cpu_seconds: Callable[[], float] | None = None
+    ) -> "Instrument":
+        """Opens the sensors of this host; takes up to about a second on a host with a board.
+
+        Args:
+            accelerator: the board as Ray or CUDA_VISIBLE_DEVICES name it (index, full or shortened UUID); None for no board.
+            hz: sampling rate of the counters.
+            cpu_model: assumed power of a processor without a meter.
+            cpu_seconds: replaces the kernel's count of the processor seconds that the whole host has used.
+
+        Raises:
+            MeasurementError: the board cannot be identified or measured; the sentence says why.
+        """
+        board = None
+        if accelerator is not None:
+            problem = nvml.start()
+            if problem is not None:
+                raise MeasurementError(f"board {accelerator!r} cannot be measured: {problem}")
+            board = nvml.resolve(accelerator, nvml.boards())
+        setup = Setup(
+            boards=[] if board is None else [board],
+            hz=hz,
+            cpu_model=cpu_model,
+            powercap_root=powercap_root(os.environ),
+            cpu_seconds=cpu_seconds,
+        )
+        sensors = open_sensors(setup)
+        lost = next((sensor for sensor in sensors if isinstance(sensor, BoardSensor) and sensor.lost), None)
+        if lost is not None:
+            raise MeasurementError(f"board {lost.board.uuid} is lost: it no longer answers (nvidia-smi -q, or restart the host)")
+        return cls(board=board, sensors=sensors, host=host_info(), hz=hz, cpu_model=cpu_model)
+
+    @property
+    def energy_scope(self) -> str:
+        """The parts that a total counts: those for which this host has a meter or a model."""
+        parts = []
+        if self._gpu is not None and (self._gpu.counter_missing is None or self._gpu.power_source is not None):
+            parts.append("gpu")
+        parts.append("cpu")
+        if any(sensor.part == "dram" for sensor in self._sensors):
+            parts.append("dram")
+        return "+".join(parts)
+
+    def measure_idle(self, seconds: float) -> IdlePower:
+        """The host's idle power over the next `seconds`, when no cell runs. A host without a meter answers at once."""
+        metered = [sensor for sensor in self._sensors if sensor.part in ("cpu", "dram")]
+        if not any(sensor.part == "cpu" for sensor in metered):
+            return modelled_idle(self._household.model, logical_cores=self.host.logical_cores)
+        recorder = Recorder(metered, hz=self.hz)
+        recorder.start()
+        time.sleep(seconds)
+        recorder.stop()
+        return idle_of(recorder.trace()) or modelled_idle(self._household.model, logical_cores=self.host.logical_cores)
+
+    def share_host(self, *, idle: IdlePower, workers: int) -> None:
+        """Sets what the sharing rule needs: the host's idle power and the number of its workers, busy or not."""
+        self._household = Household(
+            logical_cores=self.host.logical_cores, model=self._household.model, idle=idle, workers=max(1, workers)
+        )
+
+    def record(self) -> "Recording":
+        """Starts the sampling thread; the first sample has been taken when this returns."""
+        return Recording(instrument=self)
+
+    def close(self) -> None:
+        """Gives the sensors back."""
+        for sensor in self._sensors:
+            sensor.close()
+
+
+class Recording:
+    """One attempt under measurement; made by `Instrument.record`."""
+
+    def __init__(self, *, instrument: Instrument) -> None:
+        self._instrument = instrument
+        self._gpu = instrument._gpu
+        self._board = instrument.board
+        self._tree = TreeActivity()
+        self._memory_before = None if self._board is None else self._board.memory_used_bytes()
+        self._processes: list[int] | None = None if self._board is None else self._board.board.processes()
+        self._recorder = Recorder([*instrument._sensors, self._tree], hz=instrument.hz)
+        self._recorder.start()
+        deadline_s = time.monotonic() + 5.0
+        while self._recorder.last_s() < 0 and time.monotonic() < deadline_s:
+            time.sleep(0.001)
+
+    def follow(self, pid: int) -> None:
+        """Names the process whose tree is the cell."""
+        self._tree.follow(pid)
+
+    def settled(self, timeout_s: float = 10.0) -> bool:
+        """Waits until the board's power was steady (within 5 % of its mean) for a second; True at once without a board.
+
+        False when the time runs out, or when the board does not tell its power.
+        """
+        if self._gpu is None or self._gpu.power_source is None:
+            return self._gpu is None
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            latest = self._recorder.latest(self._gpu.name, seconds=_SETTLED_S)
+            watts = latest.column("power_w")
+            if len(watts) >= 0.8 * _SETTLED_S * self._instrument.hz and np.all(np.isfinite(watts)):
+                mean_w = float(watts.mean())
+                if float(np.abs(watts - mean_w).max()) <= _SETTLED_SHARE * mean_w:
+                    return True
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(0.05)
+
+    def read(self, *, start_s: float, end_s: float, device: str, gpu_idle_w: float | None = None) -> WindowReading:
+        """The figures of one window, as the `windows` table has them.
+
+        Waits, for a few sampling and counter periods at most, until the trace reaches past the window's end.
+
+        Args:
+            start_s: start, CLOCK_MONOTONIC.
+            end_s: end.
+            device: cuda or cpu; says which meter is the cell's main one.
+            gpu_idle_w: the board's power in this attempt's idle window, where one is known.
+        """
+        self._wait_past(end_s)
+        # A window's neighbourhood says all about it, and an hour's trace would take a second to go through.
+        trace = self._recorder.trace().part(start_s - _NEIGHBOURHOOD_S, end_s + _NEIGHBOURHOOD_S)
+        household = self._instrument._household
+        gpu = None
+        if self._gpu is not None:
+            gpu = read_gpu(trace.series[self._gpu.name], facts_of(self._gpu), start_s=start_s, end_s=end_s, hz=trace.hz)
+        return combine(
+            gpu=gpu,
+            gpu_uuid=None if self._board is None else self._board.uuid,
+            gpu_power_source=None if self._gpu is None else self._gpu.power_source,
+            gpu_counter_missing=None if self._gpu is None else self._gpu.counter_missing,
+            gpu_idle_w=gpu_idle_w,
+            foreign=self._foreign(uses_board=device == "cuda"),
+            cpu=read_cpu(trace, household, start_s=start_s, end_s=end_s),
+            household=household,
+            wall=read_wall(trace, start_s=start_s, end_s=end_s),
+            scope=self._instrument.energy_scope,
+            device=device,
+            duration_s=end_s - start_s,
+        )
+
+    def trace(self) -> Trace:
+        """What was recorded so far."""
+        return self._recorder.trace()
+
+    def stop(self) -> Trace:
+        """Ends the sampling thread and returns the whole trace; windows can still be read."""
+        self._recorder.stop()
+        return self._recorder.trace()
+
+    def _wait_past(self, end_s: float) -> None:
+        period_s = (self._board.counter_period_s if self._board is not None else None) or 0.0
+        sampling_s = 1 / self._instrument.hz
+        wanted_s = end_s + 1.3 * period_s + 2 * sampling_s
+        deadline_s = max(end_s, time.monotonic()) + 3 * max(period_s, sampling_s) + 0.5
+        while self._recorder.running() and self._recorder.last_s() < wanted_s and time.monotonic() < deadline_s:
+            time.sleep(min(sampling_s / 2, max(wanted_s - time.monotonic(), 0.001)))
+
+    def _foreign(self, *, uses_board: bool) -> int | None:
+        """Other processes at the window's two edges: its start is the last look, at the end of the window before."""
+        if self._board is None:
+            return None
+        looks = [self._processes, self._board.board.processes()]
+        self._processes = looks[-1]
+        counts = [
+            foreign_processes(
+                pids=pids,
+                ours={*self._tree.pids(), os.getpid()},
+                uses_board=uses_board,
+                memory_before_bytes=self._memory_before,
+                memory_level_bytes=self._instrument._memory_level,
+            )
+            for pids in looks
+        ]
+        known = [count for count in counts if count is not None]
+        return max(known) if len(known) == len(counts) else None
+
+
+def idle_of(trace: Trace) -> IdlePower | None:
+    """Mean power of the processors (and memory) of a trace that was taken while nothing ran; None when it holds too little."""
+    watts: dict[str, float] = {}
+    seconds = 0.0
+    for part in ("cpu", "dram"):
+        for series in trace.of_part(part):
+            times, counter = series.fast.times, series.fast.column("counter_j")
+            if len(times) < 2 or not np.all(np.isfinite(counter)):
+                return None
+            steps = np.diff(counter)
+            steps = np.where(steps < 0, steps + series.range_j, steps)
+            seconds = float(times[-1] - times[0])
+            watts[part] = watts.get(part, 0.0) + float(steps.sum()) / seconds
+    if "cpu" not in watts or not np.isfinite(watts["cpu"]):
+        return None
+    return IdlePower(cpu_w=watts["cpu"], dram_w=watts.get("dram"), source="rapl", seconds=seconds)

@@ -1,0 +1,160 @@
+"""Processor and memory energy from the kernel's powercap tree (Intel and AMD RAPL).
+
+Zones nest: `package` contains core and uncore, `psys` contains the packages, `dram` stands beside the package on servers. Only
+packages and dram are added up, psys is recorded beside them, all else is left out.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenray.power.sensors import Setup
+
+logger = logging.getLogger(__name__)
+
+ROOT_VARIABLE = "GREENRAY_POWERCAP_ROOT"
+_DEPTH = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """One energy zone: `domain` is the trace's name for it, `part` is cpu, dram or platform."""
+
+    domain: str
+    part: str
+    path: Path
+    range_j: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What the tree holds: `problem` says why the host's processor cannot be measured by RAPL, None when it can."""
+
+    zones: tuple[Zone, ...] = ()
+    problem: str | None = None
+
+
+def powercap_root(environ: Mapping[str, str]) -> Path:
+    """Root of the powercap tree; GREENRAY_POWERCAP_ROOT overrides the kernel's, for containers."""
+    return Path(environ.get(ROOT_VARIABLE) or "/sys/class/powercap")
+
+
+def survey(root: Path) -> Survey:
+    """Finds the zones to read under `root`. Packages are used all or none: half of a host is no host."""
+    zones: dict[str, Zone] = {}
+    refused: list[Zone] = []
+    for folder in _folders(root):
+        zone = _zone(folder)
+        # The same package often appears twice, by register and by memory-mapped I/O (intel-rapl-mmio).
+        if zone is None or zone.domain in zones:
+            continue
+        if os.access(folder / "energy_uj", os.R_OK) and _readable(folder / "energy_uj"):
+            zones[zone.domain] = zone
+        else:
+            refused.append(zone)
+    refused = [zone for zone in refused if zone.domain not in zones]
+    parts = {zone.part for zone in zones.values()}
+    denied = sorted({zone.path.name for zone in refused if zone.part in ("cpu", "dram")})
+    unreadable = {zone.part for zone in refused}
+    kept = tuple(zone for zone in zones.values() if zone.part not in unreadable)
+    if "cpu" in unreadable:
+        return Survey(zones=kept, problem=f"RAPL cannot be read: no permission for {', '.join(denied)}")
+    if "cpu" not in parts:
+        return Survey(zones=kept, problem=f"no RAPL package under {root}")
+    return Survey(zones=kept)
+
+
+class RaplSensor:
+    """Reads one zone; see `Sensor`."""
+
+    fast = ("counter_j",)
+    slow = ()
+
+    def __init__(self, zone: Zone) -> None:
+        self.name = f"rapl:{zone.domain}"
+        self.part = zone.part
+        self.range_j = zone.range_j
+        self.fault: str | None = None
+        self._lost = f"RAPL zone {zone.domain} cannot be read any more"
+        self._fd = os.open(zone.path / "energy_uj", os.O_RDONLY | os.O_CLOEXEC)
+
+    def sample(self) -> tuple[float]:
+        try:
+            value = int(os.pread(self._fd, 32, 0)) * 1e-6
+        except (OSError, ValueError):
+            self.fault = self._lost
+            return (math.nan,)
+        self.fault = None
+        return (value,)
+
+    def sample_slow(self) -> tuple[()]:
+        return ()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def open_sensors(setup: Setup) -> list[RaplSensor]:
+    """A sensor for each zone; none where the processor cannot be measured."""
+    found = survey(setup.powercap_root)
+    if found.problem is not None:
+        logger.info("%s; processor energy is modelled", found.problem)
+    sensors: list[RaplSensor] = []
+    for zone in found.zones:
+        try:
+            sensors.append(RaplSensor(zone))
+        except OSError as error:  # it vanished since the survey
+            logger.warning("%s: %s", zone.domain, error)
+    return sensors
+
+
+def _folders(root: Path, depth: int = 0) -> Iterator[Path]:
+    """Zone folders, parents before children; zones of the register interface before those of intel-rapl-mmio."""
+    try:
+        entries = sorted(root.iterdir(), key=lambda entry: ("mmio" in entry.name, entry.name))
+    except OSError:
+        return
+    for entry in entries:
+        # In /sys/class/powercap zones are links; inside a zone links (device, subsystem) lead back up.
+        if (depth and entry.is_symlink()) or "rapl" not in entry.name or not entry.is_dir():
+            continue
+        yield entry
+        if depth < _DEPTH:
+            yield from _folders(entry, depth + 1)
+
+
+def _zone(folder: Path) -> Zone | None:
+    try:
+        name = (folder / "name").read_text().strip()
+    except OSError:
+        return None
+    if not (folder / "energy_uj").exists():
+        return None
+    try:
+        range_j = int((folder / "max_energy_range_uj").read_text()) * 1e-6
+    except (OSError, ValueError):
+        range_j = math.nan
+    if name.startswith("package"):
+        part, domain = "cpu", name
+    elif name.startswith("psys"):
+        part, domain = "platform", name
+    elif name == "dram":
+        # Every package has its own: named by the package's zone, `dram-0` of intel-rapl:0:2.
+        numbers = folder.name.split(":")
+        part, domain = "dram", f"dram-{numbers[1]}" if len(numbers) > 2 else "dram"
+    else:
+        return None
+    return Zone(domain=domain, part=part, path=folder, range_j=range_j)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        int(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,240 @@
+"""One window's figures, read off a trace: pure functions of (trace, start, end) and of what is known about host and boards."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from greenray.config import CpuModel
+from greenray.power.activity import HOST_STEP_S
+from greenray.power.board import BoardSensor, Calibration, throttle_names
+from greenray.power.energy import Energy, counter_energy, interpolate, power_energy, rapl_energy, unknown
+from greenray.power.modelled import modelled_host_j, modelled_idle
+from greenray.power.sharing import IdlePower, share_j
+from greenray.power.trace import Floats, Readings, Series, Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardFacts:
+    """What must be known about a board to read its series. `power_source`: gpu, module, average or None."""
+
+    power_source: str | None = "gpu"
+    counter_missing: str | None = None
+    calibration: Calibration = field(default_factory=Calibration)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReading:
+    """A board over one window; see the `windows` table for the columns of the same names."""
+
+    energy: Energy
+    source: str | None
+    power: Energy
+    power_w: float | None
+    power_max_w: float | None
+    utilization: float | None
+    temperature_start_c: float | None
+    temperature_end_c: float | None
+    sm_clock_mhz: float | None
+    throttle_reasons: list[str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuReading:
+    """Processors and memory over one window; `energy` and `dram` are the cell's share, `host` is everybody's."""
+
+    energy: Energy
+    source: str | None
+    host: Energy
+    dram: Energy
+    idle_w: float
+    idle_known: bool
+    cell_s: float | None
+    neighbours_busy: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Household:
+    """How the host is shared: its idle power (None: never measured), its workers and the model of its processor."""
+
+    logical_cores: int
+    model: CpuModel
+    idle: IdlePower | None = None
+    workers: int = 1
+
+
+def facts_of(sensor: BoardSensor) -> BoardFacts:
+    """The facts of an open sensor."""
+    return BoardFacts(power_source=sensor.power_source, counter_missing=sensor.counter_missing, calibration=sensor.calibration)
+
+
+def read_gpu(series: Series, facts: BoardFacts, *, start_s: float, end_s: float, hz: float) -> GpuReading:
+    """A board's figures. A counter that fails is not replaced by the power integral; a board without one is read by power."""
+    averaged = facts.power_source == "average"
+    power = unknown("the board does not tell its power")
+    if facts.power_source is not None:
+        power = power_energy(series.fast, start_s, end_s, hz=hz, lag_s=1.0 if averaged else 0.0)
+    source: str | None
+    if facts.counter_missing is None:
+        period_s = facts.calibration.period_s
+        energy = counter_energy(
+            # The 1 s average knows nothing of what happens between two updates.
+            series.fast if not averaged else _without(series, "power_w"),
+            hz=hz,
+            period_s=float("nan") if period_s is None else period_s,
+            jitter_s=facts.calibration.jitter_s,
+        ).between(start_s, end_s)
+        source = "counter"
+    else:
+        energy, source = power, "power"
+    fault = next((text for time_s, text in series.faults if time_s <= end_s), None)
+    if energy.energy_j is None:
+        source = None
+        if fault is not None:
+            energy = unknown(f"{fault}: {energy.reason}", updates=energy.updates)
+    duration_s = end_s - start_s
+    inside = series.fast.within(start_s, end_s)
+    watts = inside.column("power_w")
+    slow = series.slow.within(start_s - 0.25, end_s + 0.25)
+    return GpuReading(
+        energy=energy,
+        source=source,
+        power=power if not averaged else unknown("no instant power: the board tells a 1 s average only"),
+        power_w=None if energy.energy_j is None else energy.energy_j / duration_s,
+        power_max_w=float(np.nanmax(watts)) if np.any(np.isfinite(watts)) and not averaged else None,
+        utilization=_mean(slow.column("utilization")),
+        temperature_start_c=_nearest(series, "temperature_c", start_s),
+        temperature_end_c=_nearest(series, "temperature_c", end_s),
+        sm_clock_mhz=_mean(slow.column("clock_mhz")),
+        throttle_reasons=_throttling(slow.column("throttle_bits")),
+    )
+
+
+def read_cpu(trace: Trace, household: Household, *, start_s: float, end_s: float) -> CpuReading:
+    """The cell's share of processors and memory, metered where the trace has RAPL packages, else modelled."""
+    duration_s = end_s - start_s
+    host_s = _used(trace, "cpu:host", start_s, end_s)
+    cell_s = _used(trace, "cpu:cell", start_s, end_s)
+    packages = trace.of_part("cpu")
+    idle_known = True
+    if packages:
+        host, source = _sum(packages, start_s, end_s, trace.hz), "rapl"
+        idle = household.idle
+        if idle is None or idle.source != "rapl":
+            idle_known = False
+            idle = replace(modelled_idle(household.model, logical_cores=household.logical_cores), source="assumed")
+    else:
+        source = "modelled"
+        idle = modelled_idle(household.model, logical_cores=household.logical_cores)
+        host = unknown("the host's processor time is unknown")
+        if host_s is not None:
+            busy_s = max(host_s, cell_s or 0.0)
+            host = Energy(
+                energy_j=modelled_host_j(
+                    household.model, logical_cores=household.logical_cores, host_s=busy_s, duration_s=duration_s
+                )
+            )
+    dram_idle_w = 0.0 if idle.dram_w is None else idle.dram_w
+    memory = trace.of_part("dram")
+    dram = _sum(memory, start_s, end_s, trace.hz) if memory else unknown("no DRAM domain")
+    return CpuReading(
+        energy=_cell_share(host, idle.cpu_w, household.workers, cell_s, host_s, duration_s),
+        source=source if host.energy_j is not None and cell_s is not None and host_s is not None else None,
+        host=host,
+        dram=_cell_share(dram, dram_idle_w, household.workers, cell_s, host_s, duration_s),
+        idle_w=idle.cpu_w,
+        idle_known=idle_known,
+        cell_s=cell_s,
+        neighbours_busy=None if host_s is None or cell_s is None or duration_s <= 0 else max(0.0, host_s - cell_s) / duration_s,
+    )
+
+
+def read_wall(trace: Trace, *, start_s: float, end_s: float) -> Energy:
+    """Energy at the plug, by a counter where a wall sensor has one, else by its power."""
+    meters = trace.of_part("wall")
+    if not meters:
+        return unknown("no wall meter")
+    meter = meters[0]
+    if "counter_j" in meter.fast.columns:
+        return counter_energy(meter.fast, hz=trace.hz).between(start_s, end_s)
+    return power_energy(meter.fast, start_s, end_s, hz=trace.hz)
+
+
+def _cell_share(
+    host: Energy, idle_w: float, workers: int, cell_s: float | None, host_s: float | None, duration_s: float
+) -> Energy:
+    if host.energy_j is None:
+        return host
+    if cell_s is None or host_s is None:
+        return unknown("the cell's processor time is unknown")
+
+    def share(host_j: float, busy_s: float) -> float:
+        return share_j(
+            host_j=host_j, idle_w=idle_w, duration_s=duration_s, workers=workers, cell_s=min(cell_s, busy_s), host_s=busy_s
+        )
+
+    energy_j = share(host.energy_j, max(host_s, cell_s))
+    if host.error_j is None:
+        return Energy(energy_j=energy_j)
+    # Both the meter and the coarse count of the host's processor seconds carry over.
+    metered_j = abs(share(host.energy_j + host.error_j, max(host_s, cell_s)) - energy_j)
+    counted_j = abs(share(host.energy_j, max(host_s, cell_s) + 2 * HOST_STEP_S) - energy_j)
+    return Energy(energy_j=energy_j, error_j=float(np.hypot(metered_j, counted_j)))
+
+
+def _sum(domains: Sequence[Series], start_s: float, end_s: float, hz: float) -> Energy:
+    """Domains that do not contain each other, added up; unknown as soon as one of them is."""
+    total_j, square = 0.0, 0.0
+    for series in domains:
+        energy = rapl_energy(series.fast, start_s, end_s, hz=hz, range_j=series.range_j)
+        if energy.energy_j is None or energy.error_j is None:
+            fault = next((text for time_s, text in series.faults if time_s <= end_s), None)
+            return unknown(f"{series.sensor}: {fault or energy.reason}")
+        total_j += energy.energy_j
+        square += energy.error_j**2
+    return Energy(energy_j=total_j, error_j=float(np.sqrt(square)))
+
+
+def _used(trace: Trace, sensor: str, start_s: float, end_s: float) -> float | None:
+    """Processor seconds between two moments.
+
+    A cell has used none before it is followed, unless it had used more by then than the time since the recording began allows.
+    """
+    series = trace.series.get(sensor)
+    if series is None:
+        return None
+    times, values = series.fast.times, series.fast.column("cpu_seconds")
+    valid = np.isfinite(values)
+    if sensor == "cpu:cell" and np.any(valid) and not valid[0]:
+        first = int(np.argmax(valid))
+        fits = values[first] <= (times[first] - times[0]) * (os.cpu_count() or 1)
+        values = np.where(np.arange(len(values)) < first, 0.0 if fits else values[first], values)
+    before, after = interpolate(times, values, start_s), interpolate(times, values, end_s)
+    return None if before is None or after is None else max(0.0, after - before)
+
+
+def _without(series: Series, column: str) -> Readings:
+    return Readings(
+        times=series.fast.times, columns={name: values for name, values in series.fast.columns.items() if name != column}
+    )
+
+
+def _mean(values: Floats) -> float | None:
+    return float(np.nanmean(values)) if np.any(np.isfinite(values)) else None
+
+
+def _nearest(series: Series, column: str, at_s: float) -> float | None:
+    """The slow reading next to a moment, at most a second away."""
+    values = series.slow.column(column)
+    valid = np.isfinite(values)
+    if not np.any(valid):
+        return None
+    times, values = series.slow.times[valid], values[valid]
+    index = int(np.argmin(np.abs(times - at_s)))
+    return float(values[index]) if abs(times[index] - at_s) <= 1.0 else None
+
+
+def _throttling(bits: Floats) -> list[str] | None:
+    seen = bits[np.isfinite(bits)].astype(np.int64)
+    return throttle_names(int(np.bitwise_or.reduce(seen))) if len(seen) else None

@@ -1,0 +1,146 @@
+"""The sampling thread: reads every sensor at a steady rate, outside the process that does the work."""
+
+import logging
+import threading
+import time
+from array import array
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from greenray.power.sensors import Sensor
+from greenray.power.trace import Readings, Series, Trace
+
+logger = logging.getLogger(__name__)
+
+SLOW_HZ = 5.0
+_INTERRUPTED_S = 1e-3
+STEP = 0.9727
+"""The sampling step as a share of 1 / hz. A little short of it, so that the samples never run in step with a counter that itself
+moves at a round rate: only samples at every phase of the counter's period show when it moves."""
+
+
+class _Buffer:
+    """Rows of floats in one growing array; a row is appended in one call, so that a reader never sees half of it."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._data = array("d")
+
+    def append(self, time_s: float, values: Sequence[float]) -> None:
+        self._data.extend((time_s, *values))
+
+    def readings(self, last: int | None = None) -> Readings:
+        width = len(self._names) + 1
+        # A copy: numpy must not hold the array's memory while the recorder appends to it.
+        data = self._data[:] if last is None else self._data[-width * last :]
+        table = np.array(data, dtype=np.float64).reshape(-1, width)
+        return Readings(
+            times=np.ascontiguousarray(table[:, 0]),
+            columns={name: np.ascontiguousarray(table[:, i + 1]) for i, name in enumerate(self._names)},
+        )
+
+    def last_s(self) -> float:
+        width = len(self._names) + 1
+        return self._data[-width] if len(self._data) else float("-inf")
+
+
+class Recorder:
+    """Samples `sensors` at `hz` from `start` to `stop`.
+
+    Deadlines are absolute, so a late sample delays none after it and the rate never drifts; samples whose time has passed
+    altogether are left out. A reading that fails is NaN and its reason is kept; the thread goes on.
+    """
+
+    def __init__(self, sensors: Sequence[Sensor], *, hz: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sensors = tuple(sensors)
+        self._hz = hz
+        self._clock = clock
+        self._fast = [_Buffer(sensor.fast) for sensor in self._sensors]
+        self._slow = [_Buffer(sensor.slow) for sensor in self._sensors]
+        self._faults: list[list[tuple[float, str]]] = [[] for _ in self._sensors]
+        self._failing: list[str | None] = [None for _ in self._sensors]
+        self._quickest_s = [float("inf")] * len(self._sensors)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="greenray-recorder", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; the trace stays readable."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def running(self) -> bool:
+        """Whether samples still arrive."""
+        return self._thread.is_alive()
+
+    def last_s(self) -> float:
+        """Time of the latest complete round of samples."""
+        return min((buffer.last_s() for buffer in self._fast), default=float("inf"))
+
+    def latest(self, sensor: str, *, seconds: float) -> Readings:
+        """The fast readings of one sensor over about the last `seconds`."""
+        index = next(i for i, known in enumerate(self._sensors) if known.name == sensor)
+        found = self._fast[index].readings(last=int(seconds * self._hz / STEP) + 1)
+        return found.within(self._clock() - seconds, float("inf"))
+
+    def trace(self) -> Trace:
+        """Everything so far."""
+        found = {}
+        for i, sensor in enumerate(self._sensors):
+            found[sensor.name] = Series(
+                sensor=sensor.name,
+                part=sensor.part,
+                fast=self._fast[i].readings(),
+                slow=self._slow[i].readings(),
+                range_j=sensor.range_j,
+                faults=tuple(self._faults[i]),
+            )
+        return Trace(hz=self._hz, series=found)
+
+    def _run(self) -> None:
+        period_s = STEP / self._hz
+        slow_period_s = 1 / SLOW_HZ
+        due_s = slow_due_s = self._clock()
+        while not self._stopping.is_set():
+            now_s = self._clock()
+            if now_s < due_s:
+                # The wait is also how the thread is told to stop.
+                self._stopping.wait(due_s - now_s)
+                continue
+            self._sample()
+            if now_s >= slow_due_s:
+                self._sample_slow()
+                slow_due_s += slow_period_s * (1 + int((now_s - slow_due_s) / slow_period_s))
+            due_s += period_s * (1 + int((now_s - due_s) / period_s))
+        self._sample()
+
+    def _sample(self) -> None:
+        clock = self._clock
+        for i, sensor in enumerate(self._sensors):
+            before_s = clock()
+            values = sensor.sample()
+            after_s = clock()
+            if after_s - before_s > self._quickest_s[i] + _INTERRUPTED_S:
+                # The thread lost its processor on the way, so nobody knows to which moment the reading belongs: read again.
+                before_s = clock()
+                values = sensor.sample()
+                after_s = clock()
+            self._quickest_s[i] = min(self._quickest_s[i], after_s - before_s)
+            # The reading belongs to some moment of the call: the middle halves the doubt.
+            self._fast[i].append((before_s + after_s) / 2, values)
+            fault = sensor.fault
+            if fault is not self._failing[i]:
+                self._failing[i] = fault
+                if fault is not None:
+                    self._faults[i].append((before_s, fault))
+                    logger.warning("%s: %s", sensor.name, fault)
+
+    def _sample_slow(self) -> None:
+        for i, sensor in enumerate(self._sensors):
+            if sensor.slow:
+                self._slow[i].append(self._clock(), sensor.sample_slow())

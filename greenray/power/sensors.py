@@ -1,0 +1,94 @@
+"""What a sensor is, and the registry that names all of them.
+
+To add one: a file with a class that has the members of `Sensor` and a function `open_sensors(setup)`, and one line in `SENSORS`.
+A sensor of part `wall` fills `wall_energy_j`; every sensor's readings reach the trace table.
+"""
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from greenray.config import CpuModel
+
+logger = logging.getLogger(__name__)
+
+# name -> "module:function"; the function takes a Setup and returns the sensors that exist on this host, possibly none.
+SENSORS: dict[str, str] = {
+    "nvml": "greenray.power.board:open_sensors",
+    "rapl": "greenray.power.rapl:open_sensors",
+    "activity": "greenray.power.activity:open_sensors",
+}
+
+
+class Sensor(Protocol):
+    """Something that can be read many times a second.
+
+    `sample` and `sample_slow` return one float for each name in `fast` and `slow` (columns of the trace table; `throttle_bits` is
+    kept in memory only), NaN where a reading failed; they never raise. A sensor without slow readings has `slow = ()`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The sensor's name in the trace table."""
+
+    @property
+    def part(self) -> str:
+        """What it measures: gpu, cpu, dram, wall, platform or activity."""
+
+    @property
+    def fast(self) -> tuple[str, ...]:
+        """Columns that `sample` fills."""
+
+    @property
+    def slow(self) -> tuple[str, ...]:
+        """Columns that `sample_slow` fills."""
+
+    @property
+    def range_j(self) -> float:
+        """Where `counter_j` wraps; NaN when it does not."""
+
+    @property
+    def fault(self) -> str | None:
+        """Why the last reading failed, in a sentence; None when it did not."""
+
+    def sample(self) -> Sequence[float]:
+        """One fast reading."""
+
+    def sample_slow(self) -> Sequence[float]:
+        """One slow reading."""
+
+    def close(self) -> None:
+        """Gives back what the sensor holds; it is not read again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What sensors may want to know when they are opened.
+
+    Attributes:
+        boards: the NVML boards to read (`greenray.power.nvml.Board`).
+        hz: sampling rate.
+        cpu_model: assumed power of a processor without a meter.
+        powercap_root: root of the powercap tree.
+        cpu_seconds: replaces the kernel's count of the processor seconds that the whole host has used.
+    """
+
+    boards: Sequence[Any] = ()
+    hz: float = 50.0
+    cpu_model: CpuModel = field(default_factory=CpuModel)
+    powercap_root: Path = Path("/sys/class/powercap")
+    cpu_seconds: Callable[[], float] | None = None
+
+
+def open_sensors(setup: Setup) -> list[Sensor]:
+    """Opens every sensor of the registry that this host has."""
+    opened: list[Sensor] = []
+    for name, target in SENSORS.items():
+        module, _, function = target.partition(":")
+        found = getattr(importlib.import_module(module), function)(setup)
+        logger.debug("sensor %s: %s", name, [sensor.name for sensor in found])
+        opened += found
+    return opened

@@ -1,0 +1,39 @@
+"""Whose energy is it? The one rule by which a host's processor and memory energy is divided.
+
+    cell = I * t / W + (E_host - I * t) * b_cell / b_host
+
+Idle power I is split evenly between the host's W workers, busy or not; what is above it goes by processor seconds b. A
+cell's figure then does not change when a neighbour comes or goes, and all cells, the idle parts and the rest of the host add up
+to E_host.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdlePower:
+    """The host's idle power.
+
+    Attributes:
+        cpu_w: all processors together, watts.
+        dram_w: memory, None where it is not metered.
+        source: rapl, modelled, or assumed (metered, but no idle interval was: `cpu_w` is then the config's figure).
+        seconds: length of the interval; 0 when nothing was measured.
+    """
+
+    cpu_w: float
+    dram_w: float | None = None
+    source: str = "modelled"
+    seconds: float = 0.0
+
+
+def share_j(*, host_j: float, idle_w: float, duration_s: float, workers: int, cell_s: float, host_s: float) -> float:
+    """The cell's part of `host_j` by the rule above.
+
+    The kernel counts `host_s` coarsely and the cell's own `cell_s` finely, so their ratio is held below 1; idle energy is at most
+    the energy there is.
+    """
+    idle_j = min(idle_w * duration_s, host_j)
+    busy = max(host_s, cell_s)
+    ratio = cell_s / busy if busy > 0 else 0.0
+    return idle_j / workers + (host_j - idle_j) * ratio

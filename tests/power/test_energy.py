@@ -1,0 +1,221 @@
+"""The trace algebra: energy as a pure function of (readings, start, end)."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from greenray.power.energy import counter_energy, power_energy, rapl_energy
+from greenray.power.grid import period_of
+from greenray.power.trace import Readings, readings
+from tests.power.made import made_readings
+from tests.simnvml import Board, true_energy_j
+
+START_S = 1000.0
+boards = st.builds(
+    Board,
+    wave=st.sampled_from(["const", "square", "ramp", "sine"]),
+    low_w=st.floats(20, 200),
+    high_w=st.floats(200, 700),
+    period_s=st.floats(0.1, 3),
+    duty=st.floats(0.1, 0.9),
+    phase_s=st.floats(0, 1),
+    counter_ms=st.sampled_from([20.0, 25.0, 50.0, 100.0]),
+    jitter_ms=st.floats(0, 2),
+    offset_ms=st.floats(0, 20),
+)
+
+
+def prepared(board: Board, samples: Readings):
+    return counter_energy(samples, hz=50, period_s=board.counter_ms * 1e-3, jitter_s=board.jitter_ms * 1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(board=boards, power=st.booleans(), edges=st.lists(st.floats(0.5, 7.3), min_size=3, max_size=3, unique=True))
+def test_counter_energies_add_up_and_are_never_negative(board, power, edges):
+    a, b, c = (START_S + edge for edge in sorted(edges))
+    assume(b - a > 0.01 and c - b > 0.01)
+    energy = prepared(board, made_readings(board, seconds=8, power=power))
+    first, second, whole = energy.between(a, b), energy.between(b, c), energy.between(a, c)
+    if None not in (first.energy_j, second.energy_j, whole.energy_j):
+        assert first.energy_j >= 0
+        assert second.energy_j >= 0
+        assert first.energy_j + second.energy_j == pytest.approx(whole.energy_j, abs=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(board=boards, start=st.floats(0.5, 3), seed=st.integers(0, 1000))
+def test_a_second_is_within_two_percent_of_the_truth(board, start, seed):
+    a, b = START_S + start, START_S + start + 1.0
+    energy = prepared(board, made_readings(board, seconds=8, seed=seed)).between(a, b)
+    truth = true_energy_j(board, a, b)
+    # 2 % of the energy, or 6 ms at full power: an update may be that far from its grid and lie at the edge.
+    assert abs(energy.energy_j - truth) < max(0.02 * truth, 0.012 * board.high_w)
+
+
+def test_the_stated_error_covers_the_truth_and_is_not_padded():
+    dice = np.random.default_rng(5)
+    covered, stated, real = [], [], []
+    for number in range(24):
+        board = Board(
+            wave=["square", "sine", "ramp"][number % 3],
+            low_w=80,
+            high_w=620,
+            period_s=float(dice.uniform(0.2, 2)),
+            duty=0.4,
+            counter_ms=[20, 100][number % 2],
+            jitter_ms=float(dice.uniform(0, 2)),
+            offset_ms=float(dice.uniform(0, 20)),
+        )
+        energy = prepared(board, made_readings(board, seconds=12, seed=number))
+        for _ in range(30):
+            a = START_S + float(dice.uniform(0.5, 9.5))
+            b = a + float(dice.uniform(0.3, 2))
+            found = energy.between(a, b)
+            error = abs(found.energy_j - true_energy_j(board, a, b))
+            covered.append(error <= found.error_j)
+            stated.append(found.error_j)
+            real.append(error)
+    assert np.mean(covered) > 0.94
+    assert np.mean(stated) < 5 * np.mean(real)
+
+
+@settings(max_examples=20, deadline=None)
+@given(board=boards, seeds=st.tuples(st.integers(0, 99), st.integers(100, 199)))
+def test_sampling_jitter_changes_nothing_beyond_the_stated_error(board, seeds):
+    one, two = (prepared(board, made_readings(board, seconds=6, seed=seed)).between(START_S + 1, START_S + 4) for seed in seeds)
+    # The counter's own jitter differs between the two traces, so both errors count; one window in twenty is further off, by at
+    # most an update that was put one place beside its own.
+    room_j = max(2.5 * (one.error_j + two.error_j), 0.02 * board.high_w)
+    assert abs(one.energy_j - two.energy_j) <= room_j
+
+
+def test_power_integral_of_a_constant_is_exact():
+    samples = made_readings(Board(high_w=300), seconds=5)
+    assert power_energy(samples, START_S + 1, START_S + 3, hz=50).energy_j == pytest.approx(600, rel=1e-9)
+
+
+def steady(*, seconds: float = 6.0, watts: float = 200.0) -> Readings:
+    return made_readings(Board(high_w=watts), seconds=seconds)
+
+
+def broken(samples: Readings, **columns) -> Readings:
+    return Readings(times=columns.pop("times", samples.times), columns={**samples.columns, **columns})
+
+
+def test_a_reset_makes_only_the_windows_that_touch_it_unknown():
+    samples = steady()
+    counter = samples.column("counter_j").copy()
+    at = len(counter) // 2
+    counter[at:] -= counter[at] - 5.0
+    energy = counter_energy(broken(samples, counter_j=counter), hz=50, period_s=0.02)
+    reset_s = samples.times[at]
+    assert energy.between(START_S + 0.5, START_S + 2).energy_j == pytest.approx(300, rel=0.01)
+    assert energy.between(reset_s + 0.5, reset_s + 2).energy_j == pytest.approx(300, rel=0.01)
+    across = energy.between(reset_s - 0.5, reset_s + 0.5)
+    assert across.energy_j is None
+    assert "backwards" in across.reason
+
+
+def test_a_counter_that_stops_is_unknown_not_zero():
+    samples = steady()
+    counter = np.minimum(samples.column("counter_j"), samples.column("counter_j")[150])
+    energy = counter_energy(broken(samples, counter_j=counter), hz=50, period_s=0.02)
+    inside = energy.between(START_S + 4, START_S + 5.5)
+    assert (inside.energy_j, inside.reason) == (None, "the energy counter did not move")
+    across = energy.between(START_S + 1, START_S + 5)
+    assert across.energy_j is None
+    assert "stopped moving" in across.reason
+
+
+def test_a_lost_board_is_unknown_from_then_on():
+    samples = steady()
+    lost = samples.times > START_S + 3
+    nothing = {name: np.where(lost, np.nan, samples.column(name)) for name in ("counter_j", "power_w")}
+    energy = counter_energy(broken(samples, **nothing), hz=50, period_s=0.02)
+    assert energy.between(START_S + 1, START_S + 2.5).energy_j == pytest.approx(300, rel=0.01)
+    assert energy.between(START_S + 2, START_S + 4).energy_j is None
+    assert energy.between(START_S + 4, START_S + 5).energy_j is None
+
+
+def without(samples: Readings, start_s: float, end_s: float) -> Readings:
+    kept = (samples.times < start_s) | (samples.times > end_s)
+    return Readings(times=samples.times[kept], columns={name: values[kept] for name, values in samples.columns.items()})
+
+
+def test_a_gap_inside_hurts_the_power_integral_but_not_the_counter():
+    samples = without(steady(), START_S + 2, START_S + 2.4)
+    assert counter_energy(samples, hz=50, period_s=0.02).between(START_S + 1, START_S + 4).energy_j == pytest.approx(
+        600, rel=0.01
+    )
+    integral = power_energy(samples, START_S + 1, START_S + 4, hz=50)
+    assert integral.energy_j is None
+    assert "no power reading for 0.4" in integral.reason
+
+
+def test_a_gap_at_an_edge_widens_the_error_and_ends_in_unknown():
+    whole = counter_energy(steady(), hz=50, period_s=0.02).between(START_S + 2.2, START_S + 5)
+    samples = without(steady(), START_S + 2, START_S + 2.4)
+    energy = counter_energy(samples, hz=50, period_s=0.02)
+    widened = energy.between(START_S + 2.2, START_S + 5)
+    assert widened.error_j > 10 * whole.error_j
+    short = energy.between(START_S + 2.2, START_S + 2.6)
+    assert short.energy_j is None
+    assert "at an edge" in short.reason
+
+
+SWAPPED = [*range(49), 50, 49, *range(51, 300)]
+REPEATED = [*range(50), 49, *range(51, 300)]
+
+
+@pytest.mark.parametrize("order", [SWAPPED, REPEATED], ids=["swapped", "repeated"])
+def test_repeated_or_disordered_samples_are_refused(order):
+    samples = steady()
+    samples = broken(samples, times=np.concatenate([samples.times[order], samples.times[300:]]))
+    counted = counter_energy(samples, hz=50).between(START_S + 2, START_S + 4)
+    integral = power_energy(samples, START_S + 2, START_S + 4, hz=50)
+    for energy in (counted, integral):
+        assert energy.energy_j is None
+        assert "out of order" in energy.reason
+
+
+def test_a_window_outside_the_trace_is_unknown():
+    energy = counter_energy(steady(), hz=50, period_s=0.02)
+    assert energy.between(START_S + 100, START_S + 101).energy_j is None
+    assert energy.between(START_S + 2, START_S + 2).reason == "the window has no length"
+
+
+def test_the_period_is_found_in_the_samples_when_they_are_fine_enough():
+    assert period_of(*columns_of(made_readings(Board(counter_ms=100), seconds=10))) == pytest.approx(0.1, rel=0.02)
+    assert np.isnan(period_of(*columns_of(made_readings(Board(counter_ms=20), seconds=10))))
+
+
+def columns_of(samples: Readings):
+    return samples.times, samples.column("counter_j")
+
+
+@settings(max_examples=50, deadline=None)
+@given(watts=st.floats(5, 400), begin=st.floats(0, 262_000), start=st.floats(0.1, 4), length=st.floats(0.1, 5))
+def test_rapl_survives_wraps(watts, begin, start, length):
+    range_j = 262_143.328850
+    times = START_S + np.arange(0, 10, 0.02)
+    counter = np.mod(begin + watts * (times - START_S), range_j)
+    energy = rapl_energy(readings(times, counter_j=counter), START_S + start, START_S + start + length, hz=50, range_j=range_j)
+    assert energy.energy_j == pytest.approx(watts * length, rel=1e-6, abs=1e-4)
+
+
+def test_rapl_refuses_a_pause_that_may_hide_a_wrap():
+    range_j = 1000.0
+    times = START_S + np.concatenate([np.arange(0, 2, 0.02), np.arange(6, 8, 0.02)])
+    samples = readings(times, counter_j=np.mod(200 * (times - START_S), range_j))
+    hidden = rapl_energy(samples, START_S + 1, START_S + 7, hz=50, range_j=range_j)
+    assert hidden.energy_j is None
+    assert "half of its wrap" in hidden.reason
+    assert rapl_energy(samples, START_S + 6.5, START_S + 7, hz=50, range_j=range_j).energy_j == pytest.approx(100)
+
+
+def test_rapl_does_not_take_a_vanished_zone_for_zero():
+    times = START_S + np.arange(0, 4, 0.02)
+    counter = np.where(times > START_S + 2, np.nan, 50 * (times - START_S))
+    energy = rapl_energy(readings(times, counter_j=counter), START_S + 1, START_S + 3, hz=50, range_j=1e5)
+    assert energy.energy_j is None

@@ -1,0 +1,397 @@
+/*
+ * A stand-in for libnvidia-ml.so.1: boards whose power is a known function of CLOCK_MONOTONIC.
+ *
+ * The true energy of any window is therefore known in closed form (tests/simnvml/__init__.py has the same
+ * formulas in Python). Configured by the environment variable GREENRAY_SIMNVML, read at nvmlInit: entries
+ * "key=value" between spaces, newlines or semicolons. "boards=4" is global, "2.low_w=80" sets board 2,
+ * "*.low_w=80" sets all. "control=/path" names a file of the same entries that is read again whenever it
+ * changes, so that a test can make a board fail while it is being measured. The keys stand in `set_key`.
+ */
+#define _GNU_SOURCE
+#include <math.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6,
+       INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
+enum { FIELD_ENERGY = 83, FIELD_POWER_AVERAGE = 185, FIELD_POWER_INSTANT = 186 };
+enum { SCOPE_GPU = 0, SCOPE_MODULE = 1 };
+enum { MAX_BOARDS = 32, MAX_PROCESSES = 16, TEXT = 96 };
+
+typedef struct {
+    char name[TEXT], uuid[TEXT], wave[16];
+    double low_w, high_w, period_s, duty, phase_s;       /* the waveform */
+    double counter_ms, jitter_ms, offset_ms;             /* the energy counter's update grid */
+    double base_j;                                       /* counter at the origin of CLOCK_MONOTONIC */
+    double gain;                                         /* instant power = gain x true power */
+    double instant_ms;                                   /* instant power moves every so many ms; 0: always */
+    double reset_at, frozen_from, lost_from;             /* moments of faults; 0: never */
+    int no_counter, no_instant, module_scope, no_permission, no_processes, mig, persistence;
+    unsigned long long throttle, memory_total, memory_used;
+    double limit_w, temperature_c, heating_c_per_s, heating_from;
+    unsigned utilization, clock_mhz, bus;
+    int processes;
+    unsigned pid[MAX_PROCESSES];
+    unsigned long long pid_bytes[MAX_PROCESSES];
+} Board;
+
+static Board boards[MAX_BOARDS];
+static unsigned board_count;
+static int users, driver_missing;
+static char driver[TEXT], control[1024];
+static struct timespec control_changed;
+static off_t control_size;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- the waveforms ---- */
+
+static double power_w(const Board *b, double t) {
+    double x = (t + b->phase_s) / b->period_s;
+    x -= floor(x);
+    double swing = b->high_w - b->low_w;
+    if (!strcmp(b->wave, "square")) return x < b->duty ? b->high_w : b->low_w;
+    if (!strcmp(b->wave, "ramp")) return b->low_w + swing * x;
+    if (!strcmp(b->wave, "sine")) return b->low_w + swing * (1 - cos(2 * M_PI * x)) / 2;
+    return b->high_w;
+}
+
+/* Integral of power_w from -phase_s to t. */
+static double energy_j(const Board *b, double t) {
+    double u = (t + b->phase_s) / b->period_s, whole = floor(u), x = u - whole;
+    double swing = b->high_w - b->low_w, turn, part;
+    if (!strcmp(b->wave, "square")) {
+        turn = b->low_w + swing * b->duty;
+        part = b->low_w * x + swing * fmin(x, b->duty);
+    } else if (!strcmp(b->wave, "ramp")) {
+        turn = b->low_w + swing / 2;
+        part = b->low_w * x + swing * x * x / 2;
+    } else if (!strcmp(b->wave, "sine")) {
+        turn = b->low_w + swing / 2;
+        part = b->low_w * x + swing * (x / 2 - sin(2 * M_PI * x) / (4 * M_PI));
+    } else {
+        turn = b->high_w;
+        part = b->high_w * x;
+    }
+    return b->period_s * (whole * turn + part);
+}
+
+/* A fixed random number in [-1, 1) for update k of a board (splitmix64). */
+static double noise(uint64_t board, int64_t k) {
+    uint64_t z = (uint64_t)k * 0x9E3779B97F4A7C15ull + (board + 1) * 0xBF58476D1CE4E5B9ull;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+    z ^= z >> 31;
+    return (double)(z >> 11) / 4503599627370496.0 - 1.0;
+}
+
+/* The last moment up to t at which the counter moved. */
+static double last_update_s(const Board *b, double t) {
+    double step = b->counter_ms * 1e-3, offset = b->offset_ms * 1e-3;
+    for (int64_t k = (int64_t)floor((t - offset) / step) + 1;; k--) {
+        double moment = offset + step * (double)k + 1e-3 * b->jitter_ms * noise((uint64_t)(b - boards), k);
+        if (moment <= t) return moment;
+    }
+}
+
+static int failed(double moment, double t) { return moment > 0 && t >= moment; }
+
+static int counter_mj(const Board *b, unsigned long long *value) {
+    double t = now_s();
+    if (failed(b->lost_from, t)) return GPU_IS_LOST;
+    if (b->no_permission) return NO_PERMISSION;
+    if (b->no_counter) return NOT_SUPPORTED;
+    if (failed(b->frozen_from, t)) t = b->frozen_from;
+    double update = last_update_s(b, t), from = b->base_j;
+    if (failed(b->reset_at, t)) from = -energy_j(b, b->reset_at);
+    *value = (unsigned long long)(1000 * fmax(0, energy_j(b, update) + from));
+    return SUCCESS;
+}
+
+/* ---- configuration ---- */
+
+static void set_processes(Board *b, const char *value) {   /* "123:1048576,456:0" */
+    b->processes = 0;
+    for (const char *at = value; at && *at && b->processes < MAX_PROCESSES;) {
+        unsigned pid = 0;
+        unsigned long long bytes = 0;
+        if (sscanf(at, "%u:%llu", &pid, &bytes) >= 1 && pid) {
+            b->pid[b->processes] = pid;
+            b->pid_bytes[b->processes++] = bytes;
+        }
+        at = strchr(at, ',');
+        if (at) at++;
+    }
+}
+
+static void copy_text(char *to, const char *from) {   /* '_' stands for a space */
+    snprintf(to, TEXT, "%s", from);
+    for (; *to; to++) if (*to == '_') *to = ' ';
+}
+
+static int set_key(Board *b, const char *key, const char *value) {
+    double number = strtod(value, NULL);
+    unsigned long long whole = strtoull(value, NULL, 0);
+#define NUMBER(field) if (!strcmp(key, #field)) { b->field = number; return 1; }
+#define WHOLE(field) if (!strcmp(key, #field)) { b->field = whole; return 1; }
+    NUMBER(low_w) NUMBER(high_w) NUMBER(period_s) NUMBER(duty) NUMBER(phase_s)
+    NUMBER(counter_ms) NUMBER(jitter_ms) NUMBER(offset_ms) NUMBER(base_j) NUMBER(gain) NUMBER(instant_ms)
+    NUMBER(reset_at) NUMBER(frozen_from) NUMBER(lost_from)
+    NUMBER(limit_w) NUMBER(temperature_c) NUMBER(heating_c_per_s) NUMBER(heating_from)
+    WHOLE(no_counter) WHOLE(no_instant) WHOLE(module_scope) WHOLE(no_permission) WHOLE(no_processes) WHOLE(mig)
+    WHOLE(persistence) WHOLE(throttle) WHOLE(memory_total) WHOLE(memory_used) WHOLE(utilization) WHOLE(clock_mhz) WHOLE(bus)
+    if (!strcmp(key, "wave")) { copy_text(b->wave, value); b->wave[15] = 0; return 1; }
+    if (!strcmp(key, "name")) { copy_text(b->name, value); return 1; }
+    if (!strcmp(key, "uuid")) { copy_text(b->uuid, value); return 1; }
+    if (!strcmp(key, "processes")) { set_processes(b, value); return 1; }
+    return 0;
+}
+
+static void apply(char *entries) {
+    char *rest = NULL;
+    for (char *entry = strtok_r(entries, " ;\n\t", &rest); entry; entry = strtok_r(NULL, " ;\n\t", &rest)) {
+        char *value = strchr(entry, '=');
+        if (!value) continue;
+        *value++ = 0;
+        char *key = strchr(entry, '.');
+        int known = 1;
+        if (!strcmp(entry, "boards")) board_count = (unsigned)atoi(value) < MAX_BOARDS ? (unsigned)atoi(value) : MAX_BOARDS;
+        else if (!strcmp(entry, "driver")) copy_text(driver, value);
+        else if (!strcmp(entry, "driver_missing")) driver_missing = atoi(value);
+        else if (!strcmp(entry, "control")) snprintf(control, sizeof control, "%s", value);
+        else if (key && entry[0] == '*') for (unsigned i = 0; i < MAX_BOARDS; i++) known = set_key(&boards[i], key + 1, value);
+        else if (key && (unsigned)atoi(entry) < MAX_BOARDS) known = set_key(&boards[atoi(entry)], key + 1, value);
+        else known = 0;
+        if (!known) fprintf(stderr, "simnvml: unknown entry %s=%s\n", entry, value);
+    }
+}
+
+static void set_defaults(void) {
+    board_count = 1;
+    driver_missing = 0;
+    control[0] = 0;
+    memset(&control_changed, 0, sizeof control_changed);
+    control_size = -1;
+    snprintf(driver, sizeof driver, "570.00.SIM");
+    for (unsigned i = 0; i < MAX_BOARDS; i++) {
+        Board *b = &boards[i];
+        memset(b, 0, sizeof *b);
+        snprintf(b->name, TEXT, "NVIDIA SIM100 80GB");
+        snprintf(b->uuid, TEXT, "GPU-%08x-0000-4000-8000-%012x", 0x51a00000u + i * 0x1111u, i);
+        snprintf(b->wave, sizeof b->wave, "const");
+        b->low_w = 80; b->high_w = 300; b->period_s = 1; b->duty = 0.5;
+        b->counter_ms = 20; b->base_j = 1e6; b->gain = 1;
+        b->limit_w = 700; b->temperature_c = 45; b->utilization = 90; b->clock_mhz = 1980;
+        b->memory_total = 80ull << 30; b->memory_used = 512ull << 20;
+        b->bus = 0x10 + i; b->persistence = 1;
+    }
+}
+
+static void read_control(void) {
+    struct stat s;
+    if (!control[0] || stat(control, &s)) return;
+    if (s.st_mtim.tv_sec == control_changed.tv_sec && s.st_mtim.tv_nsec == control_changed.tv_nsec && s.st_size == control_size) return;
+    control_changed = s.st_mtim;
+    control_size = s.st_size;
+    static char text[65536];
+    FILE *file = fopen(control, "r");
+    if (!file) return;
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    apply(text);
+}
+
+/* ---- the library ---- */
+
+/* Every call on a board starts here: is the library up, is the handle one of ours, is the board still there? */
+static int check(void *handle, Board **board) {
+    pthread_mutex_lock(&lock);
+    read_control();
+    pthread_mutex_unlock(&lock);
+    if (!users) return UNINITIALIZED;
+    uintptr_t i = (uintptr_t)handle - 1;
+    if (i >= board_count) return INVALID_ARGUMENT;
+    *board = &boards[i];
+    return failed(boards[i].lost_from, now_s()) ? GPU_IS_LOST : SUCCESS;
+}
+#define BOARD(handle) Board *b; int state = check(handle, &b); if (state) return state
+
+int nvmlInitWithFlags(unsigned flags) {
+    (void)flags;
+    pthread_mutex_lock(&lock);
+    if (users++ == 0) {
+        set_defaults();
+        const char *text = getenv("GREENRAY_SIMNVML");
+        char *copy = strdup(text ? text : "");
+        apply(copy);
+        free(copy);
+        read_control();
+    }
+    int state = driver_missing ? DRIVER_NOT_LOADED : SUCCESS;
+    if (state) users--;
+    pthread_mutex_unlock(&lock);
+    return state;
+}
+int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+int nvmlInit(void) { return nvmlInitWithFlags(0); }
+int nvmlShutdown(void) {
+    if (!users) return UNINITIALIZED;
+    users--;
+    return SUCCESS;
+}
+
+const char *nvmlErrorString(int code) {
+    switch (code) {
+        case SUCCESS: return "Success";
+        case UNINITIALIZED: return "Uninitialized";
+        case INVALID_ARGUMENT: return "Invalid Argument";
+        case NOT_SUPPORTED: return "Not Supported";
+        case NO_PERMISSION: return "Insufficient Permissions";
+        case NOT_FOUND: return "Not Found";
+        case INSUFFICIENT_SIZE: return "Insufficient Size";
+        case DRIVER_NOT_LOADED: return "Driver Not Loaded";
+        case GPU_IS_LOST: return "GPU is lost";
+        default: return "Unknown Error";
+    }
+}
+
+int nvmlSystemGetDriverVersion(char *text, unsigned size) { snprintf(text, size, "%s", driver); return SUCCESS; }
+int nvmlSystemGetNVMLVersion(char *text, unsigned size) { snprintf(text, size, "12.%s", driver); return SUCCESS; }
+int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = 12080; return SUCCESS; }
+
+int nvmlDeviceGetCount_v2(unsigned *count) {
+    if (!users) return UNINITIALIZED;
+    *count = board_count;
+    return SUCCESS;
+}
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
+    if (!users) return UNINITIALIZED;
+    if (index >= board_count) return INVALID_ARGUMENT;
+    *handle = (void *)(uintptr_t)(index + 1);
+    return SUCCESS;
+}
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) {
+    for (unsigned i = 0; i < board_count; i++)
+        if (!strcmp(boards[i].uuid, uuid)) return nvmlDeviceGetHandleByIndex_v2(i, handle);
+    return NOT_FOUND;
+}
+int nvmlDeviceGetIndex(void *handle, unsigned *index) { BOARD(handle); *index = (unsigned)(b - boards); return SUCCESS; }
+int nvmlDeviceGetMinorNumber(void *handle, unsigned *index) { return nvmlDeviceGetIndex(handle, index); }
+int nvmlDeviceGetName(void *handle, char *text, unsigned size) { BOARD(handle); snprintf(text, size, "%s", b->name); return SUCCESS; }
+int nvmlDeviceGetUUID(void *handle, char *text, unsigned size) { BOARD(handle); snprintf(text, size, "%s", b->uuid); return SUCCESS; }
+int nvmlDeviceGetBrand(void *handle, unsigned *brand) { BOARD(handle); *brand = 14; return SUCCESS; }
+int nvmlDeviceGetArchitecture(void *handle, unsigned *arch) { BOARD(handle); *arch = 9; return SUCCESS; }
+int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) { BOARD(handle); *major = 9; *minor = 0; return SUCCESS; }
+
+typedef struct { char legacy[16]; unsigned domain, bus, device, id, subsystem; char bus_id[32]; } Pci;
+int nvmlDeviceGetPciInfo_v3(void *handle, Pci *pci) {
+    BOARD(handle);
+    memset(pci, 0, sizeof *pci);
+    pci->bus = b->bus;
+    snprintf(pci->legacy, sizeof pci->legacy, "0000:%02X:00.0", b->bus & 0xff);
+    snprintf(pci->bus_id, sizeof pci->bus_id, "00000000:%02X:00.0", b->bus & 0xff);
+    return SUCCESS;
+}
+int nvmlDeviceGetPciInfo_v2(void *handle, Pci *pci) { return nvmlDeviceGetPciInfo_v3(handle, pci); }
+
+int nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pending) { BOARD(handle); *current = *pending = (unsigned)b->mig; return SUCCESS; }
+int nvmlDeviceGetPersistenceMode(void *handle, unsigned *mode) { BOARD(handle); *mode = (unsigned)b->persistence; return SUCCESS; }
+
+int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *mj) { BOARD(handle); return counter_mj(b, mj); }
+
+static unsigned average_mw(const Board *b) { double t = now_s(); return (unsigned)(1000 * b->gain * (energy_j(b, t) - energy_j(b, t - 1))); }
+static unsigned instant_mw(const Board *b) {
+    double t = now_s();
+    if (b->instant_ms > 0) t = floor(t * 1e3 / b->instant_ms) * b->instant_ms * 1e-3;
+    return (unsigned)(1000 * b->gain * power_w(b, t));
+}
+int nvmlDeviceGetPowerUsage(void *handle, unsigned *mw) { BOARD(handle); *mw = average_mw(b); return SUCCESS; }
+int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *mw) { BOARD(handle); *mw = (unsigned)(1000 * b->limit_w); return SUCCESS; }
+int nvmlDeviceGetPowerManagementLimit(void *handle, unsigned *mw) { return nvmlDeviceGetEnforcedPowerLimit(handle, mw); }
+
+typedef struct {
+    unsigned field, scope;
+    int64_t timestamp, latency;
+    unsigned type;
+    int state;
+    union { double real; unsigned u32; unsigned long long u64; } value;
+} FieldValue;
+int nvmlDeviceGetFieldValues(void *handle, int count, FieldValue *values) {
+    BOARD(handle);
+    for (int i = 0; i < count; i++) {
+        FieldValue *v = &values[i];
+        int scope = b->module_scope ? SCOPE_MODULE : SCOPE_GPU;
+        v->timestamp = (int64_t)(now_s() * 1e6);
+        v->state = NOT_SUPPORTED;
+        v->type = 1;
+        if (v->field == FIELD_ENERGY) {
+            v->type = 3;
+            v->state = counter_mj(b, &v->value.u64);
+        } else if (v->field == FIELD_POWER_INSTANT && !b->no_instant && (int)v->scope == scope) {
+            v->state = SUCCESS;
+            v->value.u32 = instant_mw(b);
+        } else if (v->field == FIELD_POWER_AVERAGE && (int)v->scope == scope) {
+            v->state = SUCCESS;
+            v->value.u32 = average_mw(b);
+        }
+    }
+    return SUCCESS;
+}
+
+int nvmlDeviceGetTemperature(void *handle, unsigned sensor, unsigned *celsius) {
+    BOARD(handle);
+    (void)sensor;
+    double since = b->heating_from > 0 ? fmax(0, now_s() - b->heating_from) : 0;
+    *celsius = (unsigned)(b->temperature_c + b->heating_c_per_s * since);
+    return SUCCESS;
+}
+int nvmlDeviceGetClockInfo(void *handle, unsigned type, unsigned *mhz) { BOARD(handle); (void)type; *mhz = b->clock_mhz; return SUCCESS; }
+int nvmlDeviceGetMaxClockInfo(void *handle, unsigned type, unsigned *mhz) { return nvmlDeviceGetClockInfo(handle, type, mhz); }
+int nvmlDeviceGetCurrentClocksEventReasons(void *handle, unsigned long long *bits) { BOARD(handle); *bits = b->throttle; return SUCCESS; }
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *handle, unsigned long long *bits) { return nvmlDeviceGetCurrentClocksEventReasons(handle, bits); }
+
+typedef struct { unsigned gpu, memory; } Utilization;
+int nvmlDeviceGetUtilizationRates(void *handle, Utilization *u) { BOARD(handle); u->gpu = b->utilization; u->memory = b->utilization / 2; return SUCCESS; }
+
+typedef struct { unsigned long long total, free, used; } Memory;
+int nvmlDeviceGetMemoryInfo(void *handle, Memory *m) {
+    BOARD(handle);
+    m->total = b->memory_total; m->used = b->memory_used; m->free = b->memory_total - b->memory_used;
+    return SUCCESS;
+}
+typedef struct { unsigned version; unsigned long long total, reserved, free, used; } MemoryV2;
+int nvmlDeviceGetMemoryInfo_v2(void *handle, MemoryV2 *m) {
+    BOARD(handle);
+    m->total = b->memory_total; m->reserved = 0; m->used = b->memory_used; m->free = b->memory_total - b->memory_used;
+    return SUCCESS;
+}
+
+typedef struct { unsigned pid; unsigned long long bytes; unsigned gpu_instance, compute_instance; } Process;
+int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, Process *list) {
+    BOARD(handle);
+    if (b->no_processes) return NOT_SUPPORTED;
+    unsigned room = list ? *count : 0;
+    *count = (unsigned)b->processes;
+    if (room < *count) return INSUFFICIENT_SIZE;
+    for (unsigned i = 0; i < *count; i++) list[i] = (Process){b->pid[i], b->pid_bytes[i], 0xFFFFFFFFu, 0xFFFFFFFFu};
+    return SUCCESS;
+}
+int nvmlDeviceGetComputeRunningProcesses_v2(void *handle, unsigned *count, Process *list) { return nvmlDeviceGetComputeRunningProcesses_v3(handle, count, list); }
+int nvmlDeviceGetGraphicsRunningProcesses_v3(void *handle, unsigned *count, Process *list) {
+    BOARD(handle);
+    (void)list;
+    *count = 0;
+    return SUCCESS;
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v2(void *handle, unsigned *count, Process *list) { return nvmlDeviceGetGraphicsRunningProcesses_v3(handle, count, list); }
+int nvmlDeviceGetMPSComputeRunningProcesses_v3(void *handle, unsigned *count, Process *list) { return nvmlDeviceGetGraphicsRunningProcesses_v3(handle, count, list); }
