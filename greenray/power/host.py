@@ -8,15 +8,26 @@ from pathlib import Path
 
 import psutil
 
+_CGROUP = Path("/sys/fs/cgroup")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostInfo:
-    """One host. `virtual_machine` and `on_battery` are None where that cannot be told."""
+    """One host, or the container in which this process sees it.
+
+    Attributes:
+        logical_cores, physical_cores: the machine's.
+        usable_cores: physical cores that this process may use: fewer in a container with a processor set or quota.
+        memory_bytes: the machine's, or the container's limit where that is less.
+        boot_id: tells machines apart; every container of one machine has the same.
+        virtual_machine, on_battery: None where that cannot be told.
+    """
 
     hostname: str
     cpu_name: str
     logical_cores: int
     physical_cores: int
+    usable_cores: int
     memory_bytes: int
     boot_id: str
     virtual_machine: bool | None
@@ -26,16 +37,36 @@ class HostInfo:
 def host_info() -> HostInfo:
     """Looks at this host."""
     logical = os.cpu_count() or 1
+    physical = psutil.cpu_count(logical=False) or logical
     return HostInfo(
         hostname=socket.gethostname(),
         cpu_name=_cpu_field("model name") or platform.processor() or platform.machine(),
         logical_cores=logical,
-        physical_cores=psutil.cpu_count(logical=False) or logical,
-        memory_bytes=psutil.virtual_memory().total,
+        physical_cores=physical,
+        usable_cores=_usable_cores(physical, logical=logical),
+        memory_bytes=min(psutil.virtual_memory().total, _cgroup_limit("memory.max", "memory/memory.limit_in_bytes") or 2**63),
         boot_id=_line(Path("/proc/sys/kernel/random/boot_id")),
         virtual_machine=_virtual_machine(),
         on_battery=_on_battery(),
     )
+
+
+def _usable_cores(physical: int, *, logical: int) -> int:
+    """Physical cores within this process's processor set and the container's quota, at least one."""
+    allowed = max(1, round(len(os.sched_getaffinity(0)) * physical / logical))
+    quota = _line(_CGROUP / "cpu.max").split()  # "150000 100000": microseconds a period, or "max 100000"
+    if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
+        allowed = min(allowed, int(quota[0]) // int(quota[1]))
+    return max(1, min(physical, allowed))
+
+
+def _cgroup_limit(*names: str) -> int | None:
+    """A limit of the container, of cgroup version 2 or 1; None where there is none."""
+    for name in names:
+        text = _line(_CGROUP / name)
+        if text.isdigit():
+            return int(text)
+    return None
 
 
 def _virtual_machine() -> bool | None:

@@ -55,7 +55,7 @@ def run_attempt(
     checkpoint = out / ".staging" / f"checkpoint-{run_id}" if cell.phase == "training" else None
     # Compiled graphs and kernels must not come from an earlier cell: every cell gets empty caches.
     caches = Path(tempfile.mkdtemp(prefix="greenray-"))
-    threads = max(1, info.physical_cores // order.workers_sharing)
+    threads = max(1, info.usable_cores // order.workers_sharing)
     started_at = datetime.now(UTC)
     recording = instrument.record()
     begin_s = time.monotonic()

@@ -49,6 +49,7 @@ class WorkerInfo:
     machine: str
     cpu_name: str
     physical_cores: int
+    usable_cores: int
     gpu_uuid: str | None
     gpu_name: str | None
     power_limit_w: float | None

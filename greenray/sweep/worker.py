@@ -76,7 +76,7 @@ class Worker:
             self._refused = str(error)
             return
         # Ray sets it to 1, and OpenMP reads it once, when the fork server loads it.
-        os.environ["OMP_NUM_THREADS"] = str(self._instrument.host.physical_cores)
+        os.environ["OMP_NUM_THREADS"] = str(self._instrument.host.usable_cores)
         make = launchers.Spawn if settings.launcher == "spawn" else launchers.open_launcher
         self._launcher: Launcher = make()
         if self._launcher.fallback_reason:
@@ -155,6 +155,7 @@ class Worker:
             machine=host.boot_id or host.hostname,
             cpu_name=host.cpu_name,
             physical_cores=host.physical_cores,
+            usable_cores=host.usable_cores,
             gpu_uuid=board.uuid if board else None,
             gpu_name=board.name if board else None,
             power_limit_w=board.power_limit_w if board else None,
