@@ -175,12 +175,13 @@ def throughput_change(effect: ModelEffect) -> str:
     return wording.percent_change(stats.Estimate(ratio=1 / time.ratio, low=low, high=high, basis=time.basis, count=time.count))
 
 
-def pay_back(finding: Finding) -> str:
-    """Break-even in samples, or the verdict."""
-    found, energy = finding.energy_break_even, finding.effect.energy
-    if energy is None or finding.effect.subject.phase != "inference":
-        return wording.UNKNOWN if energy is None else ""
-    if energy.clear is False:
+def pay_back(finding: Finding, *, time: bool = False) -> str:
+    """Break-even in samples, or the verdict; in energy, or else in time."""
+    effect = finding.effect
+    found, saving = (finding.time_break_even, effect.time) if time else (finding.energy_break_even, effect.energy)
+    if saving is None or effect.subject.phase != "inference":
+        return wording.UNKNOWN if saving is None else ""
+    if saving.clear is False:
         return "no clear saving"
     return wording.round_count(found.samples) if found.samples is not None else found.verdict
 

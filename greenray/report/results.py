@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from greenray.analysis.analyse import SAMPLES, overall_context, pay_back, throughput_change
 from greenray.analysis.results import Analysis, Finding
-from greenray.analysis.wording import UNKNOWN, number, percent_change, points_change, quantity, round_count, unit_of
+from greenray.analysis.wording import UNKNOWN, number, percent_change, points_change, quantity, unit_of
 from greenray.report import charts
 from greenray.report.document import Block, Bullets, Chart, Grid, Notes, Section, Text, Tiles, without_empty
 
@@ -183,7 +183,7 @@ def one_off(analysis: Analysis) -> Section | None:
             quantity(finding.optimize_energy_j, "J"),
             quantity(finding.optimize_time_s, "s"),
             pay_back(finding),
-            round_count(found.samples) if (found := finding.time_break_even).samples is not None else found.verdict,
+            pay_back(finding, time=True),
         )
         for finding in findings
     ]
