@@ -1,5 +1,6 @@
 """Joining Ray: a private local instance, or a cluster that is already there."""
 
+import contextlib
 import logging
 import os
 import secrets
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from greenray.errors import ResourceError
+from greenray.sweep import processes
+from greenray.sweep.reaper import Reaper
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +27,7 @@ _LOCAL_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_TQDM_PATCH_PRINT": "0",
+    "SPT_NOENV": "1",  # Ray's agents set their title over their environment, and with it over our mark
 }
 
 
@@ -38,10 +42,34 @@ def connected(address: str | None) -> Iterator[Any]:
     Raises:
         ResourceError: there is no cluster at the address, or it refuses the token.
     """
-    if address is None:
-        os.environ.update(_LOCAL_ENVIRONMENT)
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    elif problem := _unreachable(address):
+    with contextlib.ExitStack() as stack:
+        if address is None:
+            os.environ.update(_LOCAL_ENVIRONMENT)
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            stack.enter_context(_reaped())
+        yield stack.enter_context(_joined(address))
+
+
+@contextmanager
+def _reaped() -> Iterator[None]:
+    """Mark what this process starts, and have it killed when this process ends, however it ends.
+
+    Ray's own processes outlive a killed driver by seconds, some of them for good.
+    """
+    mark = processes.new_mark()
+    reaper = Reaper(mark=mark, environment={name: value for name, value in os.environ.items() if name != processes.MARK})
+    os.environ[processes.MARK] = mark
+    try:
+        yield
+    finally:
+        del os.environ[processes.MARK]
+        processes.kill_marked(mark)
+        reaper.close()
+
+
+@contextmanager
+def _joined(address: str | None) -> Iterator[Any]:
+    if address is not None and (problem := _unreachable(address)):
         raise ResourceError(f"no Ray cluster can be joined at {address}: {problem}.")
     import ray
 

@@ -1,0 +1,45 @@
+"""A tactic that does, inside a cell, what users' models do on bad days."""
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Literal
+
+from greenray.tactics.base import Context, Params, Tactic
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class MisbehaveParams(Params):
+    """What to do."""
+
+    how: Literal["raise", "segfault", "allocate", "hang", "ignore-sigterm", "kill-worker"] = "raise"
+
+
+class Misbehave(Tactic[MisbehaveParams]):
+    """Ends its cell in the given way."""
+
+    name = "misbehave"
+    summary = "Fails on purpose."
+    Params = MisbehaveParams
+
+    def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
+        how = self.params.how
+        if how == "raise":
+            raise RuntimeError("on purpose")
+        if how == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if how == "allocate":
+            kept = []
+            while True:
+                kept.append(bytearray(os.urandom(1 << 20)) * 64)
+        if how == "ignore-sigterm":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if how == "kill-worker":
+            server = os.getppid()
+            with open(f"/proc/{server}/stat") as stat:  # noqa: PTH123
+                worker = int(stat.read().rsplit(")", 1)[1].split()[1])
+            os.kill(worker, signal.SIGKILL)
+        time.sleep(3600)
+        return model

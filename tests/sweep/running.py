@@ -1,0 +1,134 @@
+"""Runs the real `greenray` in a process of its own, with deadlines, and looks at what it leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from greenray.store import reader
+
+PLUGINS = Path(__file__).parent / "plugins"
+COMMAND = (sys.executable, "-m", "greenray.cli.app")
+QUICK: dict[str, float] = {
+    "window_s": 0.1,
+    "min_windows": 2,
+    "max_windows": 2,
+    "min_counter_updates": 1,
+    "idle_s": 0.1,
+    "warmup_max_s": 0.3,
+    "target_ci": 0.5,
+}
+TINY_TRAINING = {
+    "name": "train",
+    "phase": "training",
+    "models": [{"architecture": "resnet", "preset": "tiny"}],
+    "datasets": [{"id": "digits", "samples": 64}],
+    "epochs": 1,
+    "batch_sizes": [32],
+}
+
+
+def tiny_serving(*tactics: Any, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "serve",
+        "phase": "inference",
+        "models": [{"from": "train"}],
+        "datasets": [{"id": "digits", "samples": 32}],
+        "tactics": list(tactics),
+        "batch_sizes": [16],
+        **changes,
+    }
+
+
+def write_config(folder: Path, *experiments: Mapping[str, Any], name: str = "t", **changes: Any) -> Path:
+    path = folder / f"{name}.yaml"
+    data = {"name": name, "experiments": [dict(e) for e in experiments], "measure": QUICK, **changes}
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+def environment(arguments: Sequence[str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the command gets: the tests' tactics, and its own arguments, by which `of_sweep` finds all that it started."""
+    path = os.pathsep.join([str(PLUGINS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "GREENRAY_TEST": " ".join(arguments), **(extra or {})}
+
+
+def greenray(*arguments: str | Path, timeout_s: float = 150.0, env: Mapping[str, str] | None = None) -> Ended:
+    """Run a command to its end; a traceback on its stderr is a failure."""
+    with started(*arguments, env=env) as process:
+        out, err = process.communicate(timeout=timeout_s)
+    assert "Traceback" not in err, err
+    return Ended(code=process.returncode, out=out, err=err)
+
+
+@contextmanager
+def started(*arguments: str | Path, env: Mapping[str, str] | None = None) -> "Iterator[subprocess.Popen[str]]":
+    """A running command in a session of its own; killed at the end if it still runs."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        env=environment([str(a) for a in arguments], env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def wait_until(condition: Any, *, timeout_s: float, what: str) -> Any:
+    """Poll an outside process; the answer of the condition once it is true."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
+        time.sleep(0.02)
+    return answer
+
+
+def cells(out: Path) -> pl.DataFrame:
+    return reader.scan(out, table="cells").sort("started_at").collect()
+
+
+def committed(out: Path) -> int:
+    return len(list((out / "cells").rglob("*.parquet"))) if (out / "cells").exists() else 0
+
+
+def of_sweep(out: Path) -> dict[int, str]:
+    """Living processes that this test's sweep started, by pid: those with OUT in their environment or command line."""
+    found = {}
+    needle = os.fsencode(str(out))
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            text = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if needle in text and state not in "ZX":
+            found[int(entry.name)] = (entry / "comm").read_text().strip()
+    return found
