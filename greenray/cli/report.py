@@ -67,4 +67,4 @@ def show(analysis: "Analysis", *, console: "Console") -> None:
         console.print(grid, markup=False)
         console.print()
     for sentence in analysis.headline:
-        console.print(f"- {sentence}", markup=False, highlight=False)
+        console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
