@@ -1,6 +1,6 @@
 """What an attempt costs beside its windows: process, device, checks, Parquet. The peer does the same job in its own process.
 
-    python tests/benchmarks/attempt.py [--runs 5]
+    python -m tests.benchmarks.attempt [--runs 5]
 
 Both run one inference benchmark of the same tiny ViT (fresh weights, batch of 8) on the CPU in a process of its own. Counted is
 the wall time of the whole attempt less the time that the tool itself reports as measured work (for GreenRay: its windows).

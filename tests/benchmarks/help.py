@@ -1,6 +1,6 @@
 """How long `greenray --help` takes, as a whole process.
 
-python tests/benchmarks/help.py [--runs 9]
+python -m tests.benchmarks.help [--runs 9]
 """
 
 import argparse

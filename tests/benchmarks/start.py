@@ -1,6 +1,6 @@
 """How long a cell process takes from the asking until its first message: forked from the server, and spawned.
 
-    python tests/benchmarks/start.py [--runs 7]
+    python -m tests.benchmarks.start [--runs 7]
 
 Both are measured with everything imported that a cell needs (`PRELOAD`), which the server does once and a spawned cell each time.
 """
