@@ -8,8 +8,7 @@
     ├── MeasurementError      the instrument cannot do what was asked of it (a board refused, a sensor gone)
     └── CellError             one cell ended without a result; carries its status and evidence
         ├── NotApplied        the tactic ran and changed nothing
-        ├── Unsupported       the tactic cannot run here; the sentence names what can
-        └── OutOfMemory       the cell ran out of host or device memory
+        └── Unsupported       the tactic cannot run here; the sentence names what can
 
 A `CellError` costs its cell only: the sweep goes on and the cell's row says what happened.
 """
@@ -67,9 +66,3 @@ class Unsupported(CellError):
     """The tactic cannot run on this device or model; the message names what can."""
 
     status = "unsupported"
-
-
-class OutOfMemory(CellError):
-    """The cell ran out of host or device memory."""
-
-    status = "oom"

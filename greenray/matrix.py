@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -131,11 +131,14 @@ def expand(config: SweepConfig, *, auto_device: str) -> list[Block]:
     """All blocks of a sweep, in the order of the file; `auto` devices become `auto_device`, duplicates are dropped.
 
     Raises:
-        ConfigError: an experiment uses checkpoints of another that trains on none of its datasets.
+        ConfigError: an experiment uses checkpoints of another that trains on none of its datasets, or under tactics.
     """
     cells: dict[str, Cell] = {}
+    by_experiment: dict[str, list[Cell]] = {}
     for experiment in config.experiments:
-        for cell in _expand_experiment(experiment, config=config, auto_device=auto_device, earlier=list(cells.values())):
+        own = list(_expand_experiment(experiment, config=config, auto_device=auto_device, earlier=by_experiment))
+        by_experiment[experiment.name] = own
+        for cell in own:
             cells.setdefault(cell.cell_id, cell)
     by_block: dict[str, list[Cell]] = {}
     for cell in cells.values():
@@ -167,7 +170,11 @@ def _text(value: Any) -> str:
     return "".join(char if char.isascii() and (char.isalnum() or char in "-.") else "-" for char in text.lower())
 
 
-def _expand_experiment(experiment: Experiment, *, config: SweepConfig, auto_device: str, earlier: list[Cell]) -> Iterable[Cell]:
+Trained = Mapping[str, list["Cell"]]
+"""The cells of earlier experiments, by the experiment's name."""
+
+
+def _expand_experiment(experiment: Experiment, *, config: SweepConfig, auto_device: str, earlier: Trained) -> Iterable[Cell]:
     devices = list(dict.fromkeys(auto_device if device == "auto" else device for device in experiment.devices))
     for spec in experiment.models:
         datasets = spec.datasets if spec.datasets is not None else experiment.datasets
@@ -196,11 +203,21 @@ def _expand_experiment(experiment: Experiment, *, config: SweepConfig, auto_devi
 
 
 def _models(
-    spec: ModelSpec, datasets: tuple[DatasetSpec, ...], *, experiment: Experiment, config: SweepConfig, earlier: list[Cell]
+    spec: ModelSpec,
+    datasets: tuple[DatasetSpec, ...],
+    *,
+    experiment: Experiment,
+    config: SweepConfig,
+    earlier: Trained,
 ) -> Iterable[tuple[ModelRef, DatasetSpec]]:
     """Every (model, dataset) pair of one entry; a checkpoint is served on the datasets it was trained on."""
     if spec.from_experiment is not None:
-        trained = [cell for cell in earlier if cell.experiment == spec.from_experiment]
+        trained = earlier[spec.from_experiment]
+        if not all(cell.is_baseline for cell in trained):
+            raise ConfigError(
+                f"experiment {experiment.name}: from: {spec.from_experiment} trains under tactics; "
+                "take checkpoints from an experiment that trains the baseline alone."
+            )
         labels = [cell.model.label for cell in trained]
         found = False
         for cell in trained:

@@ -126,9 +126,11 @@ def model_effects(effects: Iterable[VisitEffect]) -> list[ModelEffect]:
 def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str, int]) -> VisitEffect:
     flags: list[str] = []
     baselines = tuple(b for b in (opening, closing) if b is not None and _comparable(arm, b, flags))
+    energies = [b.energy_j for b in baselines]
     if closing is None:
         flags.append("the visit was cut short: one baseline only, drift unknown")
-    energies = [b.energy_j for b in baselines]
+    elif any(energies) and not (len(energies) == 2 and all(energies)):
+        flags.append("only one of the visit's baselines can be used: drift unknown")
     drift = None
     if len(energies) == 2 and energies[0] is not None and energies[1] is not None:
         drift = abs(math.log(energies[1].mean / energies[0].mean))
@@ -162,19 +164,25 @@ def _comparable(arm: Arm, baseline: Arm, flags: list[str]) -> bool:
     if any(arm.cell[name] != baseline.cell[name] for name in ("host", "gpu_uuid", "device")):
         flags.append("not compared: the baseline ran on another device")
         return False
+    if arm.cell["num_threads"] != baseline.cell["num_threads"]:
+        flags.append("not compared: the baseline ran on another number of threads")
+        return False
     versions = [name for name in VERSIONS if arm.cell[name] != baseline.cell[name]]
     flags += [f"{name.removesuffix('_version')} differs: {arm.cell[name]} against {baseline.cell[name]}" for name in versions]
     return True
 
 
 def _log_ratio(arm: Measured | None, baselines: Sequence[Measured | None]) -> LogRatio | None:
-    """Arm over the arithmetic mean of the baselines, with window noise of both and the drift in quadrature."""
+    """Arm over the arithmetic mean of the baselines, with window noise of both and the drift in quadrature.
+
+    With one baseline the drift is unknown, and with it the interval: a visit cut short must not look surer than a whole one.
+    """
     known = [b for b in baselines if b is not None]
     if arm is None or not known:
         return None
     reference = stats.mean([b.mean for b in known])
     noise = stats.quadrature([_half_width(b) for b in known])
-    drift = abs(math.log(known[1].mean / known[0].mean)) if len(known) == 2 else 0.0
+    drift = abs(math.log(known[1].mean / known[0].mean)) if len(known) == 2 else None
     half = stats.quadrature([_half_width(arm), None if noise is None else noise / len(known), drift])
     return LogRatio(math.log(arm.mean / reference), half)
 
@@ -185,7 +193,9 @@ def _half_width(measured: Measured) -> float | None:
 
 
 def _model_effect(visits: Sequence[VisitEffect]) -> ModelEffect:
+    # Both sides of a cost come from the same visits: those in which the two arms were compared.
     compared = [v for v in visits if v.energy is not None]
+    timed = [v for v in visits if v.time is not None]
     shares = [a.modelled_share for v in compared for a in (v.arm, *v.baselines) if a.modelled_share is not None]
     drifts = [v.drift for v in visits if v.drift is not None]
     return ModelEffect(
@@ -196,10 +206,10 @@ def _model_effect(visits: Sequence[VisitEffect]) -> ModelEffect:
         time=_over_visits([v.time for v in visits]),
         latency_p50=_over_visits([v.latency_p50 for v in visits]),
         latency_p95=_over_visits([v.latency_p95 for v in visits]),
-        baseline_energy_j=_mean_of(visits, lambda v: _reference([b.energy_j for b in v.baselines])),
-        tactic_energy_j=_mean_of(visits, lambda v: v.arm.energy_j.mean if v.arm.energy_j else None),
-        baseline_time_s=_mean_of(visits, lambda v: _reference([b.time_s for b in v.baselines])),
-        tactic_time_s=_mean_of(visits, lambda v: v.arm.time_s.mean if v.arm.time_s else None),
+        baseline_energy_j=_mean_of(compared, lambda v: _reference([b.energy_j for b in v.baselines])),
+        tactic_energy_j=_mean_of(compared, lambda v: v.arm.energy_j.mean if v.arm.energy_j else None),
+        baseline_time_s=_mean_of(timed, lambda v: _reference([b.time_s for b in v.baselines])),
+        tactic_time_s=_mean_of(timed, lambda v: v.arm.time_s.mean if v.arm.time_s else None),
         modelled_share=stats.mean(shares) if shares else None,
         drift=max(drifts, default=None),
         flags=tuple(dict.fromkeys([*(flag for v in visits for flag in v.flags), *_mixed_versions(visits)])),

@@ -89,7 +89,14 @@ def _show_measurement(measurement: "Measurement", *, console: "Console") -> None
         )
     for name, part in (("CPU", measurement.cpu), ("DRAM", measurement.dram)):
         if part["energy_j"] is not None or name == "CPU":
-            grid.add_row(name, *_energy(part["energy_j"], measurement), "", part["source"] or "-", "", part.get("reason") or "")
+            grid.add_row(
+                name,
+                *_energy(part["energy_j"], measurement),
+                "",
+                part["source"] or "-",
+                "",
+                part.get("reason") or ", ".join(part.get("reasons") or []),
+            )
     console.print(grid, markup=False, highlight=False)
     console.print(f"{measurement.duration_s:.3f} s, exit code {measurement.exit_code}", highlight=False)
     for note in measurement.notes:

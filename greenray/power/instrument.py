@@ -171,7 +171,9 @@ class Recording:
         self._board = instrument.board
         self._tree = TreeActivity()
         self._memory_before = None if self._board is None else self._board.memory_used_bytes()
-        self._processes: list[int] | None = None if self._board is None else self._board.board.processes()
+        self._ours: set[int] = set()
+        self._looks: list[tuple[float, list[int] | None]] = []
+        self.look()
         self._recorder = Recorder([*instrument._sensors, self._tree], hz=instrument.hz)
         self._recorder.start()
         deadline_s = time.monotonic() + 5.0
@@ -225,7 +227,7 @@ class Recording:
             gpu_power_source=None if self._gpu is None else self._gpu.power_source,
             gpu_counter_missing=None if self._gpu is None else self._gpu.counter_missing,
             gpu_idle_w=gpu_idle_w,
-            foreign=self._foreign(uses_board=device == "cuda"),
+            foreign=self._foreign(start_s=start_s, end_s=end_s, uses_board=device == "cuda"),
             cpu=read_cpu(trace, household, start_s=start_s, end_s=end_s),
             household=household,
             wall=read_wall(trace, start_s=start_s, end_s=end_s),
@@ -251,24 +253,33 @@ class Recording:
         while self._recorder.running() and self._recorder.last_s() < wanted_s and time.monotonic() < deadline_s:
             time.sleep(min(sampling_s / 2, max(wanted_s - time.monotonic(), 0.001)))
 
-    def _foreign(self, *, uses_board: bool) -> int | None:
-        """Other processes at the window's two edges: its start is the last look, at the end of the window before."""
+    def look(self) -> None:
+        """Note who is on the board now; to be called at the edges of windows, while the cell lives."""
+        if self._board is not None:
+            self._ours |= {*self._tree.pids(), os.getpid()}
+            self._looks.append((time.monotonic(), self._board.board.processes()))
+
+    def _foreign(self, *, start_s: float, end_s: float, uses_board: bool) -> int | None:
+        """The most other processes seen from the last look before the window to the first after it."""
         if self._board is None:
             return None
-        looks = [self._processes, self._board.board.processes()]
-        self._processes = looks[-1]
+        if self._looks[-1][0] < end_s:
+            self.look()
+        before = [look for look in self._looks if look[0] <= start_s][-1:]
+        after = [look for look in self._looks if look[0] >= end_s][:1]
+        inside = [look for look in self._looks if start_s < look[0] < end_s]
         counts = [
             foreign_processes(
                 pids=pids,
-                ours={*self._tree.pids(), os.getpid()},
+                ours=self._ours,
                 uses_board=uses_board,
                 memory_before_bytes=self._memory_before,
                 memory_level_bytes=self._instrument._memory_level,
             )
-            for pids in looks
+            for _, pids in (*before, *inside, *after)
         ]
         known = [count for count in counts if count is not None]
-        return max(known) if len(known) == len(counts) else None
+        return max(known) if known and len(known) == len(counts) else None
 
 
 def idle_of(trace: Trace) -> IdlePower | None:

@@ -96,9 +96,9 @@ CELLS = (
     Column("macs_per_sample", _FLOAT, "MAC", "multiply-accumulates of the baseline model for one sample"),
     Column("flops_per_sample", _FLOAT, "FLOP", "floating-point operations of the baseline model for one sample"),
     Column("peak_gpu_memory_bytes", _INT, "B", "highest memory allocated by torch on the board; NULL on cpu"),
-    Column("peak_host_memory_bytes", _INT, "B", "highest resident memory of the cell's process"),
+    Column("peak_host_memory_bytes", _INT, "B", "most private memory of the cell's processes, on top of their start"),
     Column("seed", _INT, "", "seed of the sweep"),
-    Column("grade", _TEXT, "", "worst grade among the attempt's work windows: A, B, C or D; NULL where nothing was measured"),
+    Column("grade", _TEXT, "", "worst grade among the steady (or epoch) windows: A, B, C or D; NULL where nothing was measured"),
 )
 
 WINDOWS = (

@@ -35,8 +35,11 @@ def commit(
     trace: Rows,
     predictions: Rows,
     checkpoint: Path | None = None,
-) -> None:
+) -> bool:
     """Write one attempt. Every row gets the keys of `cell`; columns not given are NULL.
+
+    Files are created, never replaced: where the attempt is there already (a worker that was given up on was still at it),
+    nothing changes and the answer is False.
 
     Args:
         out: the store.
@@ -73,7 +76,9 @@ def commit(
             with staged.open("wb") as file:
                 pq.write_table(table, file, compression="zstd")
                 _sync(file.fileno())
-            _move(staged, target)
+            if not _create(staged, target):
+                return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -150,6 +155,25 @@ def _table(name: str, rows: Rows, *, keys: Mapping[str, Any]) -> pa.Table:
         raise ValueError(f"table {name} has no column {', '.join(sorted(unknown))}")
     arrays = [pa.array(columns.get(field.name, [None] * length), type=field.type) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _create(staged: Path, target: Path) -> bool:
+    """Move a file to a name that must be free; False if it is not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(staged, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        if target.exists():  # a file system without hard links: as good as it can be there
+            return False
+        staged.replace(target)
+    finally:
+        staged.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+    return True
 
 
 def _move(staged: Path, target: Path) -> None:

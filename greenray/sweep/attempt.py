@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from scipy import stats
 from greenray import __version__
 from greenray.errors import MeasurementError
 from greenray.power.instrument import Instrument, Recording
+from greenray.power.nvml import same_board
 from greenray.power.window import WindowReading
 from greenray.store import layout, writer
 from greenray.sweep.launching import Launcher, LaunchError
@@ -133,8 +134,10 @@ def run_attempt(
     )
 
 
-def unstarted_row(order: Order, *, status: str, error: str, error_kind: str, host: str | None) -> dict[str, Any]:
-    """The row of an attempt that has no measurements: its checkpoint is missing, or its worker died."""
+def unmeasured_row(
+    order: Order, *, status: str, error: str, error_kind: str, host: str | None, elapsed_s: float
+) -> dict[str, Any]:
+    """The row of an attempt that has no measurements: its checkpoint is missing, or its worker died with it."""
     now = datetime.now(UTC)
     declared = _declared(order, run_id=str(uuid.uuid4()))
     return declared | {
@@ -143,8 +146,9 @@ def unstarted_row(order: Order, *, status: str, error: str, error_kind: str, hos
         "error_kind": error_kind,
         "host": host,
         "greenray_version": __version__,
-        "started_at": now,
+        "started_at": now - timedelta(seconds=elapsed_s),
         "finished_at": now,
+        "duration_s": elapsed_s,
     }
 
 
@@ -167,6 +171,7 @@ class _Desk:
         elif isinstance(message, Settle):
             return Settled(steady=self._recording.settled(timeout_s=_SETTLE_TIMEOUT_S))
         elif isinstance(message, Window):
+            self._recording.look()
             # Wall clock of the start, for people: computed now, while both clocks are at hand.
             self._windows.append((message, time.time() - (time.monotonic() - message.start_s)))
             if message.kind == "steady":
@@ -202,7 +207,7 @@ class _Desk:
     def _check_board(self, ready: Ready) -> None:
         if self._device != "cuda" or self._board is None:
             return
-        if ready.gpu_uuid is None or ready.gpu_uuid.removeprefix("GPU-") != self._board.uuid.removeprefix("GPU-"):
+        if ready.gpu_uuid is None or not same_board(ready.gpu_uuid, self._board.uuid):
             self.board_lost = f"CUDA ran on board {ready.gpu_uuid}, NVML measures {self._board.uuid}"
             raise MeasurementError(self.board_lost)
 
@@ -245,7 +250,8 @@ def _environment(device: str, *, gpu_uuid: str | None, threads: int, caches: Pat
 def _steady_window_s(device: str, *, settings: WorkerSettings, instrument: Instrument) -> float:
     """Long enough for `min_counter_updates` where the main meter is a counter that moves now and then."""
     period_s = instrument.board.counter_period_s if device == "cuda" and instrument.board else None
-    return max(settings.measure.window_s, settings.measure.min_counter_updates * (period_s or 0.0))
+    # One more: where a window begins within a period decides whether n periods hold n updates.
+    return max(settings.measure.window_s, (settings.measure.min_counter_updates + 1) * (period_s or 0.0))
 
 
 def _declared(order: Order, *, run_id: str) -> dict[str, Any]:
@@ -289,6 +295,7 @@ def _cell_row(
 ) -> dict[str, Any]:
     """The row of `cells`: what was declared, where it ran, what it cost and what came out."""
     last_word: Any = outcome.done or outcome.failed
+    grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"]]
     versions: Mapping[str, str] = info.versions | (last_word.versions if last_word else {})
     row = _declared(order, run_id=run_id) | {
         "status": outcome.status,
@@ -310,7 +317,7 @@ def _cell_row(
         "energy_scope": energy.energy_scope,
         "modelled_energy_j": energy.modelled_energy_j,
         "peak_host_memory_bytes": outcome.peak_rss_bytes,
-        "grade": max((w["grade"] for w in windows if w["samples"] and w["grade"]), key=_GRADES.index, default=None),
+        "grade": max(grades, key=_GRADES.index, default=None),
     }
     for kind in ("load", "optimize"):
         marked = [w for w in windows if w["kind"] == kind]

@@ -3,10 +3,10 @@
 check names -> lock -> join Ray -> workers up -> resolve `auto` -> hold against the store -> manifest -> visits
 """
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from greenray.config import SweepConfig
 from greenray.errors import ResourceError, StoreError
@@ -23,8 +23,10 @@ from greenray.sweep.schedule import Schedule
 
 _DEVICE_TIMEOUT_S = 60.0
 _START_TIMEOUT_S = 240.0
-_PROBE_TIMEOUT_S = 30.0
 _TURN_S = 0.25
+
+# With `ray start`, workers have the raylet's environment: what decides where models come from must be the driver's.
+_PASSED_ON = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +56,11 @@ def run_sweep(config: SweepConfig, *, out: Path, address: str | None, extend: bo
     with writer.lock(out):
         writer.clean(out, sweep=config.name)
         preflight.check_names(config, expand(config, auto_device="cpu"))
-        with connected(address) as ray, Interrupts() as interrupts:
-            pool = Pool(ray, settings=_settings(config, out=out), say=watcher.say)
+        with connected(address) as ray, Interrupts() as interrupts, preflight.probe_file(out) as probe:
+            pool = Pool(ray, settings=_settings(config, out=out, probe=probe), say=watcher.say)
             try:
-                infos = _workers_up(config, pool=pool, interrupts=interrupts)
-                _check_shared(ray, out=out, pool=pool)
+                infos = _workers_up(config, out=out, pool=pool, interrupts=interrupts)
                 schedule = _prepare(config, out=out, infos=infos, extend=extend, watcher=watcher)
-                _warm_compilers(ray, pool=pool, schedule=schedule)
                 loop = VisitLoop(
                     ray, config=config, out=out, pool=pool, schedule=schedule, watcher=watcher, interrupts=interrupts
                 )
@@ -71,29 +71,37 @@ def run_sweep(config: SweepConfig, *, out: Path, address: str | None, extend: bo
                 pool.close()
 
 
-def _settings(config: SweepConfig, *, out: Path) -> WorkerSettings:
+def _settings(config: SweepConfig, *, out: Path, probe: Path) -> WorkerSettings:
     return WorkerSettings(
         out=str(out.resolve()),
+        probe=str(probe.resolve()),
         sweep=config.name,
         measure=config.measure,
         cpu_model=config.host.cpu_model,
         cell_timeout_s=config.limits.cell_timeout_s,
         cell_memory_bytes=config.limits.cell_memory_bytes,
         trust=config.trust,
+        environment=tuple((name, os.environ[name]) for name in _PASSED_ON if name in os.environ),
     )
 
 
-def _workers_up(config: SweepConfig, *, pool: Pool, interrupts: Interrupts) -> list[WorkerInfo]:
+def _workers_up(config: SweepConfig, *, out: Path, pool: Pool, interrupts: Interrupts) -> list[WorkerInfo]:
     """Wait until every worker that starts now is there, and every device that was asked for by name.
 
     Raises:
         ResourceError: there is none in time.
+        StoreError: a worker does not see the store.
+        StopNow: Ctrl-C; nothing is in flight yet.
     """
     needs_cuda = any("cuda" in experiment.devices for experiment in config.experiments)
     begin_s = time.monotonic()
     while True:
-        interrupts.check()
+        if interrupts.count:
+            raise StopNow
         pool.refresh()
+        if pool.unshared:
+            hosts = ", ".join(pool.unshared)
+            raise StoreError(f"{out}: not shared, {hosts} does not see it; give a folder that every host mounts with --out.")
         infos = [handle.info for handle in pool.workers if handle.info]
         waited_s = time.monotonic() - begin_s
         if not pool.starting:
@@ -105,19 +113,6 @@ def _workers_up(config: SweepConfig, *, pool: Pool, interrupts: Interrupts) -> l
         if waited_s > _START_TIMEOUT_S:
             raise ResourceError(pool.explain(f"not every worker started within {_START_TIMEOUT_S:g} s"))
         time.sleep(_TURN_S)
-
-
-def _check_shared(ray: Any, *, out: Path, pool: Pool) -> None:
-    """Every worker must see what the driver writes.
-
-    Raises:
-        StoreError: one does not.
-    """
-    with preflight.probe_file(out) as probe:
-        for handle in pool.workers:
-            if not ray.get(handle.actor.sees.remote(str(probe.resolve())), timeout=_PROBE_TIMEOUT_S):
-                host = handle.info.host if handle.info else handle.worker_id
-                raise StoreError(f"{out}: not shared, {host} does not see it; give a folder that every host mounts with --out.")
 
 
 def _prepare(config: SweepConfig, *, out: Path, infos: list[WorkerInfo], extend: bool, watcher: Watcher) -> Schedule:
@@ -140,14 +135,6 @@ def _prepare(config: SweepConfig, *, out: Path, infos: list[WorkerInfo], extend:
     manifest = preflight.manifest(config, blocks=blocks, infos=infos, auto_device=auto_device)
     writer.write_manifest(out, sweep=config.name, manifest=manifest)
     return schedule
-
-
-def _warm_compilers(ray: Any, *, pool: Pool, schedule: Schedule) -> None:
-    """Once a host, outside of every cell: the first compilation would pay for reading compiler and headers."""
-    pending = [cell for block in schedule.blocks for cell in schedule.pending(block)]
-    if any(step.name == "compile" for cell in pending for step in cell.tactic):
-        hosts = {handle.info.machine: handle for handle in pool.workers if handle.info}
-        ray.get([handle.actor.warm_compiler.remote() for handle in hosts.values()], timeout=_START_TIMEOUT_S)
 
 
 def _run(loop: VisitLoop, *, config: SweepConfig, out: Path, schedule: Schedule) -> SweepResult:

@@ -92,6 +92,14 @@ def preload(modules: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     return loaded, failed
 
 
+def forget_devices() -> None:
+    """Clear what modules cached about GPUs while none was visible, or every child would go by it."""
+    module = sys.modules.get("torch.utils._triton")
+    for function in vars(module).values() if module else ():
+        if callable(clear := getattr(function, "cache_clear", None)):
+            clear()
+
+
 def fork_hazards(*, device_prefix: str) -> list[str]:
     """What a preloaded module did that makes this process unfit to be forked; each a clause with "a preloaded module" as subject.
 
@@ -260,6 +268,7 @@ def main() -> None:
     _check_environment()
 
     loaded, failed = preload(name for name in options.preload.split(",") if name)
+    forget_devices()
     hazards = fork_hazards(device_prefix=options.device_prefix)
     gc.collect()
     gc.freeze()  # else a child's first collection writes to, and so copies, every page that holds an object

@@ -14,8 +14,8 @@ from greenray.config import SweepConfig
 from greenray.errors import MeasurementError, ResourceError, StoreError
 from greenray.matrix import Cell
 from greenray.power.sharing import IdlePower
-from greenray.store import layout, reader, writer
-from greenray.sweep.attempt import unstarted_row
+from greenray.store import reader, writer
+from greenray.sweep.attempt import unmeasured_row
 from greenray.sweep.interrupts import Interrupts, StopNow
 from greenray.sweep.orders import Order, Receipt, ledger_row
 from greenray.sweep.pool import Handle, Pool, sentence
@@ -25,7 +25,6 @@ from greenray.sweep.schedule import FINAL, Schedule, Visit, assign, is_exclusive
 _WORKLESS_S = 60.0
 _GRACE_S = 150.0  # beyond a cell's own deadline: waiting for the board's memory, settling, writing
 _IDLE_READING_S = 5.0
-_IDLE_FRESH_S = 600.0
 _TURN_S = 0.25
 _SHOW_S = 0.5
 
@@ -36,6 +35,7 @@ class _Run:
 
     visit: Visit
     handle: Handle
+    sharing: int
     position: int = -1
     order: Order | None = None
     ref: Any = None
@@ -69,7 +69,7 @@ class VisitLoop:
         self._watcher = watcher
         self._interrupts = interrupts
         self._runs: list[_Run] = []
-        self._idle: dict[str, tuple[IdlePower, float, set[Handle]]] = {}
+        self._idle: dict[str, IdlePower] = {}
         self._told = False
         self.finished = 0
         self.failed = 0
@@ -82,7 +82,7 @@ class VisitLoop:
             ResourceError: no worker, or none with the device that the rest needs, is left.
             StoreError: the store cannot be written any more.
         """
-        workless_s: float | None = None
+        self._active_s = time.monotonic()
         shown_s = 0.0
         while self._runs or not self._schedule.finished():
             self._interrupts.check()
@@ -93,13 +93,7 @@ class VisitLoop:
             else:
                 self._wind_down()
             self._collect()
-            if self._runs or self._pool.workers or self._pool.starting:
-                workless_s = None
-            elif workless_s is None:
-                workless_s = time.monotonic()
-            elif time.monotonic() - workless_s > _WORKLESS_S:
-                raise ResourceError(self._pool.explain("no worker is left"))
-            self._check_stuck()
+            self._check_idle()
             if time.monotonic() - shown_s > _SHOW_S:
                 shown_s = time.monotonic()
                 self._watcher.update(self._snapshot())
@@ -114,17 +108,13 @@ class VisitLoop:
             limit_s = self._config.limits.cell_timeout_s
             self._watcher.say(f"finishing the cells in flight, at most {limit_s:g} s; Ctrl-C again stops now")
 
-    def _check_stuck(self) -> None:
-        """Nothing runs, workers are idle, and what is left needs a device that is gone."""
-        if self._runs or self._pool.starting or not self._pool.workers or self._interrupts.count:
-            return
-        ready = self._schedule.ready()
-        if (
-            ready
-            and all(v.block.device == "cuda" for v in ready)
-            and not any(h.info and h.info.uses_cuda for h in self._pool.workers)
-        ):
-            raise ResourceError(self._pool.explain("no cuda device is left"))
+    def _check_idle(self) -> None:
+        """Nothing runs and nobody starts, for too long: what is left needs something that is gone."""
+        if self._runs or self._pool.starting:
+            self._active_s = time.monotonic()
+        elif time.monotonic() - self._active_s > _WORKLESS_S:
+            what = "no worker is left" if not self._pool.workers else "no worker is left that can run the rest"
+            raise ResourceError(self._pool.explain(what))
 
     def _hand_out(self) -> None:
         """Start visits until everybody is busy or must wait."""
@@ -149,25 +139,20 @@ class VisitLoop:
             self._schedule.begin(visit)
             handle = seats[seat.worker_id]
             handle.busy = True
-            run = _Run(visit=visit, handle=handle)
+            alone = is_exclusive(visit.cells[0], exclusive_hosts=exclusive)
+            run = _Run(visit=visit, handle=handle, sharing=1 if alone else len(self._pool.on_machine(seat.host)))
             self._runs.append(run)
             self._next(run)
 
-    def _read_idle(self, host: str) -> bool:
-        """Read a drained host's idle power where the last reading is old or workers have come; False if that failed."""
-        handles = self._pool.on_machine(host)
-        reading = self._idle.get(host)
-        if reading is None or time.monotonic() - reading[1] > _IDLE_FRESH_S:
-            try:
-                idle = self._ray.get(handles[0].actor.measure_idle.remote(_IDLE_READING_S), timeout=_IDLE_READING_S + 30.0)
-            except self._ray.exceptions.RayError as error:
-                self._pool.lost(handles[0], reason=str(error))
-                return False
-            reading = (idle, time.monotonic(), set())
-        if reading[2] != set(handles):
-            for handle in handles:
-                handle.actor.know_idle.remote(reading[0])
-        self._idle[host] = (reading[0], reading[1], set(handles))
+    def _read_idle(self, machine: str) -> bool:
+        """Read the idle power of a drained machine; False if its worker died over it."""
+        handle = self._pool.on_machine(machine)[0]
+        try:
+            reading = handle.actor.measure_idle.remote(_IDLE_READING_S)
+            self._idle[machine] = self._ray.get(reading, timeout=_IDLE_READING_S + 30.0)
+        except self._ray.exceptions.RayError as error:
+            self._pool.lost(handle, reason=sentence(error))
+            return False
         return True
 
     def _next(self, run: _Run) -> None:
@@ -182,13 +167,13 @@ class VisitLoop:
         cell = run.visit.cells[run.position]
         info = run.handle.info
         assert info is not None
-        alone = is_exclusive(cell, exclusive_hosts=self._config.host.exclusive_hosts)
         run.order = Order(
             cell=cell,
             attempt=self._schedule.ledger.state(cell.cell_id).highest_attempt + 1,
             visit=run.visit.number,
             order_in_visit=run.position if run.visit.number is not None else None,
-            workers_sharing=1 if alone else len(self._pool.on_machine(info.machine)),
+            workers_sharing=run.sharing,
+            idle=self._idle.get(info.machine),
         )
         run.started_s = time.monotonic()
         run.ref = run.handle.actor.run.remote(run.order)
@@ -245,46 +230,50 @@ class VisitLoop:
         assert order is not None
         self._end(run)
         self._pool.lost(run.handle, reason=reason)
-        committed = layout.table_file(
-            self._out,
-            table="cells",
-            sweep=self._config.name,
-            tactic=order.cell.tactic_slug,
-            cell_id=order.cell.cell_id,
-            attempt=order.attempt,
-        )
-        if committed.exists():
-            frame = reader.scan(self._out, table="cells", sweep=self._config.name)
-            own = (pl.col("cell_id") == order.cell.cell_id) & (pl.col("attempt") == order.attempt)
-            row = frame.filter(own).collect().to_dicts()[0]
-            names = ("cell_id", "attempt", "status", "error", "error_kind", "duration_s", "energy_j")
-            self._record(order, Receipt(**{name: row[name] for name in names}))
+        if (receipt := self._committed(order)) is not None:
+            self._record(order, receipt)
             return
         error = f"the worker ended with it: {reason}"
-        self._commit_unstarted(order, status=status, error=error, error_kind="worker", host=info.host if info else None)
+        host = info.host if info else None
+        elapsed_s = time.monotonic() - run.started_s
+        self._commit_unmeasured(order, status=status, error=error, error_kind="worker", host=host, elapsed_s=elapsed_s)
 
     def _record_orphans(self) -> None:
         for cell, training in self._schedule.orphans():
             attempt = self._schedule.ledger.state(cell.cell_id).highest_attempt + 1
             order = Order(cell=cell, attempt=attempt, visit=None, order_in_visit=None, workers_sharing=1)
             error = f"its checkpoint is missing: training cell {training} is not ok"
-            self._commit_unstarted(order, status="failed", error=error, error_kind="dependency", host=None)
+            self._commit_unmeasured(order, status="failed", error=error, error_kind="dependency", host=None, elapsed_s=0.0)
 
-    def _commit_unstarted(self, order: Order, *, status: str, error: str, error_kind: str, host: str | None) -> None:
-        row = unstarted_row(order, status=status, error=error, error_kind=error_kind, host=host)
-        writer.commit(
+    def _committed(self, order: Order) -> Receipt | None:
+        """What the store says of an attempt, if its worker committed it."""
+        frame = reader.scan(self._out, table="cells", sweep=self._config.name)
+        own = (pl.col("cell_id") == order.cell.cell_id) & (pl.col("attempt") == order.attempt)
+        names = ["cell_id", "attempt", "status", "error", "error_kind", "duration_s", "energy_j"]
+        rows = frame.filter(own).select(names).collect().to_dicts()
+        return Receipt(**rows[0]) if rows else None
+
+    def _commit_unmeasured(
+        self, order: Order, *, status: str, error: str, error_kind: str, host: str | None, elapsed_s: float
+    ) -> None:
+        row = unmeasured_row(order, status=status, error=error, error_kind=error_kind, host=host, elapsed_s=elapsed_s)
+        ours = writer.commit(
             self._out, sweep=self._config.name, tactic=order.cell.tactic_slug, cell=row, windows=[], trace=[], predictions=[]
         )
-        receipt = Receipt(
-            cell_id=order.cell.cell_id,
-            attempt=order.attempt,
-            status=status,
-            error=error,
-            error_kind=error_kind,
-            duration_s=0.0,
-            energy_j=None,
+        receipt = None if ours else self._committed(order)  # the worker was quicker, by a hair
+        self._record(
+            order,
+            receipt
+            or Receipt(
+                cell_id=order.cell.cell_id,
+                attempt=order.attempt,
+                status=status,
+                error=error,
+                error_kind=error_kind,
+                duration_s=elapsed_s,
+                energy_j=None,
+            ),
         )
-        self._record(order, receipt)
 
     def _record(self, order: Order, receipt: Receipt) -> None:
         self._schedule.ledger.add(ledger_row(order, receipt))

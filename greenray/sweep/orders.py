@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from greenray.config import CpuModel, Measure, Trust
 from greenray.matrix import Cell
+from greenray.power.sharing import IdlePower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +14,7 @@ class WorkerSettings:
 
     Attributes:
         out: the store; every worker must see the same folder.
+        probe: file that the driver keeps in the store while it runs, by which a worker tells.
         sweep: name of the sweep.
         measure: how long and how often to measure.
         cpu_model: assumption where no CPU meter exists.
@@ -24,6 +26,7 @@ class WorkerSettings:
     """
 
     out: str
+    probe: str | None
     sweep: str
     measure: Measure
     cpu_model: CpuModel
@@ -41,6 +44,7 @@ class WorkerInfo:
     Attributes:
         host: name, for people. Two nodes of a cluster can share it, and two containers of one machine have different ones.
         machine: what tells machines apart: cells on one machine share its processors and its energy.
+        sees_store: whether the driver's probe file is there.
         uses_cuda: whether a fresh process ran on the board with this torch.
     """
 
@@ -56,6 +60,7 @@ class WorkerInfo:
     driver_version: str | None
     uses_cuda: bool
     energy_scope: str
+    sees_store: bool
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
 
@@ -68,7 +73,9 @@ class Order:
         cell: the cell.
         attempt: number of this attempt, from 1.
         visit: number of the visit it runs in, and its position there; None for plain cells.
-        workers_sharing: W of the sharing rule: workers of the host, or 1 if the cell has the host to itself.
+        workers_sharing: W of the sharing rule, the same for a whole visit: workers of the machine, or 1 if the cell has it to
+            itself.
+        idle: the machine's idle power; None where it has never been read.
     """
 
     cell: Cell
@@ -76,6 +83,7 @@ class Order:
     visit: int | None
     order_in_visit: int | None
     workers_sharing: int
+    idle: IdlePower | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

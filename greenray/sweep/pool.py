@@ -54,6 +54,8 @@ class Pool:
     Attributes:
         workers: those that have described themselves and can be given cells.
         starting: those that have not yet.
+        refusals: why boards and workers were refused.
+        unshared: hosts that do not see the store.
     """
 
     def __init__(self, ray: Any, *, settings: WorkerSettings, say: Callable[[str], None]) -> None:
@@ -66,6 +68,8 @@ class Pool:
         self.workers: list[Handle] = []
         self.starting: list[Handle] = []
         self.refusals: list[str] = []
+        self.unshared: list[str] = []
+        self._parked: list[Handle] = []
 
     def refresh(self) -> None:
         """Start what is missing, take in what has become ready. Cheap enough to be called in every turn of the loop."""
@@ -86,11 +90,12 @@ class Pool:
         self._drop(handle)
 
     def refuse(self, handle: Handle, *, reason: str) -> None:
-        """A board that cannot be measured or used: its slot stays empty."""
+        """A board that cannot be measured or used: its slot stays closed, and its actor keeps the board from being lent again."""
         self.refusals.append(reason)
         self._say(f"refused: {reason}")
         self._closed.add(handle.slot)
-        self._drop(handle)
+        self._forget(handle)
+        self._parked.append(handle)
 
     def explain(self, what: str) -> str:
         """A sentence that adds to `what` why workers and boards were refused or are not used."""
@@ -104,7 +109,7 @@ class Pool:
 
     def close(self) -> None:
         """End every worker: politely, then for good."""
-        handles = [*self.workers, *self.starting]
+        handles = [*self.workers, *self.starting, *self._parked]
         idle = [handle.actor.close.remote() for handle in handles if handle.info and not handle.busy]
         if idle:
             with contextlib.suppress(Exception):
@@ -158,10 +163,14 @@ class Pool:
         except self._ray.exceptions.RayError as error:
             self.lost(handle, reason=sentence(error))
             return
+        assert handle.info is not None
+        if not handle.info.sees_store:
+            self.unshared.append(handle.info.host)
+            self.refuse(handle, reason=f"{handle.info.host} does not see {self._settings.out}")
+            return
         self.starting.remove(handle)
         handle.idle_since_s = now
         self.workers.append(handle)
-        assert handle.info is not None
         for note in handle.info.notes:
             self._say(f"{handle.info.host}: {note}")
 
@@ -181,10 +190,13 @@ class Pool:
                         self.lost(handle, reason=sentence(error))
 
     def _drop(self, handle: Handle) -> None:
+        self._forget(handle)
+        self._ray.kill(handle.actor, no_restart=True)
+
+    def _forget(self, handle: Handle) -> None:
         for members in (self.workers, self.starting):
             if handle in members:
                 members.remove(handle)
-        self._ray.kill(handle.actor, no_restart=True)
 
 
 def sentence(error: BaseException) -> str:

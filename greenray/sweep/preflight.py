@@ -1,7 +1,7 @@
 """What is checked before the first cell: names that exist, a store that fits, a folder that every worker sees."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,15 +82,16 @@ def check_store(
 
 
 @contextmanager
-def probe_file(out: Path) -> Any:
+def probe_file(out: Path) -> Iterator[Path]:
     """A fresh file in the store, for workers to look for."""
     probe = out / ".staging" / f"probe-{uuid.uuid4().hex}"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        yield probe
     except OSError as error:
         raise StoreError(f"{out}: cannot be written ({error.strerror}).") from None
+    try:
+        yield probe
     finally:
         probe.unlink(missing_ok=True)
 
@@ -147,10 +148,13 @@ def new_cells(out: Path, *, sweep: str, blocks: Sequence[Block]) -> list[str]:
 
 
 def failures(out: Path, *, sweep: str, blocks: Iterable[Block]) -> int:
-    """How many declared cells, and brackets, are settled other than ok, unsupported or not_applied."""
+    """How many declared cells, and brackets of their latest visits, are settled other than ok, unsupported or not_applied."""
     if not (out / "cells" / f"sweep={sweep}").is_dir():
         return 0
-    ids = [cell.cell_id for block in blocks for cell in block.cells]
-    counted = pl.col("cell_id").is_in(ids) | pl.col("bracket").is_not_null()
-    frame = reader.settled(out, sweep=sweep).filter(counted & ~pl.col("status").is_in(list(FINAL)))
-    return int(frame.select(pl.len()).collect().item())
+    blocks = list(blocks)
+    rows = reader.settled(out, sweep=sweep).select("cell_id", "block_id", "bracket", "visit", "status").collect()
+    latest = rows.group_by("block_id").agg(latest=pl.col("visit").max())
+    declared = pl.col("cell_id").is_in([cell.cell_id for block in blocks for cell in block.cells])
+    of_blocks = pl.col("block_id").is_in([block.block_id for block in blocks])
+    bracket = pl.col("bracket").is_not_null() & of_blocks & (pl.col("visit") == pl.col("latest"))
+    return rows.join(latest, on="block_id").filter((declared | bracket) & ~pl.col("status").is_in(list(FINAL))).height

@@ -27,7 +27,8 @@ class Outcome:
         error_kind: what stopped the cell; None if ok.
         done: the cell's result, also when it broke after it had given one.
         failed: the cell's own account of its failure.
-        peak_rss_bytes: the most private memory that the cell's processes held on top of what the process started with.
+        peak_rss_bytes: the most private memory that the cell's processes held on top of what the process started with; None when
+            it never started.
     """
 
     status: Status
@@ -35,7 +36,7 @@ class Outcome:
     error_kind: ErrorKind | None = None
     done: Done | None = None
     failed: Failed | None = None
-    peak_rss_bytes: int = 0
+    peak_rss_bytes: int | None = None
 
 
 def supervise(

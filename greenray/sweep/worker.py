@@ -9,7 +9,6 @@ import logging
 import os
 import platform
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,6 +17,8 @@ from pathlib import Path
 from greenray import __version__
 from greenray.errors import MeasurementError
 from greenray.power.instrument import Instrument
+from greenray.power.modelled import modelled_idle
+from greenray.power.nvml import same_board
 from greenray.power.sharing import IdlePower
 from greenray.sweep import launcher as launchers
 from greenray.sweep import processes
@@ -55,7 +56,7 @@ class Worker:
             from_ray: whether this runs inside an actor.
         """
         # Ray nices its workers; what they start would be measured as something else than what users run.
-        with contextlib.suppress(OSError):  # needs privileges; without them the row's `settings` show the niceness
+        with contextlib.suppress(OSError):  # needs privileges; the row's `settings` show the niceness that was left
             os.setpriority(os.PRIO_PROCESS, 0, 0)
         if from_ray:
             processes.die_with_parent(os.getppid())
@@ -63,11 +64,10 @@ class Worker:
         os.environ.update(dict(settings.environment))
         processes.kill_stale()
         self._settings = settings
-        self._stopped = threading.Event()
         self._notes: list[str] = []
         self._refused: str | None = None
         self._idle_memory: int | None = None
-        self._idle: IdlePower | None = None
+        self._warm: set[str] = set()
         try:
             self._instrument = Instrument.open(
                 accelerator=accelerator, hz=settings.measure.sampling_hz, cpu_model=settings.cpu_model
@@ -95,27 +95,16 @@ class Worker:
             raise MeasurementError(self._refused)
         return self._info
 
-    def sees(self, probe: str) -> bool:
-        """Whether a file that the driver wrote into the store is here too."""
-        return Path(probe).is_file()
-
     def measure_idle(self, seconds: float) -> IdlePower:
         """The host's idle power; to be called while no cell runs on the host."""
         return self._instrument.measure_idle(seconds)
 
-    def know_idle(self, idle: IdlePower) -> None:
-        """Take in the host's idle power, for the sharing rule."""
-        self._idle = idle
-
-    def warm_compiler(self) -> None:
-        """Bring compiler and headers into the host's page cache, so that no cell pays for the first use."""
-        self._probe(Probe(device="cpu", warm_compiler=True))
-
     def run(self, order: Order) -> Receipt:
         """Run one cell, measure it, commit it."""
+        self._warm_compiler(order)
         self._wait_for_memory()
-        if self._idle is not None:
-            self._instrument.share_host(idle=self._idle, workers=order.workers_sharing)
+        idle = order.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
+        self._instrument.share_host(idle=idle, workers=order.workers_sharing)
         memory = int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE) // order.workers_sharing
         limit = self._settings.cell_memory_bytes
         return run_attempt(
@@ -162,6 +151,7 @@ class Worker:
             driver_version=board.driver_version if board else None,
             uses_cuda=uses_cuda,
             energy_scope=self._instrument.energy_scope,
+            sees_store=self._settings.probe is None or Path(self._settings.probe).is_file(),
             versions=versions,
             notes=tuple(self._notes),
         )
@@ -169,18 +159,27 @@ class Worker:
     def _board_works(self, uuid: str) -> bool:
         """Whether a fresh process computes on the board that NVML measures; goes over to spawn if a forked one cannot."""
         answer = self._probe(Probe(device="cuda"))
-        if isinstance(answer, Failed) and answer.status == "failed" and isinstance(self._launcher, launchers.ForkServer):
-            self._launcher = launchers.fall_back(self._launcher, reason=f"a forked process cannot use its GPU: {answer.error}")
+        without_cuda = isinstance(answer, Failed) and answer.status == "unsupported"
+        if not isinstance(answer, Ready) and not without_cuda and isinstance(self._launcher, launchers.ForkServer):
+            why = answer.error if isinstance(answer, Failed) else "it gave no answer"
+            self._launcher = launchers.fall_back(self._launcher, reason=f"a forked process cannot use its GPU: {why}")
             self._notes.append(f"cells are spawned, which takes seconds each: {self._launcher.fallback_reason}")
             answer = self._probe(Probe(device="cuda"))
         if not isinstance(answer, Ready):
             reason = answer.error if isinstance(answer, Failed) else "the probe gave no answer"
             self._notes.append(f"the board is measured but not used: {reason}")
             return False
-        if answer.gpu_uuid is None or answer.gpu_uuid.removeprefix("GPU-") != uuid.removeprefix("GPU-"):
+        if answer.gpu_uuid is None or not same_board(answer.gpu_uuid, uuid):
             self._refused = f"CUDA runs on board {answer.gpu_uuid} where NVML measures {uuid}"
             return False
         return True
+
+    def _warm_compiler(self, order: Order) -> None:
+        """Bring compiler and headers into the page cache before the first cell that compiles: no cell is to pay for that."""
+        compiles = any(step.name == "compile" for step in order.cell.tactic)
+        if compiles and order.cell.device not in self._warm:
+            self._warm.add(order.cell.device)
+            self._probe(Probe(device=order.cell.device, warm_compiler=True))
 
     def _probe(self, probe: Probe) -> Ready | Failed | None:
         board = self._instrument.board
@@ -226,7 +225,7 @@ class Worker:
                 raise MeasurementError(
                     f"board {board.uuid} still holds {used / 2**30:.1f} GiB, {_MEMORY_TIMEOUT_S:g} s after its last cell"
                 )
-            self._stopped.wait(0.1)
+            time.sleep(0.1)
 
 
 def _lent_by_ray() -> str | None:

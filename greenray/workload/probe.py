@@ -12,9 +12,10 @@ def answer(probe: Probe, channel: Channel) -> int:
         uuid = None
         if probe.device == "cuda":
             if not torch.cuda.is_available():
-                reason = "this torch is built without CUDA" if torch.version.cuda is None else "torch finds no usable CUDA device"
-                channel.send(Failed(status="unsupported", error=reason, versions=versions))
-                return 0
+                if torch.version.cuda is None:
+                    channel.send(Failed(status="unsupported", error="this torch is built without CUDA", versions=versions))
+                    return 0
+                raise RuntimeError("torch finds no usable CUDA device")
             uuid = str(torch.cuda.get_device_properties(0).uuid)
         ones = torch.ones(64, 64, device=probe.device)
         if float((ones @ ones).sum()) != 64.0**3:

@@ -1,6 +1,7 @@
 """The device a cell runs on: what is switched on and off, so that every arm is measured under the same conditions."""
 
 import importlib.metadata
+import os
 import platform
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("highest")
     settings: dict[str, Any] = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed}
+    settings["niceness"] = os.getpriority(os.PRIO_PROCESS, 0)
     if device == "cuda":
         if not torch.cuda.is_available():
             raise CellError("this process sees no CUDA device that its torch can use")

@@ -45,6 +45,7 @@ def ours(runs: int) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         settings = WorkerSettings(
             out=folder,
+            probe=None,
             sweep="bench",
             measure=MEASURE,
             cpu_model=CpuModel(),
