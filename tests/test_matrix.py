@@ -110,6 +110,16 @@ def test_checkpoints_of_other_data_are_an_error_and_not_an_empty_matrix() -> Non
         expand(config(TRAIN, {**SERVE, "datasets": ["org/other"]}), auto_device="cpu")
 
 
+def test_checkpoints_of_a_training_under_tactics_are_an_error_and_not_an_endless_wait() -> None:
+    with pytest.raises(ConfigError, match="trains under tactics"):
+        expand(config({**TRAIN, "tactics": ["baseline", "prune-local"]}, SERVE), auto_device="cpu")
+
+
+def test_checkpoints_are_found_where_another_experiment_declared_the_same_training() -> None:
+    again = {**TRAIN, "name": "train-cpu", "devices": ["cpu"]}
+    assert ids(config(TRAIN, again, {**SERVE, "models": [{"from": "train-cpu"}]})) == GOLDEN
+
+
 @given(visit=st.integers(1, 1000), seed=st.integers(0, 2**32 - 1))
 def test_a_visits_order_is_a_permutation_that_depends_on_seed_and_visit_alone(visit: int, seed: int) -> None:
     block = next(b for b in expand(config(TRAIN, SERVE, seed=seed), auto_device="cpu") if b.bracketed)

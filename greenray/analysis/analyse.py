@@ -60,6 +60,7 @@ def analyse(out: Path, *, prices: Path | None = None, region: str | None = None)
         grades=dict(sorted(Counter(grade or "unknown" for arm in cells for grade in arm.grades).items())),
         attempts=attempts.height,
         attempts_energy_j=_sum(attempts["energy_j"]),
+        attempts_unknown=attempts["energy_j"].null_count(),
         wasted_energy_j=_sum(attempts.filter(pl.col("status") != "ok")["energy_j"]),
         trace=traces.pick(out, cells, names),
         manifests=reader.manifests(out),

@@ -105,6 +105,7 @@ class Analysis:
         grades: number of work windows by grade; "unknown" counts windows without one.
         attempts: number of attempts, failed ones included.
         attempts_energy_j: what all attempts together cost; None when none knows its energy.
+        attempts_unknown: attempts whose energy nobody knows, which that leaves out.
         wasted_energy_j: energy of attempts that did not end ok.
         trace: the sensors during one cell; None when no trace was kept.
         manifests: what each sweep wrote down before its first cell.
@@ -125,6 +126,7 @@ class Analysis:
     grades: Mapping[str, int]
     attempts: int
     attempts_energy_j: float | None
+    attempts_unknown: int
     wasted_energy_j: float | None
     trace: PowerTrace | None
     manifests: Mapping[str, Mapping[str, Any]]

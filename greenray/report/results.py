@@ -208,7 +208,8 @@ def _tiles(analysis: Analysis) -> Iterator[tuple[str, str]]:
         yield percent_change(best.effect.energy).split(" (")[0], f"{what}, at best: {best.effect.tactic} on {best.label}"
     ok = sum(arm.ok for arm in analysis.arms)
     yield f"{ok} of {len(analysis.arms)}", "cells with a result"
-    yield quantity(analysis.attempts_energy_j, "J"), "energy of all attempts"
+    unknown = f", without {analysis.attempts_unknown} of unknown energy" if analysis.attempts_unknown else ""
+    yield quantity(analysis.attempts_energy_j, "J"), f"energy of all attempts{unknown}"
     if analysis.grades:
         yield " · ".join(f"{count} {grade}" for grade, count in analysis.grades.items()), "windows by grade"
 

@@ -17,8 +17,8 @@ from greenray.store.schema import TABLES, arrow_schema, dictionary
 CELL_ID = "c1-0123456789abcdef"
 
 
-def commit(out: Path, *, attempt: int = 1, status: str = "ok", cell_id: str = CELL_ID, **changes: Any) -> None:
-    writer.commit(
+def commit(out: Path, *, attempt: int = 1, status: str = "ok", cell_id: str = CELL_ID, **changes: Any) -> bool:
+    return writer.commit(
         out,
         sweep=changes.pop("sweep", "s-2.10"),
         tactic=changes.pop("tactic", "prune-global_amount-0.5+compile"),
@@ -89,6 +89,14 @@ def test_older_files_without_a_column_still_scan(tmp_path: Path) -> None:
     frame = reader.scan(tmp_path, table="cells").collect()
     assert frame.height == 2
     assert frame.schema == reader.polars_schema("cells")
+
+
+def test_an_attempt_is_committed_once_and_never_replaced(tmp_path: Path) -> None:
+    assert commit(tmp_path, status="ok")
+    assert not commit(tmp_path, status="crashed")
+    assert reader.scan(tmp_path, table="cells").collect()["status"].to_list() == ["ok"]
+    assert reader.scan(tmp_path, table="windows").collect().height == 1
+    assert not list((tmp_path / ".staging").iterdir())
 
 
 def test_an_unknown_column_is_a_fault_and_not_silently_lost(tmp_path: Path) -> None:
