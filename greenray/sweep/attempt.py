@@ -5,21 +5,18 @@ and already during the run for the steady windows, whose spread decides when the
 """
 
 import dataclasses
-import json
 import logging
 import shutil
 import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from scipy import stats
 
-from greenray import __version__
 from greenray.errors import MeasurementError
 from greenray.power.instrument import Instrument, Recording
 from greenray.power.nvml import same_board
@@ -27,12 +24,12 @@ from greenray.power.window import WindowReading
 from greenray.store import layout, writer
 from greenray.sweep.launching import Launcher, LaunchError
 from greenray.sweep.orders import Order, Receipt, WorkerInfo, WorkerSettings
+from greenray.sweep.rows import cell_row
 from greenray.sweep.supervise import Outcome, supervise
 from greenray.workload.messages import AnyMessage, CellTask, Channel, Message, Ready, Settle, Settled, Verdict, Window
 
 log = logging.getLogger(__name__)
 
-_GRADES = ("A", "B", "C", "D")
 _SETTLE_TIMEOUT_S = 10.0
 
 
@@ -92,7 +89,7 @@ def run_attempt(
         shutil.rmtree(caches, ignore_errors=True)
     if outcome.status != "ok":
         layout.require_space(out)  # a checkpoint that cannot be saved is not the cell's fault, and trying again is no use
-    row = _cell_row(
+    row = cell_row(
         order,
         info=info,
         outcome=outcome,
@@ -132,24 +129,6 @@ def run_attempt(
         j_per_sample=desk.j_per_sample(),
         board_lost=desk.board_lost,
     )
-
-
-def unmeasured_row(
-    order: Order, *, status: str, error: str, error_kind: str, host: str | None, elapsed_s: float
-) -> dict[str, Any]:
-    """The row of an attempt that has no measurements: its checkpoint is missing, or its worker died with it."""
-    now = datetime.now(UTC)
-    declared = _declared(order, run_id=str(uuid.uuid4()))
-    return declared | {
-        "status": status,
-        "error": error,
-        "error_kind": error_kind,
-        "host": host,
-        "greenray_version": __version__,
-        "started_at": now - timedelta(seconds=elapsed_s),
-        "finished_at": now,
-        "duration_s": elapsed_s,
-    }
 
 
 class _Desk:
@@ -252,89 +231,3 @@ def _steady_window_s(device: str, *, settings: WorkerSettings, instrument: Instr
     period_s = instrument.board.counter_period_s if device == "cuda" and instrument.board else None
     # One more: where a window begins within a period decides whether n periods hold n updates.
     return max(settings.measure.window_s, (settings.measure.min_counter_updates + 1) * (period_s or 0.0))
-
-
-def _declared(order: Order, *, run_id: str) -> dict[str, Any]:
-    cell = order.cell
-    return {
-        "cell_id": cell.cell_id,
-        "run_id": run_id,
-        "attempt": order.attempt,
-        "block_id": cell.block_id,
-        "visit": order.visit,
-        "bracket": cell.bracket,
-        "order_in_visit": order.order_in_visit,
-        "round": cell.round,
-        "experiment": cell.experiment,
-        "phase": cell.phase,
-        "task": cell.task,
-        "model": cell.model.label,
-        "model_source": f"from:{cell.model.id}" if cell.model.source == "checkpoint" else cell.model.source,
-        "model_revision": cell.model.revision,
-        "dataset": cell.dataset.id,
-        "dataset_split": cell.dataset.split,
-        "batch_size": cell.batch_size,
-        "hyperparameters": cell.hyperparameters.model_dump_json() if cell.hyperparameters else None,
-        "device": cell.device,
-        "tactic_params": json.dumps([step.model_dump() for step in cell.tactic], sort_keys=True),
-        "seed": cell.seed,
-    }
-
-
-def _cell_row(
-    order: Order,
-    *,
-    info: WorkerInfo,
-    outcome: Outcome,
-    windows: list[dict[str, Any]],
-    energy: WindowReading,
-    run_id: str,
-    started_at: datetime,
-    duration_s: float,
-    threads: int,
-) -> dict[str, Any]:
-    """The row of `cells`: what was declared, where it ran, what it cost and what came out."""
-    last_word: Any = outcome.done or outcome.failed
-    grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"]]
-    versions: Mapping[str, str] = info.versions | (last_word.versions if last_word else {})
-    row = _declared(order, run_id=run_id) | {
-        "status": outcome.status,
-        "error": outcome.error,
-        "error_kind": outcome.error_kind,
-        "host": info.host,
-        "cpu_name": info.cpu_name,
-        "gpu_uuid": info.gpu_uuid,
-        "gpu_name": info.gpu_name,
-        "power_limit_w": info.power_limit_w,
-        "driver_version": info.driver_version,
-        "greenray_version": __version__,
-        **{f"{name}_version": versions.get(name) for name in ("python", "torch", "transformers")},
-        "num_threads": threads,
-        "started_at": started_at,
-        "finished_at": datetime.now(UTC),
-        "duration_s": duration_s,
-        "energy_j": energy.total_energy_j,
-        "energy_scope": energy.energy_scope,
-        "modelled_energy_j": energy.modelled_energy_j,
-        "peak_host_memory_bytes": outcome.peak_rss_bytes,
-        "grade": max(grades, key=_GRADES.index, default=None),
-    }
-    for kind in ("load", "optimize"):
-        marked = [w for w in windows if w["kind"] == kind]
-        if marked:
-            energies = [w["total_energy_j"] for w in marked]
-            row[f"{kind}_s"] = sum(w["duration_s"] for w in marked)
-            row[f"{kind}_energy_j"] = None if None in energies else sum(energies)
-    if last_word is not None:
-        row["evidence"] = json.dumps(last_word.evidence, sort_keys=True)
-        row["model_family"] = last_word.model_family
-    if outcome.done is not None:
-        done = outcome.done
-        row["settings"] = json.dumps(done.settings, sort_keys=True)
-        row["samples_evaluated"] = len(done.predictions) or None
-        names = "dtype attention parameters nonzero_parameters size_bytes macs_per_sample flops_per_sample peak_gpu_memory_bytes"
-        for name in (*names.split(), "accuracy", "accuracy_low", "accuracy_high"):
-            row[name] = getattr(done, name)
-        row["dataset_split"] = done.dataset_split or row["dataset_split"]
-        row["num_threads"] = done.num_threads or threads
-    return row

@@ -15,11 +15,11 @@ from greenray.errors import MeasurementError, ResourceError, StoreError
 from greenray.matrix import Cell
 from greenray.power.sharing import IdlePower
 from greenray.store import reader, writer
-from greenray.sweep.attempt import unmeasured_row
 from greenray.sweep.interrupts import Interrupts, StopNow
 from greenray.sweep.orders import Order, Receipt, ledger_row
 from greenray.sweep.pool import Handle, Pool, sentence
 from greenray.sweep.progress import Snapshot, Watcher, WorkerView, cell_label
+from greenray.sweep.rows import unmeasured_row
 from greenray.sweep.schedule import FINAL, Schedule, Visit, assign, is_exclusive, kind_of
 
 _WORKLESS_S = 60.0
