@@ -30,10 +30,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "datasets": [{"id": "digits", "samples": 32}],
         "batch_sizes": [8],
     }
+    # A fifth board is in MIG mode: it is refused, and the sweep goes on without it.
+    boards = [*BOARDS, simnvml.Board(more={"mig": 1})]
     config = write_config(folder, serving, measure=MEASURE, host={"exclusive_hosts": False})
     out = folder / "out"
-    ended = greenray("sweep", config, "--out", out, timeout_s=170, env=simnvml.environment(library, boards=BOARDS))
+    ended = greenray("sweep", config, "--out", out, timeout_s=170, env=simnvml.environment(library, boards=boards))
     assert ended.code == 0, ended.err + ended.out
+    assert "refused" in ended.out
+    assert "MIG" in ended.out
     return out
 
 
