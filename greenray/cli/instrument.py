@@ -89,13 +89,9 @@ def _show_measurement(measurement: "Measurement", *, console: "Console") -> None
         )
     for name, part in (("CPU", measurement.cpu), ("DRAM", measurement.dram)):
         if part["energy_j"] is not None or name == "CPU":
+            reason = part.get("reason") or ", ".join(part.get("reasons") or [])
             grid.add_row(
-                name,
-                *_energy(part["energy_j"], measurement),
-                "",
-                part["source"] or "-",
-                "",
-                part.get("reason") or ", ".join(part.get("reasons") or []),
+                name, *_energy(part["energy_j"], measurement), "", part["source"] or "-", part.get("grade") or "", reason
             )
     console.print(grid, markup=False, highlight=False)
     console.print(f"{measurement.duration_s:.3f} s, exit code {measurement.exit_code}", highlight=False)

@@ -1,6 +1,7 @@
 """What a config would run: cells, what is done, and what the rest is expected to take."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -31,21 +32,12 @@ def print_plan(config: SweepConfig, *, out: Path, console: Console) -> None:
     blocks = expand(config, auto_device=device)
     ledger, _ = read_ledger(out, sweep=config.name)
     schedule = Schedule(blocks, ledger=ledger, max_attempts=config.limits.max_attempts)
-    grid = Table(box=None, header_style="bold", pad_edge=False)
-    for column in (
-        "block",
-        "phase",
-        "model",
-        "dataset",
-        "device",
-        "batch",
-        "round",
-        "cells (done/all)",
-        "tactics in the order of a visit",
-    ):
-        grid.add_column(column)
+    columns = ("cell", "visit", "phase", "model", "dataset", "device", "batch", "round", "tactic", "state")
+    grid = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for block in blocks:
-        grid.add_row(*_row(block, schedule))
+        for row in _rows(block, schedule):
+            grid.add_row(*row)
+        grid.add_section()
     console.print(grid, markup=False)
     left = [cell for block in blocks for cell in _cells_left(block, schedule)]
     total = sum(len(block.cells) for block in blocks)
@@ -69,15 +61,22 @@ def auto_device(config: SweepConfig, *, out: Path) -> tuple[str, str]:
     return ("cuda", f"{boards} boards here, if torch can use them") if boards else ("cpu", "no NVIDIA board here")
 
 
-def _row(block: Block, schedule: Schedule) -> list[str]:
-    first = block.cells[0]
-    done = sum(schedule.settled(cell) for cell in block.cells)
-    number = schedule.ledger.visits.get(block.block_id, 0) + 1
+def _rows(block: Block, schedule: Schedule) -> Iterator[list[str]]:
+    """What is settled, then the next visit in the order in which it will run."""
+    for cell in block.cells:
+        if schedule.settled(cell):
+            yield _row(cell, visit=None, state=schedule.ledger.state(cell.cell_id).status or "")
     pending = schedule.pending(block)
-    order = [cell.tactic_slug for cell in (block.shuffled(pending, visit=number) if pending else [])]
-    tactics = ", ".join(["baseline", *order, "baseline"] if block.bracketed and order else order) or "nothing left"
-    head = [block.block_id, first.phase, first.model.label, first.dataset.id, first.device]
-    return [*head, str(first.batch_size), str(first.round), f"{done}/{len(block.cells)}", tactics]
+    if pending:
+        visit = schedule.visit(block, pending)
+        for cell in visit.cells:
+            yield _row(cell, visit=visit.number, state="to run")
+
+
+def _row(cell: Cell, *, visit: int | None, state: str) -> list[str]:
+    tactic = f"baseline ({cell.bracket})" if cell.bracket else cell.tactic_slug
+    head = [cell.cell_id, "" if visit is None else str(visit), cell.phase, cell.model.label, cell.dataset.id, cell.device]
+    return [*head, str(cell.batch_size), str(cell.round), tactic, state]
 
 
 def _cells_left(block: Block, schedule: Schedule) -> list[Cell]:

@@ -102,7 +102,7 @@ class Schedule:
         for block in self.blocks:
             pending = self.pending(block)
             if pending and block.block_id not in self._open and self._checkpoint(block) == "there":
-                visits.append(self._visit(block, pending))
+                visits.append(self.visit(block, pending))
         return sorted(visits, key=lambda visit: -sum(self.ledger.expected_s(kind_of(cell)) or 0.0 for cell in visit.cells))
 
     def orphans(self) -> list[tuple[Cell, str]]:
@@ -139,7 +139,8 @@ class Schedule:
     def end(self, visit: Visit) -> None:
         self._open.discard(visit.block.block_id)
 
-    def _visit(self, block: Block, pending: Sequence[Cell]) -> Visit:
+    def visit(self, block: Block, pending: Sequence[Cell]) -> Visit:
+        """The visit that would run these cells next, with brackets of its own."""
         if not block.bracketed:
             return Visit(block=block, number=None, cells=tuple(pending))
         number = self.ledger.visits.get(block.block_id, 0) + 1
