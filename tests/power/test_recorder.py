@@ -93,7 +93,7 @@ def test_a_host_without_board_measures_its_processors():
     recording = instrument.record()
     recording.follow(os.getpid())
     start_s, used_s = time.monotonic(), time.process_time()
-    while time.process_time() - used_s < 0.3:
+    while time.process_time() - used_s < 1.0:  # long against a sampling period, which is what an edge may be off by
         pass
     end_s, used_s = time.monotonic(), time.process_time() - used_s
     reading = recording.read(start_s=start_s, end_s=end_s, device="cpu")
@@ -137,7 +137,7 @@ def test_the_host_is_at_least_as_busy_as_this_process():
     activity = HostActivity()
     before = activity.sample()[0]
     used_s = time.process_time()
-    while time.process_time() - used_s < 0.3:
+    while time.process_time() - used_s < 1.0:  # long against a sampling period, which is what an edge may be off by
         pass
     assert activity.sample()[0] - before > 0.2
     activity.close()
