@@ -131,7 +131,8 @@ def _prepare(config: SweepConfig, *, out: Path, infos: list[WorkerInfo], extend:
         watcher.say(f"{settled} of {len(cells)} cells are settled already, {len(cells) - settled} to run{news}")
     else:
         workers = f"{len(infos)} worker{'s' if len(infos) > 1 else ''}"
-        watcher.say(f"{len(cells)} cells, and two baselines around each visit, on {workers}, device {auto_device}")
+        noun = "cell" if len(cells) == 1 else "cells"
+        watcher.say(f"{len(cells)} {noun}, and two baselines around each visit, on {workers}, device {auto_device}")
     manifest = preflight.manifest(config, blocks=blocks, infos=infos, auto_device=auto_device)
     writer.write_manifest(out, sweep=config.name, manifest=manifest)
     return schedule
