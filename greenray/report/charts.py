@@ -2,10 +2,10 @@
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from greenray.analysis.results import Analysis, Finding, PowerTrace
+from greenray.analysis.results import Finding, PowerTrace
 from greenray.analysis.wording import percent_change, quantity, unit_of
 
 Figure = dict[str, Any]
@@ -262,16 +262,6 @@ def _window_names(trace: PowerTrace) -> list[Figure]:
         for kind, start, end in runs
         if end - start > 0.01 * whole
     ]
-
-
-def all_charts(analysis: Analysis) -> Mapping[str, Figure | None]:
-    """Every chart by id; None where there is nothing to draw."""
-    return {
-        "energy": energy_ratios(analysis.findings),
-        "accuracy": accuracy_energy(analysis.findings),
-        "break-even": break_even_lines(analysis.findings),
-        "trace": power_trace(analysis.trace) if analysis.trace else None,
-    }
 
 
 def plain(text: str) -> str:

@@ -75,7 +75,7 @@ def commit(
             staged.parent.mkdir(parents=True, exist_ok=True)
             with staged.open("wb") as file:
                 pq.write_table(table, file, compression="zstd")
-                _sync(file.fileno())
+                os.fsync(file.fileno())
             if not _create(staged, target):
                 return False
     return True
@@ -90,7 +90,7 @@ def write_text(path: Path, text: str) -> None:
             with staged.open("w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
-                _sync(file.fileno())
+                os.fsync(file.fileno())
             _move(staged, path)
         finally:
             staged.unlink(missing_ok=True)
@@ -186,7 +186,7 @@ def _move_folder(staged: Path, target: Path) -> None:
     for file in staged.rglob("*"):
         if file.is_file():
             with file.open("rb") as opened:
-                _sync(opened.fileno())
+                os.fsync(opened.fileno())
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():  # left by an attempt that died between this move and its commit
         shutil.rmtree(target)
@@ -194,14 +194,10 @@ def _move_folder(staged: Path, target: Path) -> None:
     _sync_folder(target.parent)
 
 
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _sync(descriptor)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

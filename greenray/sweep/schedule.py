@@ -116,8 +116,8 @@ class Schedule:
         ]
 
     def finished(self) -> bool:
-        """Whether nothing runs and nothing that can run is left."""
-        if self._open:
+        """Whether nothing runs, nothing that can run is left, and a row says so of what never will."""
+        if self._open or self.orphans():
             return False
         return all(self._checkpoint(block) == "lost" or not self.pending(block) for block in self.blocks)
 

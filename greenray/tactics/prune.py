@@ -5,6 +5,7 @@ The mask is either made permanent (one multiplication, at apply time) or multipl
 `torch.nn.utils.prune` does by itself until `prune.remove` is called.
 """
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -47,8 +48,9 @@ class _Prune(Tactic[PruneParams]):
             raise NotApplied(f"amount {self.params.amount:g} set no further weight to zero", evidence=self._evidence)
         return model
 
+    @abstractmethod
     def _prune(self, layers: "list[nn.Module]") -> None:
-        raise NotImplementedError
+        """Put a mask on the weights of these layers."""
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         return self._evidence

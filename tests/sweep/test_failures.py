@@ -44,18 +44,23 @@ def test_every_way_of_failing_costs_only_its_cell(tmp_path: Path) -> None:
     wait_until(lambda: not of_sweep(out), timeout_s=5, what="the end of every process")
 
 
-def test_a_lost_checkpoint_fails_what_needs_it_and_names_it(tmp_path: Path) -> None:
-    training = {**TINY_TRAINING, "batch_sizes": [10_000_000 // 10], "epochs": 1}
-    training["datasets"] = [{"id": "digits", "split": "no-such-split"}]
-    config = write_config(tmp_path, training, tiny_serving("baseline", "prune-local"), limits={"max_attempts": 1})
+def test_a_lost_checkpoint_fails_what_needs_it_and_names_it_until_the_training_is_ok(tmp_path: Path) -> None:
+    experiments = (TINY_TRAINING, tiny_serving("baseline", "prune-local"))
     out = tmp_path / "out"
-    ended = greenray("sweep", config, "--out", out)
-    if ended.code == 2:  # the split was already found missing before the first cell
-        assert "no-such-split" in ended.err
-        return
-    assert ended.code == 1
+    config = write_config(tmp_path, *experiments, limits={"max_attempts": 1, "cell_memory_bytes": 1_000_000})
+    assert greenray("sweep", config, "--out", out).code == 1
     rows = cells(out)
+    trained = rows.filter(pl.col("phase") == "training")
     served = rows.filter(pl.col("phase") == "inference")
-    trained = rows.filter(pl.col("phase") == "training")["cell_id"][0]
-    assert served["status"].to_list() == ["failed"]
-    assert trained in served["error"][0]
+    assert trained["status"].to_list() == ["oom"]
+    assert served.select("status", "error_kind").rows() == [("failed", "dependency")]
+    assert trained["cell_id"][0] in served["error"][0]
+    config = write_config(tmp_path, *experiments, limits={"max_attempts": 2})
+    assert greenray("sweep", config, "--out", out).code == 0
+    attempts = cells(out).filter(pl.col("bracket").is_null()).sort("phase", "attempt").select("phase", "attempt", "status").rows()
+    assert attempts == [
+        ("inference", 1, "failed"),
+        ("inference", 2, "ok"),
+        ("training", 1, "oom"),
+        ("training", 2, "ok"),
+    ]
