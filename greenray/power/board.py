@@ -14,6 +14,7 @@ import pynvml
 from greenray.power import nvml
 from greenray.power.grid import changes
 from greenray.power.sensors import Setup
+from greenray.power.trace import EMPTY, Readings, readings
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +44,12 @@ class Calibration:
     Attributes:
         period_s: update period, None when it could not be measured (no counter, or it did not move).
         jitter_s: half-width of the updates' deviation from a steady grid.
+        polled: the readings that this was found by, column counter_j.
     """
 
     period_s: float | None = None
     jitter_s: float = 0.0
+    polled: Readings = EMPTY
 
 
 class BoardSensor:
@@ -182,17 +185,23 @@ def _steadiness(times: Any, values: Any) -> Calibration:
     after, until, _ = changes(times[valid], values[valid])
     if len(until) < 4:
         return Calibration()
-    moments = (after + until) / 2
-    # A descheduled poll may hide an update: count in periods, not in changes.
-    period_s = float(np.median(np.diff(moments)))
-    steps = np.round((moments - moments[0]) / period_s)
-    weight = 1 / np.maximum(until - after, 1e-4)
-    slope, offset = np.polyfit(steps, moments, 1, w=weight)
-    fine = (until - after) < period_s / 4
-    left_s = np.abs(moments - offset - slope * steps)[fine]
-    if len(left_s) < 3:
-        return Calibration(period_s=float(slope))
-    return Calibration(period_s=float(slope), jitter_s=float(np.quantile(left_s, 0.97)))
+    moments, half_s = (after + until) / 2, (until - after) / 2
+    # A descheduled poll may hide an update: count in periods, not in changes. The longer the line, the better its slope must be
+    # known to count by it, so it grows from what the line before it tells.
+    slope, offset = float(np.median(np.diff(moments))), float(moments[0])
+    steps = np.zeros(len(moments))
+    span = 4
+    while True:
+        steps = np.round((moments - offset) / slope)
+        slope, offset = (float(x) for x in np.polyfit(steps[:span], moments[:span], 1, w=1 / np.maximum(half_s[:span], 5e-5)))
+        if span >= len(moments):
+            break
+        span *= 2
+    # How far updates stray from their grid, beyond what the polls leave open; only the closest polls tell.
+    fine = half_s <= max(float(np.median(half_s)), slope / 100)
+    stray_s = np.maximum(np.abs(moments - offset - slope * steps)[fine] - half_s[fine], 0.0)
+    polled = readings(times[valid], counter_j=values[valid])
+    return Calibration(period_s=slope, jitter_s=float(np.quantile(stray_s, 0.97)), polled=polled)
 
 
 def _number(value: float | None) -> float:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenray.power.curve import EnergyCurve, counter_curve, power_curve
+from greenray.power.curve import EnergyCurve, power_curve
+from greenray.power.fusion import counter_curve
 from greenray.power.grid import changes, locate, period_of
-from greenray.power.trace import Floats, Readings
+from greenray.power.trace import EMPTY, Floats, Readings
 
 GAP_PERIODS = 5  # a pause of more sampling periods than this is a gap
 GAP_SHARE = 0.1  # a gap at an edge may widen the error up to this share of the energy
@@ -65,7 +66,7 @@ class CounterEnergy:
         energy_j = self.curve.at(end_s) - self.curve.at(start_s)
         if not np.isfinite(energy_j):
             return unknown("the energy counter was not read up to the edges of the window", updates=inside)
-        slack_j = float(np.hypot(self.curve.slack_at(start_s), self.curve.slack_at(end_s)))
+        slack_j = self.curve.error_j(start_s, end_s)
         frozen_s = end_s - moments[-1] if moments[-1] < end_s else 0.0
         usual_s = float(np.median(np.diff(moments)))
         if frozen_s > 5 * usual_s + 0.1:
@@ -73,7 +74,7 @@ class CounterEnergy:
         gap_s, gap_j = self._gaps_at_edges(start_s, end_s)
         if gap_j > GAP_SHARE * max(energy_j, 1e-9):
             return unknown(f"the recorder missed {gap_s:.2f} s at an edge of the window", updates=inside)
-        return Energy(energy_j=max(energy_j, 0.0), error_j=float(np.hypot(slack_j, gap_j)) + 2e-3, updates=inside)
+        return Energy(energy_j=max(energy_j, 0.0), error_j=float(np.hypot(slack_j, gap_j)) + 1e-3, updates=inside)
 
     def _gaps_at_edges(self, start_s: float, end_s: float) -> tuple[float, float]:
         """Length of the longest gap that an edge falls into, and half of the energy that lies in such gaps."""
@@ -86,7 +87,9 @@ class CounterEnergy:
         return longest_s, doubt_j
 
 
-def counter_energy(samples: Readings, *, hz: float, period_s: float = float("nan"), jitter_s: float = 0.0) -> CounterEnergy:
+def counter_energy(
+    samples: Readings, *, hz: float, period_s: float = float("nan"), jitter_s: float = 0.0, before: Readings = EMPTY
+) -> CounterEnergy:
     """Prepares a board's counter for `between`.
 
     Args:
@@ -94,11 +97,13 @@ def counter_energy(samples: Readings, *, hz: float, period_s: float = float("nan
         hz: sampling rate, which says what a gap is.
         period_s: measured update period of the counter; NaN finds it in the samples if they are fine enough.
         jitter_s: half-width of the updates' deviation from their grid.
+        before: the counter as it was read, perhaps faster, just before: better for a window soon after the first sample.
     """
     fault = _disorder(samples.times)
-    counter = samples.column("counter_j")
-    valid = np.isfinite(counter) & np.isfinite(samples.times)
-    times, counter = samples.times[valid], counter[valid]
+    counter = np.concatenate([before.column("counter_j"), samples.column("counter_j")])
+    times = np.concatenate([before.times, samples.times])
+    valid = np.isfinite(counter) & np.isfinite(times)
+    times, counter = times[valid], counter[valid]
     kept = Readings(times=times, columns={"counter_j": counter})
     falls = times[1:][np.diff(counter) < 0] if len(times) > 1 else np.empty(0)
     if fault is None and len(times) > 1:
@@ -181,7 +186,7 @@ def rapl_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, r
     if not times[0] <= start_s or not end_s <= times[-1]:
         return unknown("RAPL was not read up to the edges of the window")
     energy_j = curve.at(end_s) - curve.at(start_s)
-    error_j = float(np.hypot(curve.slack_at(start_s), curve.slack_at(end_s)))
+    error_j = curve.error_j(start_s, end_s)
     for begin, end in gaps_of(times, hz=hz):
         if (begin < start_s < end or begin < end_s < end) and error_j > GAP_SHARE * max(energy_j, 1e-9):
             return unknown(f"the recorder missed {end - begin:.2f} s at an edge of the window")

@@ -6,25 +6,38 @@ true phase, so some fifty of them pin it down to about a millisecond, and every 
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from greenray.power.trace import Floats
 
-_BINS = 256
 _CHUNK = 48  # updates whose phase is taken as one; their span keeps an error of 0.1 % of the period below a twentieth of it
-_LEAST_AGREEMENT = 0.6  # of a chunk's votes, else the counter has no steady grid
+_SURE = 1.96  # half-width of a 95 % interval in deviations
+_PERIOD_DEVIATION = 3e-4  # of a measured period, as a share
+_COARSE, _FINE = 96, 48  # phases that are tried: over a whole period, and around the best of them
+_STRAY = 0.01  # probability of a sample that does not fit
+_SHARPEST_S = 3e-5  # no sampling time is known better than that
 _WIDEST_PHASE = 0.25  # of a period: samples in step with the counter say nothing about its phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Updates:
-    """Moments at which the counter moved, (n,) each: time and its half-width in seconds, and the counter after it in joules."""
+    """Moments at which the counter moved, (n,) each.
+
+    Attributes:
+        times: seconds.
+        half_widths_s: by how much each moment on its own may be off: the jitter of the counter.
+        phases_s: by how much it may be off together with its neighbours: the phase of their grid.
+        brackets_s: half of the time between the samples on its two sides, which bounds both.
+        counter_j: the counter from then on, joules.
+    """
 
     times: Floats
     half_widths_s: Floats
+    phases_s: Floats
+    brackets_s: Floats
     counter_j: Floats
 
 
@@ -78,7 +91,7 @@ def locate(times: Floats, counter_j: Floats, *, period_s: float, jitter_s: float
     """
     after, until, value = changes(times, counter_j)
     middle, half = (after + until) / 2, (until - after) / 2
-    plain = Updates(times=middle, half_widths_s=half, counter_j=value)
+    plain = Updates(times=middle, half_widths_s=half, phases_s=np.zeros(len(half)), brackets_s=half, counter_j=value)
     if not np.isfinite(period_s) or period_s <= 0 or len(until) < 6:
         return plain
     grid = _grid(times, np.diff(counter_j) != 0, period_s=period_s, jitter_s=jitter_s)
@@ -95,28 +108,38 @@ def locate(times: Floats, counter_j: Floats, *, period_s: float, jitter_s: float
     since = place - np.maximum.accumulate(np.where(doubtful, -1, place))
     keep = since % 4 == 0
     inside &= ~doubtful
-    moments = np.where(inside, np.clip(last, after, until), middle)
+    # What the jitter allows, as far as the samples do.
+    earliest, latest = np.maximum(after, last - tolerance_s), np.minimum(until, last + tolerance_s)
+    moments = np.where(inside, np.clip(last, earliest, latest), middle)
     # Two changes that landed on one moment cannot both have been there; the later one's energy goes to the next.
     keep &= moments > np.concatenate([[-np.inf], np.maximum.accumulate(moments)[:-1]])
-    half_width = np.minimum(half, np.hypot(max(jitter_s, 2e-4), grid.half_width_at(until)))
     return Updates(
         times=moments[keep],
-        half_widths_s=np.where(inside, half_width, half)[keep],
+        half_widths_s=np.where(inside, np.minimum(half, max(jitter_s, _SHARPEST_S)), half)[keep],
+        phases_s=np.where(inside, np.minimum(half, grid.half_width_at(until)), 0.0)[keep],
+        brackets_s=half[keep],
         counter_j=value[keep],
     )
 
 
 def _grid(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s: float) -> Grid:
-    """The grid at the measured period, then at the period that the first grid's drift shows to be the true one."""
-    first = _phase(times, moved, period_s=period_s, jitter_s=jitter_s)
-    if len(first.centres) < 3:
-        return first
-    drift = float(np.polyfit(first.centres, first.drifts, 1)[0])
-    second = _phase(times, moved, period_s=period_s * (1 + drift), jitter_s=jitter_s, chunk=4 * _CHUNK)
-    return second if len(second.centres) else first
+    """A straight grid through all chunks where they allow it, for many phases are surer than one; else chunk by chunk."""
+    found = _phase(times, moved, period_s=period_s, jitter_s=jitter_s)
+    if not len(found.centres):
+        return found
+    # Least squares for phase and period, the period being known beforehand as well as calibration can know it.
+    middle = float(np.average(found.centres, weights=found.widths**-2))
+    away, weight = found.centres - middle, (_SURE / found.widths) ** 2
+    covariance = np.linalg.inv([[weight.sum(), weight @ away], [weight @ away, weight @ away**2 + _PERIOD_DEVIATION**-2]])
+    offset, slope = covariance @ [weight @ found.drifts, weight @ (away * found.drifts)]
+    if np.any(np.abs(found.drifts - offset - slope * away) > 2 * found.widths):
+        return found
+    away = np.linspace(times[0], times[-1], 65) - middle
+    variances = covariance[0, 0] + 2 * covariance[0, 1] * away + covariance[1, 1] * away**2
+    return replace(found, centres=middle + away, drifts=offset + slope * away, widths=_SURE * np.sqrt(variances))
 
 
-def _phase(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s: float, chunk: int = _CHUNK) -> Grid:
+def _phase(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s: float) -> Grid:
     """The grid's drift against the nominal period, chunk by chunk: a slightly wrong period then does no harm.
 
     Args:
@@ -125,60 +148,61 @@ def _phase(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s
         period_s: nominal update period.
         jitter_s: half-width of the updates' deviation from the grid.
     """
-    chunks = max(1, round((times[-1] - times[0]) / (chunk * period_s)))
+    chunks = max(1, round((times[-1] - times[0]) / (_CHUNK * period_s)))
     bounds = np.searchsorted(times, np.linspace(times[0], times[-1], chunks + 1))
-    centres: list[float] = []
-    drifts: list[float] = []
-    widths: list[float] = []
+    found: list[tuple[float, float, float]] = []
     for first, end in itertools.pairwise(bounds.tolist()):
         after, until = times[first:end], times[first + 1 : end + 1]
+        if np.count_nonzero(moved[first:end]) < 3:
+            continue
         centre = times[0] + period_s * round(float(until.mean() - times[0]) / period_s)
-        phase_s, width_s = _vote(after - centre, until - centre, moved[first:end], period_s=period_s, jitter_s=jitter_s)
-        if np.isfinite(phase_s):
-            centres.append(centre)
-            drifts.append(phase_s)
-            widths.append(width_s)
-    return Grid(
-        origin_s=float(times[0]),
-        period_s=period_s,
-        centres=np.array(centres),
-        drifts=np.unwrap(np.array(drifts), period=period_s) if drifts else np.empty(0),
-        widths=np.array(widths),
-    )
+        # A short interval without a change says nothing that the change beside it does not: it would be counted twice.
+        telling = moved[first:end] | (until - after > period_s / 2)
+        seen = _Seen(after=(after - centre)[telling], until=(until - centre)[telling], moved=moved[first:end][telling])
+        phase_s, width_s = _most_likely(seen, period_s=period_s, jitter_s=jitter_s)
+        if width_s < _WIDEST_PHASE * period_s:
+            found.append((centre, phase_s, width_s))
+    centres, drifts, widths = np.array(found).reshape(-1, 3).T
+    drifts = np.unwrap(drifts, period=period_s)
+    return Grid(origin_s=float(times[0]), period_s=period_s, centres=centres, drifts=drifts, widths=widths)
 
 
-def _vote(after: Floats, until: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s: float) -> tuple[float, float]:
-    """The phase (seconds, modulo the period) that agrees with most sampling intervals, and its half-width.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """Sampling intervals (after, until], (n,) seconds from a common origin, and whether the counter moved in each."""
 
-    An interval in which the counter moved votes for the phases inside it, one in which it did not against them.
-    """
-    votes, wanted = _votes(after, until, moved, period_s=period_s, jitter_s=jitter_s)
-    if wanted < 3:
-        return float("nan"), float("nan")
-    best = float(votes.max())
-    top = np.flatnonzero(votes >= best - 0.5)
-    spread = len(top) / _BINS / 2
-    if best < _LEAST_AGREEMENT * wanted or spread > _WIDEST_PHASE:
-        return float("nan"), float("nan")
-    mean = complex(np.exp(2j * np.pi * (top + 0.5) / _BINS).mean())
-    return float(np.angle(mean) / (2 * np.pi) * period_s), (spread + 1 / _BINS) * period_s
+    after: Floats
+    until: Floats
+    moved: NDArray[np.bool_]
+
+    def log_likelihood(self, phases_s: Floats, *, period_s: float, jitter_s: float) -> Floats:
+        """Of grids of these phases (m,), with updates spread evenly within the jitter around their grid points."""
+        middle, half = (self.after + self.until)[:, None] / 2, (self.until - self.after)[:, None] / 2
+        offset = np.mod(middle - phases_s + period_s / 2, period_s) - period_s / 2
+        missed = np.ones_like(offset)
+        for neighbour in (-period_s, 0.0, period_s):
+            inside = np.minimum(offset + neighbour + half, jitter_s) - np.maximum(offset + neighbour - half, -jitter_s)
+            missed *= 1 - np.clip(inside / (2 * jitter_s), 0.0, 1.0)
+        # A reading may be late, or the counter: nothing is quite impossible.
+        missed = np.clip(missed, _STRAY, 1 - _STRAY)
+        log: Floats = np.where(self.moved[:, None], np.log1p(-missed), np.log(missed)).sum(axis=0)
+        return log
 
 
-def _votes(after: Floats, until: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s: float) -> tuple[Floats, int]:
-    """Votes for each of the phases, and how many intervals voted for one."""
-    width = (until - after) / period_s
-    useful = width < 1
-    wanted = int(np.count_nonzero(useful & moved))
-    start = np.mod(after[useful] / period_s, 1.0) * _BINS
-    stop = start + width[useful] * _BINS
-    vote = np.where(moved[useful], 1.0, -1.0)
-    tally = np.zeros(2 * _BINS + 2)
-    np.add.at(tally, np.ceil(start).astype(int), vote)
-    np.add.at(tally, np.floor(stop).astype(int) + 1, -vote)
-    covered = np.cumsum(tally)
-    votes = covered[:_BINS] + covered[_BINS : 2 * _BINS]
-    # Jitter blurs the votes: the middle of the best neighbourhood is steadier than the single best phase.
-    reach = round(jitter_s / period_s * _BINS) + 1
-    kernel = np.ones(2 * reach + 1) / (2 * reach + 1)
-    votes = np.convolve(np.concatenate([votes[-reach:], votes, votes[:reach]]), kernel, mode="valid")
-    return votes, wanted
+def _most_likely(seen: _Seen, *, period_s: float, jitter_s: float) -> tuple[float, float]:
+    """The phase (seconds, modulo the period) and its 95 % half-width: first anywhere, then closely around what was found."""
+    step_s, centre_s, reach_s = period_s / _COARSE, 0.0, period_s / 2
+    spread_s = period_s
+    for points in (_COARSE, _FINE, _FINE):
+        phases_s = centre_s + reach_s * (np.arange(points) + 0.5 - points / 2) * 2 / points
+        step_s = 2 * reach_s / points
+        log = seen.log_likelihood(phases_s, period_s=period_s, jitter_s=max(jitter_s, step_s / 2, _SHARPEST_S))
+        weight = np.exp(log - log.max())
+        weight /= weight.sum()
+        turn = np.exp(2j * np.pi * phases_s / period_s)
+        mean = complex((weight * turn).sum())
+        centre_s = float(np.angle(mean) / (2 * np.pi) * period_s)
+        away_s = np.mod(phases_s - centre_s + period_s / 2, period_s) - period_s / 2
+        spread_s = float(np.sqrt((weight * away_s**2).sum()))
+        reach_s = min(reach_s, 4 * spread_s + 2 * step_s)
+    return centre_s, _SURE * float(np.hypot(spread_s, step_s / 2))

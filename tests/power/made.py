@@ -19,8 +19,14 @@ def made_readings(
     late_s: float = 1e-3,
     seed: int = 0,
     power: bool = True,
+    gain: float = 1.0,
+    lag_s: float = 0.0,
+    renewed_s: float = 0.0,
 ) -> Readings:
-    """What a recorder that is late by `late_s` on average sees of the board; counter jitter is uniform as in simnvml.c."""
+    """What a recorder that is late by `late_s` on average sees of the board; counter jitter is uniform as in simnvml.c.
+
+    The board tells `gain` times the power that it had `lag_s` ago, and renews that reading every `renewed_s`.
+    """
     dice = random.Random(seed)
     count = int(seconds * hz / STEP)
     times = np.array([start_s + k * STEP / hz + dice.expovariate(1 / late_s) for k in range(count)])
@@ -33,5 +39,6 @@ def made_readings(
     seen = np.searchsorted(moments, times, side="right") - 1
     columns = {"counter_j": 1e6 + values[seen]}
     if power:
-        columns["power_w"] = np.array([power_w(board, float(t)) for t in times])
+        told_s = (np.floor(times / renewed_s) * renewed_s if renewed_s else times) - lag_s
+        columns["power_w"] = gain * np.array([power_w(board, float(t)) for t in told_s])
     return readings(times, **columns)
