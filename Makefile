@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep report test check format bench clean
+.PHONY: help setup sweep report test check format bench gpu-check clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ format: $(READY) ## let ruff mend what it can
 bench: $(READY) ## benchmarks, beside their peers
 	$(BIN)/python -m tests.benchmarks.run
 
+gpu-check: $(READY) ## check the instrument on a real GPU, with a report; skipped where there is none
+	$(BIN)/python -m tests.gpu.check $(ARGS)
+
 clean: ## remove .venv, caches and benchmark leftovers; results stay
-	rm -rf $(VENV) .venv-peers .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-meters .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

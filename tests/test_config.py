@@ -80,6 +80,14 @@ def test_defaults_are_those_of_the_contract() -> None:
         (lambda d: d["measure"].update(min_windows=9), ["min_windows (9)", "max_windows (4)"]),
         (lambda d: d["limits"].update(max_attempts=0), ["limits.max_attempts", "0"]),
         (lambda d: d.update(host={"exclusive_hosts": "maybe"}), ["host.exclusive_hosts", "'maybe'"]),
+        (lambda d: d.update(host={"wall_meter": {}}), ["host.wall_meter", "exactly one of url, command or csv"]),
+        (lambda d: d.update(host={"wall_meter": {"url": "http://a/", "csv": "b"}}), ["exactly one of url, command or csv"]),
+        (lambda d: d.update(host={"wall_meter": {"url": "http://a/", "unit": "kW"}}), ["host.wall_meter.unit", "'kW'", "kWh"]),
+        (lambda d: d.update(host={"wall_meter": {"url": "http://a/", "every": 1}}), ["host.wall_meter.every", "unknown key"]),
+        (lambda d: d.update(host={"wall_meter": {"url": "http://a/", "period_s": 0}}), ["host.wall_meter.period_s", "0"]),
+        (lambda d: d.update(host={"wall_meter": {"url": "http://a/", "clock_offset_s": "x"}}), ["clock_offset_s", "'x'"]),
+        (lambda d: d.update(host={"wall_meter": {"csv": "log.csv"}}), ["host.wall_meter", "csv needs value"]),
+        (lambda d: d.update(host={"wall_meter": {"command": []}}), ["host.wall_meter.command"]),
         (lambda d: d.update(seed="x"), ["seed", "'x'"]),
         (lambda d: d.update(folder="/x"), ["folder", "unknown key"]),
         (lambda d: d.pop("experiments"), ["experiments", "is required"]),
@@ -112,6 +120,35 @@ def test_missing_and_unreadable_files_are_said(tmp_path: Path) -> None:
     binary = tmp_path / "b.yaml"
     binary.write_bytes(b"\xff\xfe\xfa")
     assert "UTF-8" in message(binary)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://u:hush@plug/", "http://u:hush@/x", "http://u:hush@plug:port/", "u:hush@plug", "http://u:hush@plug/a b"]
+)
+def test_an_address_of_a_meter_that_is_wrong_is_not_quoted(tmp_path: Path, url: str) -> None:
+    text = message(write(tmp_path, lambda d: d.update(host={"wall_meter": {"url": url}})))
+    assert "url is no address of the form http://host/path" in text
+    assert "hush" not in text
+
+
+def test_a_wall_meter_changes_no_cell_and_shows_no_credentials(tmp_path: Path) -> None:
+    from greenray.matrix import expand
+
+    def meter(**source: Any) -> Any:
+        return load(write(tmp_path, lambda d: d.update(host={"wall_meter": {**source, "value": "watts"}})))
+
+    plain = load(QUICKSTART)
+    config = meter(url="http://u:hush@plug.lan:8080/{host}/x?key=hush")
+    ids = [[cell.cell_id for block in expand(c, auto_device="cpu") for cell in block.cells] for c in (plain, config)]
+    assert ids[0] == ids[1]
+    assert config.model_dump(mode="json")["host"]["wall_meter"]["url"] == "http://***@plug.lan:8080/{host}/x?***"
+    assert "hush" not in repr(config)
+    command = meter(command=["curl", "-s", "https://u:hu/sh@plug/?a=hush&b"]).model_dump(mode="json")["host"]["wall_meter"]
+    assert command["command"] == ["curl", "-s", "https://***@plug/?***"]
+    assert meter(command="curl 'http://plug/?a=hush' | jq .w").model_dump(mode="json")["host"]["wall_meter"]["command"] == (
+        "curl 'http://plug/?***' | jq .w"
+    )
+    assert meter(csv="logs/{host}.csv").host.wall_meter.starting_at(str(tmp_path)).csv == f"{tmp_path}/logs/{{host}}.csv"
 
 
 def test_relative_paths_start_at_the_configs_folder(tmp_path: Path) -> None:

@@ -1,12 +1,28 @@
 """From a store to an analysis: the table of contents of this package."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from greenray.analysis import accuracy, arms, carbon, caveats, cost, effects, labels, predict, stats, traces, training, wording
+from greenray.analysis import (
+    accuracy,
+    arms,
+    carbon,
+    caveats,
+    cost,
+    effects,
+    labels,
+    predict,
+    quality,
+    stats,
+    traces,
+    training,
+    wall,
+    wording,
+)
 from greenray.analysis import prices as price_tables
 from greenray.analysis.arms import Arm
 from greenray.analysis.breakeven import break_even
@@ -45,6 +61,7 @@ def analyse(out: Path, *, prices: Path | None = None, region: str | None = None)
     ]
     runs = training.runs(out, cells)
     attempts = _attempts(out)
+    manifests = reader.manifests(out)
     return Analysis(
         out=out,
         headline=_headline(overall, findings, cells, names),
@@ -55,15 +72,19 @@ def analyse(out: Path, *, prices: Path | None = None, region: str | None = None)
         arms=tuple(cells),
         labels=names,
         estimators=(*predict.short_profiles(runs), *predict.descriptors(cells)),
-        caveats=tuple(caveats.find(arms=cells, findings=findings, overall=overall, prices=rates)),
+        caveats=(
+            *caveats.find(arms=cells, findings=findings, overall=overall, prices=rates, assumptions=_assumptions(manifests)),
+            *wall.caveats(out),
+        ),
         prices=rates,
+        quality=quality.load(out),
         grades=dict(sorted(Counter(grade or "unknown" for arm in cells for grade in arm.grades).items())),
         attempts=attempts.height,
         attempts_energy_j=_sum(attempts["energy_j"]),
         attempts_unknown=attempts["energy_j"].null_count(),
         wasted_energy_j=_sum(attempts.filter(pl.col("status") != "ok")["energy_j"]),
         trace=traces.pick(out, cells, names),
-        manifests=reader.manifests(out),
+        manifests=manifests,
         finished=_finished(attempts),
     )
 
@@ -189,6 +210,13 @@ def pay_back(finding: Finding, *, time: bool = False) -> str:
 
 def _attempts(out: Path) -> pl.DataFrame:
     return reader.scan(out, table="cells").select("sweep", "cell_id", "attempt", "status", "energy_j", "finished_at").collect()
+
+
+def _assumptions(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the sweeps assumed of processors without a meter, each once."""
+    models = [manifest["cpu_model"] for manifest in manifests.values() if isinstance(manifest.get("cpu_model"), dict)]
+    clause = "{idle_w_per_core:g} W idle and {active_w_per_core:g} W active a core were assumed"
+    return sorted({clause.format(**model) for model in models})
 
 
 def _sum(values: pl.Series) -> float | None:

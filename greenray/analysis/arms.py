@@ -40,6 +40,7 @@ class Arm:
     Attributes:
         cell: the row of the cells table, `sweep` and `tactic` included.
         energy_j: whole-scope energy per sample; None when no window knows it.
+        active_j: the same without idle power x time; None when an idle power is unknown, or nothing is left.
         time_s: wall time per sample.
         latency_p50_s, latency_p95_s: mean over windows of the latency percentiles of an iteration.
         scope: `energy_scope` of the windows; None when they disagree or there are none.
@@ -49,10 +50,16 @@ class Arm:
         grades: grade of every window, in order; None where unknown.
         reasons: distinct reasons for the grades and for missing figures.
         windows_without_energy: work windows whose total is NULL.
+        missing_reasons: distinct reasons of those windows.
+        rejected: why windows were rejected, one sentence for each.
+        idle_w: board power in the attempt's own idle window; None without a board.
+        idle_settled: whether that window began with a steady board; None without one.
+        host_idle_w: the host's idle power, of which the attempt was given its part.
     """
 
     cell: Row
     energy_j: Measured | None
+    active_j: Measured | None
     time_s: Measured | None
     latency_p50_s: Measured | None
     latency_p95_s: Measured | None
@@ -63,6 +70,11 @@ class Arm:
     grades: tuple[str | None, ...]
     reasons: tuple[str, ...]
     windows_without_energy: int
+    missing_reasons: tuple[str, ...]
+    rejected: tuple[str, ...]
+    idle_w: float | None
+    idle_settled: bool | None
+    host_idle_w: float | None
 
     @property
     def ok(self) -> bool:
@@ -88,16 +100,20 @@ def work_windows(windows: pl.LazyFrame) -> pl.LazyFrame:
     """Windows that may be used: steady ones and epochs, not rejected, with work in them."""
     return windows.filter(
         pl.col("kind").is_in(["steady", "epoch"]) & pl.col("rejected").is_null() & (pl.col("samples") > 0)
-    ).with_columns(_energy=pl.col("total_energy_j") / pl.col("samples"), _time=pl.col("duration_s") / pl.col("samples"))
+    ).with_columns(
+        _energy=pl.col("total_energy_j") / pl.col("samples"),
+        _active=pl.col("active_energy_j") / pl.col("samples"),
+        _time=pl.col("duration_s") / pl.col("samples"),
+    )
 
 
 def load(out: Path) -> list[Arm]:
     """Every settled cell of the store, brackets included, in a stable order."""
     cells = reader.settled(out)
-    windows = work_windows(reader.scan(out, table="windows")).join(
-        cells.select("sweep", "run_id"), on=["sweep", "run_id"], how="semi"
-    )
-    summary = windows.group_by("sweep", "run_id").agg(
+    every = reader.scan(out, table="windows").join(cells.select("sweep", "run_id"), on=["sweep", "run_id"], how="semi")
+    rejected = every.filter(pl.col("rejected").is_not_null()).sort("window")
+    usable = work_windows(every)
+    summary = usable.group_by("sweep", "run_id").agg(
         *(expression for name, column in _MEASURED for expression in _moments(name, column)),
         _scopes=pl.col("energy_scope").drop_nulls().unique().sort(),
         _modelled=(pl.col("modelled_energy_j").fill_null(0) * pl.col("total_energy_j").is_not_null()).sum(),
@@ -107,9 +123,15 @@ def load(out: Path) -> list[Arm]:
         _grades=pl.col("grade").sort_by("window"),
         _reasons=pl.col("grade_reasons").explode().drop_nulls().unique().sort(),
         _missing=pl.col("total_energy_j").is_null().sum(),
+        _why_missing=pl.col("grade_reasons").filter(pl.col("total_energy_j").is_null()).explode().drop_nulls().unique().sort(),
+        _idle_w=pl.col("gpu_idle_w").drop_nulls().first(),
+        _idle_settled=pl.col("gpu_idle_settled").drop_nulls().first(),
+        _host_idle_w=pl.col("cpu_idle_w").mean(),
     )
-    rows = cells.join(summary, on=["sweep", "run_id"], how="left").sort(*_ORDER, nulls_last=False).collect().iter_rows(named=True)
-    return list(_arms(rows))
+    found = cells.join(summary, on=["sweep", "run_id"], how="left").join(
+        rejected.group_by("sweep", "run_id").agg(_rejected=pl.col("rejected")), on=["sweep", "run_id"], how="left"
+    )
+    return list(_arms(found.sort(*_ORDER, nulls_last=False).collect().iter_rows(named=True)))
 
 
 _ORDER = (
@@ -125,7 +147,7 @@ _ORDER = (
     "tactic",
     "cell_id",
 )
-_MEASURED = (("energy", "_energy"), ("time", "_time"), ("p50", "latency_p50_s"), ("p95", "latency_p95_s"))
+_MEASURED = (("energy", "_energy"), ("active", "_active"), ("time", "_time"), ("p50", "latency_p50_s"), ("p95", "latency_p95_s"))
 
 
 def _moments(name: str, column: str) -> Iterator[pl.Expr]:
@@ -140,6 +162,7 @@ def _arms(rows: Iterator[Row]) -> Iterator[Arm]:
         yield Arm(
             cell={name: value for name, value in row.items() if not name.startswith("_")},
             energy_j=_measured(row, "energy"),
+            active_j=_measured(row, "active"),
             time_s=_measured(row, "time"),
             latency_p50_s=_measured(row, "p50"),
             latency_p95_s=_measured(row, "p95"),
@@ -150,6 +173,11 @@ def _arms(rows: Iterator[Row]) -> Iterator[Arm]:
             grades=tuple(row["_grades"] or ()),
             reasons=tuple(row["_reasons"] or ()),
             windows_without_energy=row["_missing"] or 0,
+            missing_reasons=tuple(row["_why_missing"] or ()),
+            rejected=tuple(row["_rejected"] or ()),
+            idle_w=row["_idle_w"],
+            idle_settled=row["_idle_settled"],
+            host_idle_w=row["_host_idle_w"],
         )
 
 

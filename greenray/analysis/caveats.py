@@ -4,19 +4,28 @@ from collections.abc import Iterator, Sequence
 
 from greenray.analysis.accuracy import FEW_SAMPLES
 from greenray.analysis.arms import Arm
-from greenray.analysis.effects import DRIFT_LIMIT, MIN_VISITS
+from greenray.analysis.effects import DRIFT_LIMIT, IDLE_SHARE, IDLE_W, MIN_VISITS, drifted
 from greenray.analysis.overall import MIN_FAMILIES, OverallEffect
 from greenray.analysis.prices import Prices
+from greenray.analysis.quality import kind_of, merged
 from greenray.analysis.results import Caveat, Finding
 from greenray.analysis.wording import unit_of
 
 
-def find(*, arms: Sequence[Arm], findings: Sequence[Finding], overall: Sequence[OverallEffect], prices: Prices) -> list[Caveat]:
-    """Every caveat that applies, in reading order."""
+def find(
+    *,
+    arms: Sequence[Arm],
+    findings: Sequence[Finding],
+    overall: Sequence[OverallEffect],
+    prices: Prices,
+    assumptions: Sequence[str] = (),
+) -> list[Caveat]:
+    """Every caveat that applies, in reading order; `assumptions` are clauses about processors without a meter."""
     return [
-        *(Caveat(topic="energy", text=text, weighty=True) for text in _doubts(arms)),
-        *(Caveat(topic="energy", text=text) for text in _limits(arms)),
+        *(Caveat(topic="energy", text=text, weighty=True) for text in _doubts(arms, assumptions)),
+        *(Caveat(topic="energy", text=text) for text in _limits(arms, assumptions)),
         *(Caveat(topic="energy", text=text, weighty=True) for text in _drift(findings)),
+        *(Caveat(topic="energy", text=text) for text in (*_rejected(arms), *_idle(arms, findings))),
         *(Caveat(topic="energy", text=text) for text in _effects(findings, overall)),
         *(Caveat(topic="accuracy", text=text) for text in _accuracy(findings)),
         *(Caveat(topic="cost", text=text) for text in _cost(findings, prices)),
@@ -24,16 +33,16 @@ def find(*, arms: Sequence[Arm], findings: Sequence[Finding], overall: Sequence[
     ]
 
 
-def _doubts(arms: Sequence[Arm]) -> Iterator[str]:
+def _doubts(arms: Sequence[Arm], assumptions: Sequence[str]) -> Iterator[str]:
     """What puts the energies themselves in question."""
     measured = [arm for arm in arms if arm.energy_j is not None]
     modelled = [arm for arm in measured if (arm.modelled_share or 0) > 0.5]
     if modelled:
         yield (
             f"Estimated from CPU time: in {_of(len(modelled), len(measured))} over half of the energy comes from a "
-            "model of watts per busy core, not from a meter. It follows how long and on how many cores a cell computes; it "
-            "cannot see that some instructions draw more power than others, nor clocks, nor memory. Differences are "
-            "differences in CPU time."
+            f"model of watts per busy core{_assumed(assumptions)}, not from a meter. It follows how long and on how many cores a "
+            "cell computes; it cannot see that some instructions draw more power than others, nor clocks, nor memory. "
+            "Differences are differences in CPU time."
         )
     shared = [arm for arm in measured if arm.shared_host]
     if shared:
@@ -49,18 +58,24 @@ def _doubts(arms: Sequence[Arm]) -> Iterator[str]:
         )
 
 
-def _limits(arms: Sequence[Arm]) -> Iterator[str]:
+def _limits(arms: Sequence[Arm], assumptions: Sequence[str]) -> Iterator[str]:
     """What is counted, and what is not."""
     measured = [arm for arm in arms if arm.energy_j is not None]
     partly = [arm for arm in measured if 0 < (arm.modelled_share or 0) <= 0.5]
     if partly:
         cells = _of(len(partly), len(measured))
-        yield f"In {cells} part of the energy (the processor's) is modelled from CPU time, beside a measured board."
+        yield (
+            f"In {cells} part of the energy (the processor's) is modelled from CPU time{_assumed(assumptions)}, beside a "
+            "measured board."
+        )
     missing = sum(arm.windows_without_energy for arm in arms)
     if missing:
-        reasons = sorted({reason for arm in arms if arm.windows_without_energy for reason in arm.reasons})
+        kinds: dict[str, list[str]] = {}
+        for reason in sorted({reason for arm in arms for reason in arm.missing_reasons}):
+            kinds.setdefault(kind_of(reason), []).append(reason)
+        reasons = "; ".join(merged(alike) for alike in kinds.values())
         yield f"{_count(missing, 'window')} without a total energy {'was' if missing == 1 else 'were'} left out" + (
-            f" ({'; '.join(reasons[:3])})." if reasons else "."
+            f" ({reasons})." if reasons else "."
         )
     if measured:
         scopes = sorted({arm.scope for arm in measured if arm.scope})
@@ -69,12 +84,42 @@ def _limits(arms: Sequence[Arm]) -> Iterator[str]:
 
 def _drift(findings: Sequence[Finding]) -> Iterator[str]:
     compared = [finding for finding in findings if finding.effect.energy is not None]
-    drifting = [finding for finding in compared if (finding.effect.drift or 0) > DRIFT_LIMIT]
+    drifting = [finding for finding in compared if drifted(finding.effect.drift)]
     if drifting:
         yield (
             f"Drift: in {_of(len(drifting), len(compared), 'comparison')} the two baselines of a visit disagree by more than "
             f"{DRIFT_LIMIT:.0%}".replace("%", " %")
             + ". An effect of that size is not to be believed there."
+        )
+
+
+def _rejected(arms: Sequence[Arm]) -> Iterator[str]:
+    """Windows that were measured and not used, by reason."""
+    kinds: dict[str, list[str]] = {}
+    for reason in (reason for arm in arms if arm.ok for reason in arm.rejected):
+        kinds.setdefault(kind_of(reason), []).append(reason)
+    if kinds:
+        said = "; ".join(f"{len(reasons)} x {merged(reasons)}" for reasons in kinds.values())
+        count = sum(map(len, kinds.values()))
+        yield f"Rejected: {_count(count, 'window')} {'was' if count == 1 else 'were'} not used ({said})."
+
+
+def _idle(arms: Sequence[Arm], findings: Sequence[Finding]) -> Iterator[str]:
+    """What puts idle power, and with it active energy, in question; gross energy is not touched."""
+    known = [arm for arm in arms if arm.idle_w is not None]
+    unsettled = [arm for arm in known if arm.idle_settled is False]
+    if unsettled:
+        yield (
+            f"Idle not settled: in {_of(len(unsettled), len(known))} the board's power was not steady when its idle window "
+            "began, after 10 s of waiting. Active energy is uncertain there, gross energy is not."
+        )
+    effects = [visit for finding in findings for visit in finding.effect.visits if visit.idle_spread_w is not None]
+    visits = {(visit.subject.sweep, visit.visit): visit.idle_drifted for visit in effects}
+    if any(visits.values()):
+        yield (
+            f"Idle drift: in {_of(sum(visits.values()), len(visits), 'visit')} the board's idle power differs between cells by "
+            f"more than {IDLE_SHARE * 100:.0f} % and {IDLE_W:g} W (boards warm up, and others may hold contexts on them). Active "
+            "energies of such a visit differ by that too; gross ones do not."
         )
 
 
@@ -132,6 +177,10 @@ def _carbon(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
     elif prices.default_region and not prices.grid.source.endswith("--prices"):
         yield "No region was given: carbon is at the world's average grid intensity. Most countries lie between 20 and 800 g/kWh."
     yield "Carbon is operational and at a yearly mean: neither the hour of the day nor the making of the hardware is in it."
+
+
+def _assumed(assumptions: Sequence[str]) -> str:
+    return f" ({'; or '.join(assumptions)})" if assumptions else ""
 
 
 def _of(part: int, whole: int, noun: str = "cell") -> str:

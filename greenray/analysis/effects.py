@@ -19,6 +19,9 @@ from greenray.analysis import stats
 from greenray.analysis.arms import Arm, Measured
 
 DRIFT_LIMIT = 0.03
+IDLE_SHARE, IDLE_W = 0.05, 2.0
+"""Idle power that differs by more than both between the cells of a visit has drifted. Under a twentieth it is what an idle window
+calls steady; under 2 W it is what the power sensors of boards resolve, which at 15 W would be more than a twentieth."""
 MIN_VISITS = 3
 VERSIONS = ("torch_version", "transformers_version", "driver_version", "greenray_version")
 
@@ -56,8 +59,10 @@ class VisitEffect:
         subject, tactic: what was compared.
         visit: block and number of the visit.
         arm: the tactic's settled attempt; `baselines`: the brackets used, opening first.
-        energy, time, latency_p50, latency_p95: log ratios; None where an arm has no figure.
+        energy, time, latency_p50, latency_p95: log ratios; None where an arm has no figure. `active` is energy above idle power.
         drift: disagreement of the two baselines' energy as a log ratio (>= 0); None when there is no closing bracket.
+        idle_spread_w: what the board's idle power differs by between the cells of the visit; None where under two know it.
+        idle_drifted: whether that is more than `IDLE_SHARE` and `IDLE_W` allow.
         flags: what a reader must know about this comparison.
     """
 
@@ -67,10 +72,13 @@ class VisitEffect:
     arm: Arm
     baselines: tuple[Arm, ...]
     energy: LogRatio | None
+    active: LogRatio | None
     time: LogRatio | None
     latency_p50: LogRatio | None
     latency_p95: LogRatio | None
     drift: float | None
+    idle_spread_w: float | None
+    idle_drifted: bool
     flags: tuple[str, ...]
 
 
@@ -82,11 +90,14 @@ class ModelEffect:
     tactic: str
     visits: tuple[VisitEffect, ...]
     energy: stats.Estimate | None
+    active: stats.Estimate | None
     time: stats.Estimate | None
     latency_p50: stats.Estimate | None
     latency_p95: stats.Estimate | None
     baseline_energy_j: float | None
     tactic_energy_j: float | None
+    baseline_active_j: float | None
+    tactic_active_j: float | None
     baseline_time_s: float | None
     tactic_time_s: float | None
     modelled_share: float | None
@@ -111,7 +122,8 @@ def visit_effects(arms: Iterable[Arm]) -> list[VisitEffect]:
         closing = next((arm for arm in members if arm.cell["bracket"] == "close"), None)
         if opening is not None:
             tactics = [arm for arm in members if arm.cell["bracket"] is None and arm.cell["tactic"] != "baseline"]
-            effects += [_visit_effect(arm, opening, closing, (block_id, visit)) for arm in tactics]
+            idle = _idle_powers(members)
+            effects += [_visit_effect(arm, opening, closing, (block_id, visit), idle) for arm in tactics]
     return effects
 
 
@@ -123,7 +135,9 @@ def model_effects(effects: Iterable[VisitEffect]) -> list[ModelEffect]:
     return [_model_effect(groups[key]) for key in sorted(groups)]
 
 
-def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str, int]) -> VisitEffect:
+def _visit_effect(
+    arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str, int], idle: tuple[float, float] | None
+) -> VisitEffect:
     flags: list[str] = []
     baselines = tuple(b for b in (opening, closing) if b is not None and _comparable(arm, b, flags))
     energies = [b.energy_j for b in baselines]
@@ -134,12 +148,15 @@ def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str,
     drift = None
     if len(energies) == 2 and energies[0] is not None and energies[1] is not None:
         drift = abs(math.log(energies[1].mean / energies[0].mean))
-        if math.expm1(drift) > DRIFT_LIMIT:
+        if drifted(drift):
             flags.append(f"the visit's baselines disagree by {math.expm1(drift):.1%}".replace("%", " %"))
     if baselines and (arm.energy_j is None or not any(energies)):
         flags.append("energy unknown: " + ("; ".join(arm.reasons) or "no window has a total"))
     elif arm.windows_without_energy or any(b.windows_without_energy for b in baselines):
         flags.append("some windows have no total energy and were left out")
+    idle_drifted = idle is not None and idle[1] - idle[0] > max(IDLE_W, IDLE_SHARE * idle[0])
+    if idle is not None and idle_drifted:
+        flags.append(f"the board's idle power lies between {idle[0]:.0f} and {idle[1]:.0f} W in the visit's cells")
     return VisitEffect(
         subject=_subject(arm),
         tactic=arm.cell["tactic"],
@@ -147,12 +164,26 @@ def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str,
         arm=arm,
         baselines=baselines,
         energy=_log_ratio(arm.energy_j, energies),
+        active=_log_ratio(arm.active_j, [b.active_j for b in baselines]),
         time=_log_ratio(arm.time_s, [b.time_s for b in baselines]),
         latency_p50=_log_ratio(arm.latency_p50_s, [b.latency_p50_s for b in baselines]),
         latency_p95=_log_ratio(arm.latency_p95_s, [b.latency_p95_s for b in baselines]),
         drift=drift,
+        idle_spread_w=None if idle is None else idle[1] - idle[0],
+        idle_drifted=idle_drifted,
         flags=tuple(flags),
     )
+
+
+def drifted(drift: float | None) -> bool:
+    """Whether a visit's baselines disagree by more than `DRIFT_LIMIT`; unknown drift is flagged as such, not here."""
+    return drift is not None and math.expm1(drift) > DRIFT_LIMIT
+
+
+def _idle_powers(members: Sequence[Arm]) -> tuple[float, float] | None:
+    """Lowest and highest idle power of the board over the cells of a visit, W; None where under two know it."""
+    known = [arm.idle_w for arm in members if arm.idle_w is not None]
+    return (min(known), max(known)) if len(known) > 1 else None
 
 
 def _comparable(arm: Arm, baseline: Arm, flags: list[str]) -> bool:
@@ -195,6 +226,7 @@ def _half_width(measured: Measured) -> float | None:
 def _model_effect(visits: Sequence[VisitEffect]) -> ModelEffect:
     # Both sides of a cost come from the same visits: those in which the two arms were compared.
     compared = [v for v in visits if v.energy is not None]
+    above_idle = [v for v in visits if v.active is not None]
     timed = [v for v in visits if v.time is not None]
     shares = [a.modelled_share for v in compared for a in (v.arm, *v.baselines) if a.modelled_share is not None]
     drifts = [v.drift for v in visits if v.drift is not None]
@@ -203,11 +235,14 @@ def _model_effect(visits: Sequence[VisitEffect]) -> ModelEffect:
         tactic=visits[0].tactic,
         visits=tuple(visits),
         energy=_over_visits([v.energy for v in visits]),
+        active=_over_visits([v.active for v in visits]),
         time=_over_visits([v.time for v in visits]),
         latency_p50=_over_visits([v.latency_p50 for v in visits]),
         latency_p95=_over_visits([v.latency_p95 for v in visits]),
         baseline_energy_j=_mean_of(compared, lambda v: _reference([b.energy_j for b in v.baselines])),
         tactic_energy_j=_mean_of(compared, lambda v: v.arm.energy_j.mean if v.arm.energy_j else None),
+        baseline_active_j=_mean_of(above_idle, lambda v: _reference([b.active_j for b in v.baselines])),
+        tactic_active_j=_mean_of(above_idle, lambda v: v.arm.active_j.mean if v.arm.active_j else None),
         baseline_time_s=_mean_of(timed, lambda v: _reference([b.time_s for b in v.baselines])),
         tactic_time_s=_mean_of(timed, lambda v: v.arm.time_s.mean if v.arm.time_s else None),
         modelled_share=stats.mean(shares) if shares else None,

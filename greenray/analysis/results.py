@@ -13,6 +13,7 @@ from greenray.analysis.effects import ModelEffect
 from greenray.analysis.overall import OverallEffect
 from greenray.analysis.predict import Estimator
 from greenray.analysis.prices import Prices
+from greenray.analysis.quality import Quality
 from greenray.analysis.training import TrainingRun
 
 
@@ -52,7 +53,7 @@ class Caveat:
     """Something that the numbers cannot tell.
 
     Attributes:
-        topic: beside which numbers it is read: energy, accuracy, cost or carbon.
+        topic: beside which numbers it is read: energy, accuracy, cost, carbon, or wall for the quality of the measurements.
         text: the sentence.
         weighty: whether it changes how the headline is read, and so stands there too.
     """
@@ -102,6 +103,7 @@ class Analysis:
         estimators: how well short profiles and descriptors predict.
         caveats: what these numbers cannot tell.
         prices: what money and carbon were computed with.
+        quality: what the work windows below grade A missed.
         grades: number of work windows by grade; "unknown" counts windows without one.
         attempts: number of attempts, failed ones included.
         attempts_energy_j: what all attempts together cost; None when none knows its energy.
@@ -123,6 +125,7 @@ class Analysis:
     estimators: tuple[Estimator, ...]
     caveats: tuple[Caveat, ...]
     prices: Prices
+    quality: Quality
     grades: Mapping[str, int]
     attempts: int
     attempts_energy_j: float | None

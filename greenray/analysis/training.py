@@ -18,6 +18,7 @@ class TrainingRun:
     Attributes:
         arm: the settled attempt.
         epochs_j: energy of every epoch in order; None where an epoch's total is unknown.
+        active_j: energy of all epochs without idle power x time; None as soon as one is unknown.
         epochs_s: duration of every epoch.
         losses: mean training loss of every epoch; None where it was not written down.
         energy_j: energy of all epochs together; None as soon as one is unknown.
@@ -25,6 +26,7 @@ class TrainingRun:
 
     arm: Arm
     epochs_j: tuple[float | None, ...]
+    active_j: float | None
     epochs_s: tuple[float, ...]
     losses: tuple[float | None, ...]
 
@@ -62,7 +64,7 @@ def runs(out: Path, arms: Iterable[Arm]) -> list[TrainingRun]:
     epochs = (
         reader.scan(out, table="windows")
         .filter((pl.col("kind") == "epoch") & pl.col("run_id").is_in(wanted))
-        .select("run_id", "epoch", "window", "total_energy_j", "duration_s", "loss")
+        .select("run_id", "epoch", "window", "total_energy_j", "active_energy_j", "duration_s", "loss")
         .sort("run_id", "epoch", "window")
         .collect()
     )
@@ -74,6 +76,7 @@ def _run(arm: Arm, epochs: pl.DataFrame) -> TrainingRun:
     return TrainingRun(
         arm=arm,
         epochs_j=tuple(epochs["total_energy_j"].to_list()),
+        active_j=None if epochs["active_energy_j"].null_count() or not epochs.height else float(epochs["active_energy_j"].sum()),
         epochs_s=tuple(epochs["duration_s"].fill_null(0.0).to_list()),
         losses=tuple(epochs["loss"].to_list()),
     )

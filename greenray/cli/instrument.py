@@ -1,64 +1,112 @@
 """`greenray measure` and `greenray doctor`: the instrument without a sweep."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from greenray.errors import ConfigError, MeasurementError
+from greenray.cli.jsonfile import JsonFile
+from greenray.errors import ConfigError
+from greenray.signals import Interrupted, holding_signals
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from greenray.power.measure import Measurement
+_HZ = (1.0, 1000.0)
+_IDLE_S = (0.1, 3600.0)
 
 
 def register(app: typer.Typer) -> None:
-    app.command(context_settings={"allow_interspersed_args": False})(measure)
+    # The first word that is no option begins the command: from there on everything is its own, `--json` too.
+    app.command(context_settings={"allow_interspersed_args": False}, options_metavar="[OPTIONS] --")(measure)
     app.command()(doctor)
 
 
 def measure(
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="The command and its arguments.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
-    hz: Annotated[float, typer.Option(min=1, max=1000, help="Sampling rate.")] = 50.0,
-    idle: Annotated[float | None, typer.Option(min=0.1, max=3600, help="Measure this many idle seconds first.")] = None,
+    command: Annotated[list[str] | None, typer.Argument(metavar="CMD", help="The command and its arguments.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="F", help="Write the figures to this file.")] = None,
+    hz: Annotated[float, typer.Option(metavar="N", help="Samples a second, 1 to 1000.")] = 50.0,
+    idle: Annotated[
+        float | None, typer.Option(metavar="S", help="Measure S seconds of idle first, 0.1 to 3600: tells idle power.")
+    ] = None,
 ) -> None:
-    """Energy of any command, like `time`: a table on stderr; the command's exit code is passed through."""
-    from greenray.cli.console import console as make_console
-    from greenray.power.measure import measure_command
+    """Energy of any command, like `time`: a table on stderr, the command's own exit code.
 
-    if json_file is not None and not json_file.resolve().parent.is_dir():
-        raise ConfigError(f"--json {json_file}: there is no folder {json_file.parent}.")
-    try:
-        measurement = measure_command(command, hz=hz, idle_s=idle)
-    except MeasurementError as error:
-        raise ConfigError(f"cannot measure: {error}") from None
-    if json_file is not None:
+    \b
+    greenray measure -- python train.py --epochs 3
+    greenray measure --json run.json --idle 5 -- ./serve.sh
+
+    It measures whole boards (those of CUDA_VISIBLE_DEVICES, else all), and of processors and memory the command's share.
+    Counted is everything that the command starts, up to the moment at which the command itself ends. Nothing of the
+    command's is changed: input, output, environment, signals, Ctrl-C and Ctrl-Z are its own. The exit code is 126 or 127 if it
+    cannot be run, and 128 + n if signal n ends it. What cannot be measured here is left out, and the table says why;
+    `greenray doctor` says how to mend it.
+    """
+    # Before anything that may start threads (numpy does): a thread without the mask would take the command's signals.
+    with holding_signals() as signals:
+        from greenray.cli.console import console as make_console
+        from greenray.cli.measured import show_measurement
+        from greenray.power.measure import measure_command
+
+        if not command:
+            raise ConfigError("measure: no command; try: greenray measure -- python train.py")
+        _require_between("--hz", hz, _HZ, "samples a second")
+        if idle is not None:
+            _require_between("--idle", idle, _IDLE_S, "seconds")
+        file = None if json_file is None else JsonFile(json_file)
         try:
-            json_file.write_text(json.dumps(measurement.as_json(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            print(f"greenray: --json {json_file}: cannot be written ({error.strerror}).", file=sys.stderr)  # noqa: T201
-    _show_measurement(measurement, console=make_console(stderr=True))
-    sys.exit(measurement.exit_code)
+            measurement = measure_command(command, signals=signals, hz=hz, idle_s=idle)
+        except Interrupted as interrupted:
+            print("greenray: stopped before the command was started", file=sys.stderr)  # noqa: T201
+            signals.forget()
+            sys.exit(128 + interrupted.number)
+        if file is not None:
+            try:
+                file.write(measurement.as_json())
+            except OSError as error:
+                print(f"greenray: --json {json_file}: cannot be written ({error.strerror}).", file=sys.stderr)  # noqa: T201
+        # Whoever read our stderr may be gone (rich would exit then); the command's exit code is owed all the same.
+        with contextlib.suppress(OSError, SystemExit):
+            if sys.stderr is not None:
+                show_measurement(measurement, console=make_console(stderr=True))
+        signals.forget()
+        sys.exit(measurement.exit_code)
+
+
+def _require_between(option: str, value: float, limits: tuple[float, float], unit: str) -> None:
+    low, high = limits
+    if not low <= value <= high:
+        raise ConfigError(f"{option} {value:g}: must be between {low:g} and {high:g} {unit}.")
 
 
 def doctor(
-    address: Annotated[str | None, typer.Option(help="Look at every host of this Ray cluster, e.g. auto.")] = None,
+    address: Annotated[str | None, typer.Option(help="Look at every host of this Ray cluster: auto or host:port.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Plain data on stdout.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="S", help="How long to wait for the cluster's hosts.")] = 60.0,
 ) -> None:
-    """What each host can measure and how well, what is wrong, and how to mend it."""
-    from greenray.cli.console import console as make_console
+    """What each host can measure, by what source, how well at best, and the command or mount that would improve it.
 
-    reports = _cluster_reports(address) if address is not None else [_local_report()]
+    \b
+    greenray doctor
+    greenray doctor --address auto --json
+
+    Changes nothing. The exit code is 0 if every host answered and everything on it can be measured (a processor without
+    a meter counts: it is modelled, grade D), 1 if a host did not answer or a board cannot be measured, 2 if there is no
+    such cluster.
+    """
+    from greenray.cli.console import console as make_console
+    from greenray.cli.examined import show_host
+
+    _require_between("--timeout", timeout, (1.0, 3600.0), "seconds")
+    reports = [{"error": None, **_local_report()}] if address is None else _cluster_reports(address, timeout_s=timeout)
     if as_json:
         typer.echo(json.dumps(reports, indent=2))
-        return
-    console = make_console()
-    for report in reports:
-        _show_host(report, console=console)
+    else:
+        console = make_console()
+        for report in reports:
+            show_host(report, console=console)
+    if not all(report["error"] is None and report["able"] for report in reports):
+        sys.exit(1)
 
 
 def _local_report() -> dict[str, Any]:
@@ -67,64 +115,13 @@ def _local_report() -> dict[str, Any]:
     return examine().as_json()
 
 
-def _cluster_reports(address: str) -> list[dict[str, Any]]:
+def _cluster_reports(address: str, *, timeout_s: float) -> list[dict[str, Any]]:
     from greenray.cli.progress import terminal_kept
-    from greenray.sweep.cluster import connected, on_every_host
+    from greenray.sweep.cluster import ask_every_host, connected
 
     with terminal_kept(Path("/dev/null")), connected(address) as ray:
-        return on_every_host(ray, _local_report, timeout_s=60.0)
-
-
-def _show_measurement(measurement: "Measurement", *, console: "Console") -> None:
-    from rich.table import Table
-
-    if measurement.error is not None:
-        console.print(f"greenray: {measurement.error}", markup=False, highlight=False, soft_wrap=True)
-    grid = Table("", "energy", "mean power", "error", "source", "grade", "", box=None, header_style="bold", pad_edge=False)
-    for gpu in measurement.gpus:
-        error = f"+-{gpu['error_j']:.2f} J" if gpu["error_j"] is not None else ""
-        reasons = ", ".join(gpu["reasons"])
-        grid.add_row(
-            gpu["name"], *_energy(gpu["energy_j"], measurement), error, gpu["source"] or "-", gpu["grade"] or "-", reasons
-        )
-    for name, part in (("CPU", measurement.cpu), ("DRAM", measurement.dram)):
-        if part["energy_j"] is not None or name == "CPU":
-            reason = part.get("reason") or ", ".join(part.get("reasons") or [])
-            grid.add_row(
-                name, *_energy(part["energy_j"], measurement), "", part["source"] or "-", part.get("grade") or "", reason
-            )
-    console.print(grid, markup=False, highlight=False)
-    console.print(f"{measurement.duration_s:.3f} s, exit code {measurement.exit_code}", highlight=False)
-    for note in measurement.notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
-
-
-def _energy(energy_j: float | None, measurement: "Measurement") -> tuple[str, str]:
-    if energy_j is None:
-        return "unknown", ""
-    mean_w = f"{energy_j / measurement.duration_s:.1f} W" if measurement.duration_s > 0 else ""
-    return f"{energy_j:.2f} J", mean_w
-
-
-def _show_host(report: dict[str, Any], *, console: "Console") -> None:
-    from rich.table import Table
-
-    host = report["host"]
-    memory = host["memory_bytes"] / 2**30
-    console.print(
-        f"{host['hostname']}: {host['cpu_name']}, {host['physical_cores']} cores, {memory:.0f} GiB", highlight=False, style="bold"
-    )
-    domains = ", ".join(report["rapl"]["domains"])
-    source = f"RAPL ({domains})" if report["cpu_source"] == "rapl" else "modelled from CPU time, grade D at best"
-    console.print(f"  CPU energy: {source}", highlight=False)
-    if report["gpus"]:
-        grid = Table("", "GPU", "UUID", "driver", "energy from", "counter period", "grade at best", box=None, header_style="bold")
-        for gpu in report["gpus"]:
-            period = f"{gpu['counter_period_s'] * 1000:.1f} ms" if gpu["counter_period_s"] else "-"
-            cells = [gpu["name"], gpu["uuid"], gpu["driver_version"], gpu["source"] or "-", period, gpu["best_grade"] or "-"]
-            grid.add_row(str(gpu["index"]), *cells)
-        console.print(grid, markup=False, highlight=False)
-    else:
-        console.print(f"  no GPU: {report['nvml_problem'] or 'NVML finds none'}", highlight=False)
-    for problem in report["problems"]:
-        console.print(f"  - {problem['what']} {problem['mend']}", markup=False, highlight=False, soft_wrap=True)
+        answers = ask_every_host(ray, _local_report, timeout_s=timeout_s)
+    return [
+        {"error": answer.problem, **(answer.value or {"host": {"hostname": answer.hostname}})} | {"node_id": answer.node_id}
+        for answer in answers
+    ]

@@ -41,17 +41,19 @@ def write(
     prices: Path | None = None,
     region: str | None = None,
 ) -> "Analysis":
-    """Analyse a store and write both pages; returns the analysis.
+    """Analyse a store and write both pages, and the comparisons where the page goes to its usual place; returns the analysis.
 
     Raises:
         StoreError: `out` is no store, or a page cannot be written.
         ConfigError: the prices or the region are not understood.
     """
-    from greenray.analysis import analyse
+    from greenray.analysis import analyse, comparisons
     from greenray.report import write as write_pages
 
     analysis = analyse(out, prices=prices, region=region)
     write_pages(analysis, html=html or out / "report.html", markdown=markdown or out / "report.md")
+    if html is None:  # a page that goes elsewhere may come from a store that nobody may write to
+        comparisons.write(analysis, out / "comparisons.parquet")
     return analysis
 
 

@@ -9,7 +9,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from greenray.power.sensors import Setup
@@ -127,8 +127,7 @@ class TreeActivity:
             if status is None or self._born.get(pid, status[0]) != status[0]:
                 continue
             born[pid] = status[0]
-            # The kernel's id of another process's clock (clock_getcpuclockid): all its threads, alive or ended.
-            clocks[pid] = (~pid << 3) | 2
+            clocks[pid] = _clock_of(pid)
             ended_s += status[1]
             stack += children(pid)
         self._clocks, self._born, self._ended_s = clocks, born, ended_s
@@ -144,14 +143,45 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def _status(pid: int) -> tuple[int, float] | None:
-    """When a process was born (ticks) and what the children that it waited for had used (seconds); None when it is gone."""
+def parent_of(pid: int) -> int | None:
+    """The parent of a process; None when it is gone."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[1])
+
+
+def tree_seconds(roots: Iterable[int]) -> dict[int, float]:
+    """Processor seconds of processes and their living descendants, each with those children that it waited for."""
+    found: dict[int, float] = {}
+    stack = list(roots)
+    while stack:
+        pid = stack.pop()
+        status = _status(pid)
+        if status is None or pid in found:
+            continue
+        with contextlib.suppress(OSError):
+            found[pid] = status[1] + time.clock_gettime(_clock_of(pid))
+            stack += children(pid)
+    return found
+
+
+def _clock_of(pid: int) -> int:
+    """The kernel's id of another process's clock (clock_getcpuclockid): all its threads, alive or ended."""
+    return (~pid << 3) | 2
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """Fields of a process from its state on; None when it is gone."""
     try:
         with Path(f"/proc/{pid}/stat").open("rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+            return file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return int(fields[19]), (int(fields[13]) + int(fields[14])) * _TICK_S
+
+
+def _status(pid: int) -> tuple[int, float] | None:
+    """When a process was born (ticks) and what the children that it waited for had used (seconds); None when it is gone."""
+    fields = _stat(pid)
+    return None if fields is None else (int(fields[19]), (int(fields[13]) + int(fields[14])) * _TICK_S)
 
 
 def open_sensors(setup: Setup) -> list[HostActivity]:

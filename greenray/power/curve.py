@@ -25,7 +25,7 @@ class EnergyCurve:
 
     Attributes:
         times: (n,) seconds.
-        energy_j: (n,) energy since the first knot.
+        energy_j: (n,) energy since some moment, the same for all curves of one counter.
         slack_j: (n,) half-width of what is unknown about the curve between each knot and the next, whatever it is elsewhere.
         shift_j: (n,) half-width of what the neighbourhood may be off together, because all its updates were earlier or later.
         deviation_j: (n,) standard deviation of the energy at each knot; empty where there is none beside the slack.
@@ -47,16 +47,27 @@ class EnergyCurve:
 
     def error_j(self, start_s: float, end_s: float) -> float:
         """Half-width of the energy between two moments that lie within the knots; covers the truth in 95 % of windows."""
-        ends = np.clip(np.searchsorted(self.times, [start_s, end_s], side="right") - 1, 0, len(self.slack_j) - 1)
-        slack_j = float(np.hypot(*self.slack_j[ends]))
+        first, last = self._piece(start_s), self._piece(end_s)
+        slack_j = float(np.hypot(self.slack_j[first], self.slack_j[last]))
         if not len(self.deviation_j):
             return slack_j
         # What is late at both ends is missed at the one and found at the other.
-        slack_j = float(np.hypot(slack_j, np.diff(self.shift_j[ends])[0]))
-        first_j, second_j = np.interp([start_s, end_s], self.times, self.deviation_j)
-        first, second = np.interp([start_s, end_s], self.times, self.carry)
-        variance = first_j**2 + second_j**2 - 2 * np.exp(second - first) * second_j**2
+        slack_j = float(np.hypot(slack_j, self.shift_j[last] - self.shift_j[first]))
+        first_j, last_j = np.interp([start_s, end_s], self.times, self.deviation_j)
+        before, after = np.interp([start_s, end_s], self.times, self.carry)
+        variance = first_j**2 + last_j**2 - 2 * np.exp(after - before) * last_j**2
         return float(np.hypot(slack_j, SURE * np.sqrt(max(variance, 0.0))))
+
+    def error_at(self, time_s: float) -> float:
+        """Half-width of the energy up to one moment."""
+        piece = self._piece(time_s)
+        if not len(self.deviation_j):
+            return float(self.slack_j[piece])
+        deviation_j = float(np.interp(time_s, self.times, self.deviation_j))
+        return float(np.linalg.norm([self.slack_j[piece], self.shift_j[piece], SURE * deviation_j]))
+
+    def _piece(self, time_s: float) -> int:
+        return int(np.clip(np.searchsorted(self.times, time_s, side="right") - 1, 0, len(self.slack_j) - 1))
 
 
 def straight_curve(updates: Updates) -> EnergyCurve:
@@ -74,7 +85,7 @@ def straight_curve(updates: Updates) -> EnergyCurve:
     times = np.concatenate([[updates.times[0] - beyond_s], updates.times, [updates.times[-1] + beyond_s]])
     energy_j = np.concatenate([[updates.counter_j[0] - before_j], updates.counter_j, [updates.counter_j[-1] + after_j]])
     slack = np.concatenate([[slack[0] + before_j / 10], slack, [slack[-1] + after_j / 10]])
-    return EnergyCurve(times=times, energy_j=energy_j - energy_j[0], slack_j=slack)
+    return EnergyCurve(times=times, energy_j=energy_j, slack_j=slack)
 
 
 def power_curve(times: Floats, power_w: Floats) -> EnergyCurve:

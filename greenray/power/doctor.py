@@ -1,56 +1,26 @@
-"""What this host can measure, how well, and what would improve it."""
+"""What this host can measure, by what source, and how well at best."""
 
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from greenray.power import nvml
 from greenray.power.activity import HostActivity
-from greenray.power.board import BoardSensor, calibrate
-from greenray.power.host import HostInfo, host_info
+from greenray.power.advice import problems_of
+from greenray.power.board import BoardSensor, calibrate, throttle_names
+from greenray.power.findings import GpuReport, PartReport, Problem, RaplReport, Surroundings
+from greenray.power.grade import CpuEvidence, GpuEvidence, grade_cpu, grade_gpu
+from greenray.power.host import (
+    HostInfo,
+    clock_limit,
+    container,
+    host_info,
+    nvidia_boards_on_bus,
+    sees_all_processes,
+)
 from greenray.power.rapl import Survey, powercap_root, survey
-
-_BUSY_CORES = 0.25
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """Something that spoils or prevents measurements, and how to mend it; one sentence each."""
-
-    what: str
-    mend: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuReport:
-    """One board: `source` is what its energy would come from (counter, power, None), `best_grade` the best that allows."""
-
-    index: int
-    uuid: str
-    name: str
-    driver_version: str
-    power_limit_w: float | None
-    counter: bool
-    counter_period_s: float | None
-    instant_power: str | None
-    mig: bool
-    persistence: bool | None
-    processes: list[int] | None
-    memory_used_bytes: int | None
-    source: str | None
-    best_grade: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RaplReport:
-    """The powercap tree: domains that will be read, and why the processor cannot be measured by it, if so."""
-
-    root: str
-    domains: list[str]
-    problem: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +29,30 @@ class HostReport:
 
     Attributes:
         host: what the host is.
+        container: kubernetes, docker, podman, container, or None on a plain host.
         gpus: its boards, in NVML's order.
         nvml_problem: why there are none, None when NVML works.
+        boards_on_bus: NVIDIA boards on the PCI bus, driver or not.
+        cpu, dram, wall: what else would be measured.
         rapl: its powercap tree.
         cpu_source: what processor energy would come from: rapl or modelled.
         busy_cores: processors that other processes keep busy just now, None when that is unknown.
+        able: whether every board can be measured, and the processor metered or modelled.
         problems: what is wrong and how to mend it.
     """
 
     host: HostInfo
+    container: str | None
     gpus: list[GpuReport]
     nvml_problem: str | None
+    boards_on_bus: int
+    cpu: PartReport
+    dram: PartReport
+    wall: PartReport
     rapl: RaplReport
     cpu_source: str
     busy_cores: float | None
+    able: bool
     problems: list[Problem]
 
     def as_json(self) -> dict[str, Any]:
@@ -84,7 +64,7 @@ def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) ->
     """Looks at this host; takes about two seconds with boards, `busy_s` without. Changes nothing.
 
     Args:
-        environ: environment, for GREENRAY_POWERCAP_ROOT; this process's by default.
+        environ: environment, for GREENRAY_POWERCAP_ROOT and to know a pod; this process's by default.
         busy_s: how long to watch what other processes do.
     """
     environ = os.environ if environ is None else environ
@@ -93,141 +73,106 @@ def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) ->
     found = survey(root)
     busy_cores = _busy_cores(busy_s)
     nvml_problem = nvml.start()
-    gpus = [] if nvml_problem is not None else _examine_boards()
+    gpus = [] if nvml_problem is not None else _boards()
+    silent = 0 if nvml_problem is not None else (nvml.ask("nvmlDeviceGetCount") or 0) - len(gpus)
+    around = Surroundings(
+        host=host,
+        container=container(environ),
+        sees_all_processes=sees_all_processes(),
+        boards_on_bus=nvidia_boards_on_bus(),
+        nvml_problem=nvml_problem,
+        silent_boards=silent,
+        busy_cores=busy_cores,
+        clock_limit_mhz=clock_limit(),
+        niceness=os.getpriority(os.PRIO_PROCESS, 0),
+    )
+    unmeasured = any(gpu.source is None for gpu in gpus) or silent > 0
     return HostReport(
         host=host,
+        container=around.container,
         gpus=gpus,
         nvml_problem=nvml_problem,
+        boards_on_bus=around.boards_on_bus,
+        cpu=_cpu(found),
+        dram=_dram(found),
+        wall=PartReport(
+            source=None, best_grade=None, reasons=["no meter is named; a sweep's config does so under host: wall_meter"]
+        ),
         rapl=RaplReport(root=str(root), domains=[zone.domain for zone in found.zones], problem=found.problem),
         cpu_source="modelled" if found.problem is not None else "rapl",
         busy_cores=busy_cores,
-        problems=[
-            *_gpu_problems(gpus, nvml_problem),
-            *_rapl_problems(found, root, virtual_machine=bool(host.virtual_machine)),
-            *_host_problems(host, busy_cores),
-        ],
+        able=not unmeasured and (nvml_problem is None or around.boards_on_bus == 0),
+        problems=problems_of(around, gpus=gpus, rapl=found, root=root),
     )
 
 
-def _examine_boards() -> list[GpuReport]:
-    boards = nvml.boards()
-    sensors = [BoardSensor(board) for board in boards]
+def _boards() -> list[GpuReport]:
+    sensors = [BoardSensor(board) for board in nvml.boards()]
     calibrate(sensors)
-    return [_examine_board(sensor) for sensor in sensors]
+    return [_board(sensor) for sensor in sensors]
 
 
-def _examine_board(sensor: BoardSensor) -> GpuReport:
+def _board(sensor: BoardSensor) -> GpuReport:
     board = sensor.board
+    _, temperature_c, _, bits = sensor.sample_slow()
+    doing = None if bits != bits else throttle_names(int(bits))
+    processes = board.processes()
     counter = sensor.counter_missing is None
     instant = sensor.power_source if sensor.power_source in ("gpu", "module") else None
     source = None if board.mig else "counter" if counter else "power" if sensor.power_source else None
-    best = None if source is None else "C" if source == "power" else "A" if instant == "gpu" else "B"
+    reason = "the board is in MIG mode: energy is known per board only" if board.mig else sensor.counter_missing
+    # The grade of a window in which everything goes as well as it can on this board.
+    temperature = None if temperature_c != temperature_c else temperature_c
+    best, reasons = grade_gpu(
+        GpuEvidence(
+            energy_j=None if source is None else 1.0,
+            source=source,
+            energy_reason=reason,
+            power_energy_j=1.0 if instant else None,
+            power_source=sensor.power_source,
+            updates=10**6,
+            throttle_reasons=None if doing is None else (),
+            foreign_processes=None if processes is None else 0,
+            temperature_start_c=temperature,
+            temperature_end_c=temperature,
+        )
+    )
+    default = nvml.ask("nvmlDeviceGetPowerManagementDefaultLimit", board.handle)
     return GpuReport(
         index=board.index,
         uuid=board.uuid,
         name=board.name,
         driver_version=board.driver_version,
         power_limit_w=board.power_limit_w,
+        default_power_limit_w=None if default is None else default / 1000,
         counter=counter,
+        counter_missing=sensor.counter_missing,
         counter_period_s=sensor.calibration.period_s,
+        counter_jitter_s=None if sensor.calibration.period_s is None else sensor.calibration.jitter_s,
         instant_power=instant,
         mig=board.mig,
         persistence=board.persistence,
-        processes=board.processes(),
+        clocks_limited_by=doing,
+        processes=processes,
         memory_used_bytes=board.memory_used_bytes(),
         source=source,
         best_grade=best,
+        reasons=reasons,
     )
 
 
-def _gpu_problems(gpus: list[GpuReport], nvml_problem: str | None) -> list[Problem]:
-    if nvml_problem is not None:
-        return [
-            Problem(
-                what=f"No GPU can be measured: {nvml_problem}.",
-                mend="With an NVIDIA board install its driver; in a container add `utility` to NVIDIA_DRIVER_CAPABILITIES.",
-            )
-        ]
-    found: list[Problem] = []
-    for gpu in gpus:
-        name = f"Board {gpu.index} ({gpu.name}, {gpu.uuid})"
-        if gpu.mig:
-            found.append(
-                Problem(
-                    what=f"{name} is in MIG mode: energy is known per board only, so it is refused.",
-                    mend=f"Turn MIG off: nvidia-smi -i {gpu.index} -mig 0.",
-                )
-            )
-        elif not gpu.counter:
-            found.append(
-                Problem(
-                    what=f"{name} has no readable energy counter: energy is the integral of power, grade C at best.",
-                    mend="Boards from Volta on have one; update the driver, and check that the container may read it.",
-                )
-            )
-        elif gpu.counter_period_s is None:
-            found.append(
-                Problem(
-                    what=f"{name} has an energy counter that did not move while it was watched.",
-                    mend="Reset the board (nvidia-smi --gpu-reset) or restart the host.",
-                )
-            )
-        elif gpu.instant_power is None:
-            found.append(
-                Problem(
-                    what=f"{name} does not tell its instant power, so its counter cannot be checked: grade B at best.",
-                    mend="Update the driver to 530 or later.",
-                )
-            )
-        if gpu.persistence is False:
-            found.append(
-                Problem(
-                    what=f"{name} has persistence mode off: its driver may unload between cells, which resets the counter.",
-                    mend=f"Turn it on: nvidia-smi -i {gpu.index} -pm 1.",
-                )
-            )
-        if gpu.processes:
-            found.append(
-                Problem(
-                    what=f"{name} is used by other processes ({', '.join(map(str, gpu.processes))}): it counts as yours.",
-                    mend="End them, or leave the board out with CUDA_VISIBLE_DEVICES.",
-                )
-            )
-    return found
+def _cpu(found: Survey) -> PartReport:
+    """The processor's share of a command or cell that has a quiet host to itself, its idle power measured."""
+    source = "rapl" if found.problem is None else "modelled"
+    grade, reasons = grade_cpu(CpuEvidence(energy_j=1.0, source=source, neighbours_busy=0.0, no_meter=found.problem))
+    return PartReport(source=source, best_grade=grade, reasons=reasons)
 
 
-def _rapl_problems(found: Survey, root: Path, *, virtual_machine: bool) -> list[Problem]:
-    if found.problem is None:
-        return []
-    mend = "Load the kernel module intel_rapl_msr (AMD too); in a container mount the tree and set GREENRAY_POWERCAP_ROOT."
-    if "permission" in found.problem:
-        mend = f"Allow reading: sudo chmod -R a+r {root}/*/energy_uj, or run as root."
-    elif virtual_machine:
-        mend = "A virtual machine seldom has RAPL: measure on the bare host, or take the modelled figures as estimates."
-    return [Problem(what=f"{found.problem}: processor energy is modelled from CPU time (grade D).", mend=mend)]
-
-
-def _host_problems(host: HostInfo, busy_cores: float | None) -> list[Problem]:
-    found = []
-    if host.on_battery:
-        found.append(
-            Problem(what="The host runs on battery: clocks and power limits are not the usual ones.", mend="Plug it in.")
-        )
-    if host.virtual_machine:
-        found.append(
-            Problem(
-                what="The host is a virtual machine: neighbours on the same hardware can change time and energy unseen.",
-                mend="Prefer a bare host or a dedicated instance, and trust pairs of measurements more than single ones.",
-            )
-        )
-    if busy_cores is not None and busy_cores > max(_BUSY_CORES, 0.05 * host.logical_cores):
-        found.append(
-            Problem(
-                what=f"Other processes keep {busy_cores:.1f} of {host.logical_cores} processors busy.",
-                mend="End them before measuring; their part of the processor's energy can only be estimated.",
-            )
-        )
-    return found
+def _dram(found: Survey) -> PartReport:
+    if found.problem is None and any(zone.part == "dram" for zone in found.zones):
+        return PartReport(source="rapl", best_grade="A", reasons=[])
+    why = found.problem or "RAPL has no readable DRAM zone here; AMD and most desktop processors have none"
+    return PartReport(source=None, best_grade=None, reasons=[why])
 
 
 def _busy_cores(busy_s: float) -> float | None:

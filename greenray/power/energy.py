@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from greenray.power.curve import EnergyCurve, power_curve
-from greenray.power.fusion import counter_curve
-from greenray.power.grid import changes, locate, period_of
-from greenray.power.trace import EMPTY, Floats, Readings
+from greenray.power.trace import Floats, Readings
 
 GAP_PERIODS = 5  # a pause of more sampling periods than this is a gap
 GAP_SHARE = 0.1  # a gap at an edge may widen the error up to this share of the energy
@@ -35,93 +33,6 @@ def unknown(reason: str, *, updates: int | None = None) -> Energy:
     return Energy(reason=reason, updates=updates)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CounterEnergy:
-    """A board's energy counter over a whole trace, prepared once and asked for any number of windows."""
-
-    samples: Readings
-    moved: Floats
-    curve: EnergyCurve
-    falls: Floats
-    gaps: list[tuple[float, float]]
-    fault: str | None
-
-    def between(self, start_s: float, end_s: float) -> Energy:
-        """Energy from start_s to end_s."""
-        times = self.samples.times
-        if not end_s > start_s:
-            return unknown("the window has no length")
-        if self.fault is not None:
-            return unknown(self.fault)
-        if len(times) < 2 or times[-1] <= start_s or times[0] >= end_s:
-            return unknown("the energy counter was not read during the window")
-        # A fall counts with the two samples that it lies between, so an edge beside it is refused as well.
-        at = np.searchsorted(times, self.falls)
-        if np.any((times[at] >= start_s) & (times[at - 1] <= end_s)):
-            return unknown("the energy counter went backwards (was the driver reloaded?)")
-        moments = self.moved
-        inside = int(np.count_nonzero((moments > start_s) & (moments <= end_s)))
-        if len(moments) < 2 or (inside == 0 and (end_s - start_s > 1.0 or not np.any(moments > end_s))):
-            return unknown("the energy counter did not move", updates=inside)
-        energy_j = self.curve.at(end_s) - self.curve.at(start_s)
-        if not np.isfinite(energy_j):
-            return unknown("the energy counter was not read up to the edges of the window", updates=inside)
-        slack_j = self.curve.error_j(start_s, end_s)
-        frozen_s = end_s - moments[-1] if moments[-1] < end_s else 0.0
-        usual_s = float(np.median(np.diff(moments)))
-        if frozen_s > 5 * usual_s + 0.1:
-            return unknown(f"the energy counter stopped moving {frozen_s:.2f} s before the end of the window", updates=inside)
-        gap_s, gap_j = self._gaps_at_edges(start_s, end_s)
-        if gap_j > GAP_SHARE * max(energy_j, 1e-9):
-            return unknown(f"the recorder missed {gap_s:.2f} s at an edge of the window", updates=inside)
-        return Energy(energy_j=max(energy_j, 0.0), error_j=float(np.hypot(slack_j, gap_j)) + 1e-3, updates=inside)
-
-    def _gaps_at_edges(self, start_s: float, end_s: float) -> tuple[float, float]:
-        """Length of the longest gap that an edge falls into, and half of the energy that lies in such gaps."""
-        longest_s, doubt_j = 0.0, 0.0
-        for begin, end in self.gaps:
-            if begin < start_s < end or begin < end_s < end:
-                longest_s = max(longest_s, end - begin)
-                inside_j = self.curve.at(end) - self.curve.at(begin)
-                doubt_j = float(np.hypot(doubt_j, inside_j / 2 if np.isfinite(inside_j) else np.inf))
-        return longest_s, doubt_j
-
-
-def counter_energy(
-    samples: Readings, *, hz: float, period_s: float = float("nan"), jitter_s: float = 0.0, before: Readings = EMPTY
-) -> CounterEnergy:
-    """Prepares a board's counter for `between`.
-
-    Args:
-        samples: columns counter_j and, where the board has it, power_w (instant).
-        hz: sampling rate, which says what a gap is.
-        period_s: measured update period of the counter; NaN finds it in the samples if they are fine enough.
-        jitter_s: half-width of the updates' deviation from their grid.
-        before: the counter as it was read, perhaps faster, just before: better for a window soon after the first sample.
-    """
-    fault = _disorder(samples.times)
-    counter = np.concatenate([before.column("counter_j"), samples.column("counter_j")])
-    times = np.concatenate([before.times, samples.times])
-    valid = np.isfinite(counter) & np.isfinite(times)
-    times, counter = times[valid], counter[valid]
-    kept = Readings(times=times, columns={"counter_j": counter})
-    falls = times[1:][np.diff(counter) < 0] if len(times) > 1 else np.empty(0)
-    if fault is None and len(times) > 1:
-        # Joules since the first sample, falls counted as nothing: a window on either side of a reset is still good.
-        climbed = np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(counter), 0.0))])
-        if not np.isfinite(period_s):
-            period_s = period_of(times, climbed)
-        moved = changes(times, climbed)[1]
-        updates = locate(times, climbed, period_s=period_s, jitter_s=jitter_s)
-        power_w = samples.column("power_w")
-        with_power = np.isfinite(power_w) & np.isfinite(samples.times)
-        curve = counter_curve(updates, samples.times[with_power], np.maximum(power_w[with_power], 0.0))
-    else:
-        moved = np.empty(0)
-        curve = EnergyCurve(times=np.empty(0), energy_j=np.empty(0), slack_j=np.empty(0))
-    return CounterEnergy(samples=kept, moved=moved, curve=curve, falls=falls, gaps=gaps_of(times, hz=hz), fault=fault)
-
-
 def power_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, lag_s: float = 0.0) -> Energy:
     """Integral of the column power_w from start_s to end_s; any gap inside makes it unknown.
 
@@ -134,9 +45,9 @@ def power_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, 
     """
     if not end_s > start_s:
         return unknown("the window has no length")
-    disorder = _disorder(samples.times)
-    if disorder is not None:
-        return unknown(disorder)
+    problem = disorder(samples.times)
+    if problem is not None:
+        return unknown(problem)
     power_w = samples.column("power_w")
     valid = np.isfinite(power_w)
     times, power_w = samples.times[valid], np.maximum(power_w[valid], 0.0)
@@ -163,9 +74,9 @@ def rapl_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, r
     """
     if not end_s > start_s:
         return unknown("the window has no length")
-    disorder = _disorder(samples.times)
-    if disorder is not None:
-        return unknown(disorder)
+    problem = disorder(samples.times)
+    if problem is not None:
+        return unknown(problem)
     counter = samples.column("counter_j")
     valid = np.isfinite(counter)
     times, counter = samples.times[valid], counter[valid]
@@ -219,7 +130,8 @@ def _uneven(times: Floats, steps: Floats) -> Floats:
     return slack
 
 
-def _disorder(times: Floats) -> str | None:
+def disorder(times: Floats) -> str | None:
+    """Why samples at these times cannot be used; None when they can."""
     if len(times) > 1 and not np.all(np.diff(times) > 0):
         return "samples are repeated or out of order"
     return None

@@ -254,7 +254,7 @@ def _drawn(stretches: _Stretches, course: Course, updates: Updates, *, gain: flo
     phase_s = np.interp(moments[:-1], updates.times, updates.phases_s)
     return EnergyCurve(
         times=times,
-        energy_j=np.concatenate([[0.0], np.cumsum(pieces_j)]),
+        energy_j=risen_j[0] / 2 + np.concatenate([[0.0], np.cumsum(pieces_j)]),
         slack_j=np.repeat(form_j, 2),
         shift_j=(phase_s[:, None] * np.column_stack([before_w, after_w])).ravel(),
         deviation_j=np.interp(times, moments, course.deviation_j),

@@ -3,11 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from greenray.config import CpuModel
 from greenray.power.board import SLOWDOWNS
+from greenray.power.modelled import assumption
 
 AGREEMENT_A, AGREEMENT_B = 0.05, 0.10  # counter against power integral
 ENOUGH_UPDATES = 50
 STEADY_C = 5.0
+
+_SLOWED = {
+    "hw_slowdown": "by its hardware",
+    "hw_power_brake_slowdown": "by the power brake of its host",
+    "hw_thermal_slowdown": "too hot for its hardware",
+    "sw_thermal_slowdown": "too hot for its driver",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +38,13 @@ class GpuEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuEvidence:
-    """What a host's grade rests on. `idle_known`: idle power was measured, not assumed."""
+    """What a host's grade rests on.
+
+    Attributes:
+        idle_known: whether idle power was measured, not assumed.
+        model: what a modelled energy assumes.
+        no_meter: why the host's processor is not metered, in words.
+    """
 
     energy_j: float | None
     source: str | None
@@ -38,6 +53,8 @@ class CpuEvidence:
     idle_known: bool = True
     neighbours_busy: float | None = None
     logical_cores: int = 1
+    model: CpuModel | None = None
+    no_meter: str | None = None
 
 
 def grade_gpu(evidence: GpuEvidence) -> tuple[str | None, list[str]]:
@@ -48,7 +65,7 @@ def grade_gpu(evidence: GpuEvidence) -> tuple[str | None, list[str]]:
     worst_c = False
     if evidence.source != "counter":
         worst_c = True
-        missed.append(evidence.energy_reason or "no energy counter: energy is the integral of power")
+        missed.append(f"{evidence.energy_reason or 'the board has no energy counter'}, so its power is integrated")
         if evidence.power_source == "average":
             missed.append("power is a 1 s average")
     elif evidence.power_source not in ("gpu", "module"):
@@ -59,7 +76,7 @@ def grade_gpu(evidence: GpuEvidence) -> tuple[str | None, list[str]]:
         apart = abs(evidence.power_energy_j - evidence.energy_j) / max(evidence.energy_j, 1e-9)
         if apart > AGREEMENT_A:
             worst_c = apart > AGREEMENT_B
-            missed.append(f"counter and power integral are {apart:.0%} apart")
+            missed.append(f"counter and power integral are {apart * 100:.0f} % apart")
         if evidence.power_source == "module":
             missed.append("instant power is that of the whole module")
     if evidence.source == "counter" and (evidence.updates or 0) < ENOUGH_UPDATES:
@@ -75,11 +92,11 @@ def _surroundings(evidence: GpuEvidence) -> list[str]:
     else:
         slowed = sorted(SLOWDOWNS.intersection(evidence.throttle_reasons))
         if slowed:
-            missed.append(f"the board was slowed down: {', '.join(slowed)}")
+            missed.append(f"the board was slowed down: {', '.join(f'{_SLOWED[name]} ({name})' for name in slowed)}")
     if evidence.foreign_processes is None:
         missed.append("other processes on the board cannot be told")
     elif evidence.foreign_processes:
-        missed.append(f"{evidence.foreign_processes} other process(es) on the board")
+        missed.append(f"other processes on the board: {evidence.foreign_processes}")
     start_c, end_c = evidence.temperature_start_c, evidence.temperature_end_c
     if start_c is None or end_c is None:
         missed.append("temperature is unknown")
@@ -93,7 +110,9 @@ def grade_cpu(evidence: CpuEvidence) -> tuple[str | None, list[str]]:
     if evidence.energy_j is None:
         return None, [evidence.energy_reason or "the processor's energy is unknown"]
     if evidence.source == "modelled":
-        return "D", ["processor energy is modelled from CPU time"]
+        why = "" if evidence.no_meter is None else f" ({evidence.no_meter})"
+        assumed = "" if evidence.model is None else f"; {assumption(evidence.model)}"
+        return "D", [f"processor energy is modelled from CPU time{why}{assumed}"]
     missed = []
     if evidence.workers > 1:
         missed.append(f"apportioned between {evidence.workers} workers")

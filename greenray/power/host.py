@@ -3,6 +3,7 @@
 import os
 import platform
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,49 @@ def host_info() -> HostInfo:
         virtual_machine=_virtual_machine(),
         on_battery=_on_battery(),
     )
+
+
+def container(environ: Mapping[str, str], *, root: Path = Path("/")) -> str | None:
+    """Where this process is shut in: kubernetes, docker, podman, container (of another kind), or None on a plain host."""
+    if "KUBERNETES_SERVICE_HOST" in environ:
+        return "kubernetes"
+    if (root / ".dockerenv").exists():
+        return "docker"
+    if (root / "run/.containerenv").exists():
+        return "podman"
+    groups = _line(root / "proc/1/cgroup")
+    if "kubepods" in groups:
+        return "kubernetes"
+    if "docker" in groups:
+        return "docker"
+    if "lxc" in groups or "containerd" in groups or (root / "run/systemd/container").exists():
+        return "container"
+    return None
+
+
+def sees_all_processes(*, root: Path = Path("/")) -> bool:
+    """Whether pids here are those of the machine, as drivers tell them: the kernel's first pid namespace has a fixed number."""
+    try:
+        return str((root / "proc/self/ns/pid").readlink()) == "pid:[4026531836]"
+    except OSError:
+        return False
+
+
+def nvidia_boards_on_bus(*, root: Path = Path("/")) -> int:
+    """How many NVIDIA display controllers the PCI bus has, driver or not; containers see the bus too."""
+    return sum(
+        _line(device / "vendor") == "0x10de" and _line(device / "class").startswith("0x03")
+        for device in (root / "sys/bus/pci/devices").glob("*")
+    )
+
+
+def clock_limit(*, root: Path = Path("/")) -> tuple[float, float] | None:
+    """(allowed, possible) clock of the processors in MHz where somebody allows less than is possible; None where not."""
+    folder = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    allowed, possible = _line(folder / "scaling_max_freq"), _line(folder / "cpuinfo_max_freq")
+    if allowed.isdigit() and possible.isdigit() and int(allowed) < 0.99 * int(possible):
+        return int(allowed) / 1000, int(possible) / 1000
+    return None
 
 
 def _usable_cores(physical: int, *, logical: int) -> int:

@@ -12,32 +12,34 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pynvml
 
-from greenray.config import CpuModel
+from greenray.config import CpuModel, WallMeter
 from greenray.errors import MeasurementError
 from greenray.power import nvml
 from greenray.power.activity import TreeActivity
 from greenray.power.board import BoardSensor, calibrate
 from greenray.power.company import foreign_processes
+from greenray.power.counter import CounterEnergy
 from greenray.power.host import HostInfo, host_info
 from greenray.power.modelled import modelled_idle
-from greenray.power.rapl import powercap_root
-from greenray.power.reading import Household, facts_of, read_cpu, read_gpu, read_wall
+from greenray.power.rapl import powercap_root, survey
+from greenray.power.reading import Household, facts_of, prepare_counter, read_cpu, read_gpu, read_wall
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Sensor, Setup, open_sensors
 from greenray.power.sharing import IdlePower
 from greenray.power.trace import Trace
+from greenray.power.wall import WallSensor
 from greenray.power.window import WindowReading, combine
 
 logger = logging.getLogger(__name__)
 
 _SETTLED_S = 1.0
 _SETTLED_SHARE = 0.05
-_NEIGHBOURHOOD_S = 20.0
+_BEYOND_S = 2.0  # of a window: what else its figures may rest on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +72,21 @@ class Instrument:
     """Everything that measures for one worker; see `open`."""
 
     def __init__(
-        self, *, board: nvml.Board | None, sensors: list[Sensor], host: HostInfo, hz: float, cpu_model: CpuModel
+        self,
+        *,
+        board: nvml.Board | None,
+        sensors: list[Sensor],
+        host: HostInfo,
+        hz: float,
+        cpu_model: CpuModel,
+        no_cpu_meter: str | None = None,
     ) -> None:
         self.host = host
         self.hz = hz
         self.board: BoardInfo | None = None
         self._sensors = sensors
         self._gpu = next((sensor for sensor in sensors if isinstance(sensor, BoardSensor)), None)
-        self._household = Household(logical_cores=host.logical_cores, model=cpu_model)
+        self._household = Household(logical_cores=host.logical_cores, model=cpu_model, no_meter=no_cpu_meter)
         self._memory_level = None if board is None else board.memory_used_bytes()
         if board is not None and self._gpu is not None:
             calibrate([self._gpu])
@@ -92,7 +101,13 @@ class Instrument:
 
     @classmethod
     def open(
-        cls, *, accelerator: str | None, hz: float, cpu_model: CpuModel, cpu_seconds: Callable[[], float] | None = None
+        cls,
+        *,
+        accelerator: str | None,
+        hz: float,
+        cpu_model: CpuModel,
+        cpu_seconds: Callable[[], float] | None = None,
+        wall_meter: WallMeter | None = None,
     ) -> "Instrument":
         """Opens the sensors of this host; takes up to about a second on a host with a board.
 
@@ -101,6 +116,7 @@ class Instrument:
             hz: sampling rate of the counters.
             cpu_model: assumed power of a processor without a meter.
             cpu_seconds: replaces the kernel's count of the processor seconds that the whole host has used.
+            wall_meter: a power meter outside the host, followed until `close`.
 
         Raises:
             MeasurementError: the board cannot be identified or measured; the sentence says why.
@@ -117,12 +133,16 @@ class Instrument:
             cpu_model=cpu_model,
             powercap_root=powercap_root(os.environ),
             cpu_seconds=cpu_seconds,
+            wall_meter=wall_meter,
         )
         sensors = open_sensors(setup)
         lost = next((sensor for sensor in sensors if isinstance(sensor, BoardSensor) and sensor.lost), None)
         if lost is not None:
+            for sensor in sensors:
+                sensor.close()
             raise MeasurementError(f"board {lost.board.uuid} is lost: it no longer answers (nvidia-smi -q, or restart the host)")
-        return cls(board=board, sensors=sensors, host=host_info(), hz=hz, cpu_model=cpu_model)
+        problem = survey(setup.powercap_root).problem
+        return cls(board=board, sensors=sensors, host=host_info(), hz=hz, cpu_model=cpu_model, no_cpu_meter=problem)
 
     @property
     def energy_scope(self) -> str:
@@ -134,6 +154,11 @@ class Instrument:
         if any(sensor.part == "dram" for sensor in self._sensors):
             parts.append("dram")
         return "+".join(parts)
+
+    def wall_problem(self) -> str | None:
+        """Why the wall meter has given no reading yet, after a few of its periods; None when it has, or there is none."""
+        meter = next((sensor for sensor in self._sensors if isinstance(sensor, WallSensor)), None)
+        return None if meter is None else meter.problem()
 
     def measure_idle(self, seconds: float) -> IdlePower:
         """The host's idle power over the next `seconds`, when no cell runs. A host without a meter answers at once."""
@@ -148,9 +173,16 @@ class Instrument:
 
     def share_host(self, *, idle: IdlePower, workers: int) -> None:
         """Sets what the sharing rule needs: the host's idle power and the number of its workers, busy or not."""
-        self._household = Household(
-            logical_cores=self.host.logical_cores, model=self._household.model, idle=idle, workers=max(1, workers)
-        )
+        self._household = replace(self._household, idle=idle, workers=max(1, workers))
+
+    def require_board(self) -> None:
+        """Checks that the board still answers; nothing to check on a host without one.
+
+        Raises:
+            MeasurementError: it does not.
+        """
+        if self.board is not None and not self.board.board.answers():
+            raise MeasurementError(f"board {self.board.uuid} is lost: it no longer answers (nvidia-smi -q, or restart the host)")
 
     def record(self) -> "Recording":
         """Starts the sampling thread; the first sample has been taken when this returns."""
@@ -174,6 +206,7 @@ class Recording:
         self._ours: set[int] = set()
         self._looks: list[tuple[float, list[int] | None]] = []
         self.look()
+        self._prepared: CounterEnergy | None = None
         self._recorder = Recorder([*instrument._sensors, self._tree], hz=instrument.hz)
         self._recorder.start()
         deadline_s = time.monotonic() + 5.0
@@ -215,12 +248,14 @@ class Recording:
             gpu_idle_w: the board's power in this attempt's idle window, where one is known.
         """
         self._wait_past(end_s)
-        # A window's neighbourhood says all about it, and an hour's trace would take a second to go through.
-        trace = self._recorder.trace().part(start_s - _NEIGHBOURHOOD_S, end_s + _NEIGHBOURHOOD_S)
+        recorded = self._recorder.trace()
+        trace = recorded.part(start_s - _BEYOND_S, end_s + _BEYOND_S)
         household = self._instrument._household
         gpu = None
         if self._gpu is not None:
-            gpu = read_gpu(trace.series[self._gpu.name], facts_of(self._gpu), start_s=start_s, end_s=end_s, hz=trace.hz)
+            counter = self._counter(recorded, end_s=end_s)
+            series, facts = trace.series[self._gpu.name], facts_of(self._gpu)
+            gpu = read_gpu(series, facts, start_s=start_s, end_s=end_s, hz=trace.hz, counter=counter)
         return combine(
             gpu=gpu,
             gpu_uuid=None if self._board is None else self._board.uuid,
@@ -230,11 +265,22 @@ class Recording:
             foreign=self._foreign(start_s=start_s, end_s=end_s, uses_board=device == "cuda"),
             cpu=read_cpu(trace, household, start_s=start_s, end_s=end_s),
             household=household,
-            wall=read_wall(trace, start_s=start_s, end_s=end_s),
+            wall=read_wall(recorded, start_s=start_s, end_s=end_s),
             scope=self._instrument.energy_scope,
             device=device,
             duration_s=end_s - start_s,
         )
+
+    def _counter(self, recorded: Trace, *, end_s: float) -> CounterEnergy | None:
+        """The board's counter, prepared anew when a window reaches further than what the last preparation saw."""
+        assert self._gpu is not None
+        if self._prepared is None or self._prepared.until_s < end_s + _BEYOND_S:
+            self._prepared = prepare_counter(recorded.series[self._gpu.name], facts_of(self._gpu), hz=recorded.hz)
+        return self._prepared
+
+    def wait_for_wall(self, end_s: float) -> None:
+        """Waits, for a few periods of the wall meter at most, until it too has read past a moment; `read` does not wait."""
+        self._recorder.wait_for_followers(end_s)
 
     def trace(self) -> Trace:
         """What was recorded so far."""

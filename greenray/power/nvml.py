@@ -1,10 +1,12 @@
 """Boards and who they are: by UUID, through NVML, without a CUDA context.
 
-NVML ignores CUDA_VISIBLE_DEVICES and orders boards by PCI bus, which is also CUDA's order under CUDA_DEVICE_ORDER=PCI_BUS_ID.
-Integer ids are therefore read as NVML indices.
+NVML ignores CUDA_VISIBLE_DEVICES and orders boards by PCI bus, as nvidia-smi shows them; CUDA does so only under
+CUDA_DEVICE_ORDER=PCI_BUS_ID, by default its first board is the fastest. A worker's integer id is an NVML index, and its cells are
+given the full UUID, so that they compute on the board that is measured in whichever order the user's CUDA counts.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,10 @@ class Board:
     mig: bool
     persistence: bool | None
     handle: Any
+
+    def answers(self) -> bool:
+        """Whether the board is still there."""
+        return text(ask("nvmlDeviceGetUUID", self.handle)) == self.uuid
 
     def memory_used_bytes(self) -> int | None:
         """Memory in use by everybody; None where the board does not tell."""
@@ -110,10 +116,13 @@ def resolve(accelerator: str, available: list[Board]) -> Board:
     wanted = accelerator.strip()
     if wanted.upper().startswith("MIG"):
         raise MeasurementError(f"{wanted} is a MIG instance: energy is known per board only; turn MIG off (nvidia-smi -mig 0)")
-    if wanted.isdecimal() and len(wanted) < 4:
+    by_index = wanted.isdecimal() and len(wanted) < 4
+    if by_index:
         matches = [board for board in available if board.index == int(wanted)]
     else:
         matches = [board for board in available if _bare(board.uuid).startswith(_bare(wanted)) and _bare(wanted)]
+    if not matches and by_index and int(wanted) < (ask("nvmlDeviceGetCount") or 0):
+        raise MeasurementError(f"board {wanted} is lost: it does not answer (nvidia-smi -q, or restart the host)")
     if not matches:
         known = ", ".join(f"{board.index} = {board.uuid}" for board in available) or "none"
         raise MeasurementError(f"no board matches {accelerator!r}; NVML sees: {known}")
@@ -129,28 +138,52 @@ def resolve(accelerator: str, available: list[Board]) -> Board:
 def visible(environ: Mapping[str, str], available: list[Board]) -> list[Board]:
     """The boards that CUDA_VISIBLE_DEVICES leaves, in its order; all when it is not set, none when it is empty.
 
-    As in CUDA, the list ends at the first entry that means no board.
+    As in CUDA, the list ends at the first entry that means no board, and an abbreviated UUID means one if it fits that one only.
+    More is taken than by CUDA, which wants capitals in `GPU-`, small letters after it, one kind of entry and none of them twice:
+    rather a board too many than one that is missed.
+
+    Raises:
+        MeasurementError: it names a MIG instance or a board in MIG mode, or it picks boards by number where CUDA counts
+            differently from NVML.
     """
     wanted = environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return list(available)
     chosen: list[Board] = []
+    numbered = False
     for entry in (part.strip() for part in wanted.split(",")):
         if entry.upper().startswith("MIG"):
             resolve(entry, available)
-        if not entry or entry.startswith("-"):
+        by_uuid = entry.upper().startswith("GPU-")
+        board = _by_uuid(entry, available) if by_uuid else _by_number(entry, available)
+        if board is None:
             break
-        if not entry.isdecimal() and not entry.upper().startswith("GPU"):
-            break
-        try:
-            board = resolve(entry, available)
-        except MeasurementError as error:
-            if "MIG" in str(error):
-                raise
-            break
+        numbered |= not by_uuid
         if board not in chosen:
-            chosen.append(board)
+            chosen.append(resolve(board.uuid, available))
+    if numbered and len(chosen) < len(available):
+        _require_one_order(environ, available)
     return chosen
+
+
+def _by_uuid(entry: str, available: list[Board]) -> Board | None:
+    found = [board for board in available if board.uuid.lower().startswith(entry.lower())]
+    return found[0] if len(found) == 1 else None
+
+
+def _by_number(entry: str, available: list[Board]) -> Board | None:
+    """CUDA reads the number that the entry begins with: `1gpu` is 1."""
+    digits = re.match(r"\+?\d+", entry)
+    return None if digits is None else next((board for board in available if board.index == int(digits[0])), None)
+
+
+def _require_one_order(environ: Mapping[str, str], available: list[Board]) -> None:
+    if environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and len({board.name for board in available}) > 1:
+        raise MeasurementError(
+            f"CUDA_VISIBLE_DEVICES={environ['CUDA_VISIBLE_DEVICES']} counts boards fastest first, which on this host of unlike "
+            "boards is not the order in which they are measured; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID "
+            "(nvidia-smi -L)"
+        )
 
 
 def same_board(first: str, second: str) -> bool:

@@ -7,7 +7,7 @@ packages and dram are added up, psys is recorded beside them, all else is left o
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def survey(root: Path) -> Survey:
         # The same package often appears twice, by register and by memory-mapped I/O (intel-rapl-mmio).
         if zone is None or zone.domain in zones:
             continue
-        if os.access(folder / "energy_uj", os.R_OK) and _readable(folder / "energy_uj"):
+        if _readable(folder / "energy_uj"):
             zones[zone.domain] = zone
         else:
             refused.append(zone)
@@ -104,13 +104,23 @@ def open_sensors(setup: Setup) -> list[RaplSensor]:
     found = survey(setup.powercap_root)
     if found.problem is not None:
         logger.info("%s; processor energy is modelled", found.problem)
+    return open_zones(found.zones)
+
+
+def open_zones(zones: Sequence[Zone]) -> list[RaplSensor]:
+    """Sensors of the zones that a survey found; none of a part that has lost one since, for what is left is not the host's."""
     sensors: list[RaplSensor] = []
-    for zone in found.zones:
+    vanished: set[str] = set()
+    for zone in zones:
         try:
             sensors.append(RaplSensor(zone))
-        except OSError as error:  # it vanished since the survey
+        except OSError as error:
             logger.warning("%s: %s", zone.domain, error)
-    return sensors
+            vanished.add(zone.part)
+    for sensor in sensors:
+        if sensor.part in vanished:
+            sensor.close()
+    return [sensor for sensor in sensors if sensor.part not in vanished]
 
 
 def _folders(root: Path, depth: int = 0) -> Iterator[Path]:

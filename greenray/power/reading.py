@@ -9,10 +9,15 @@ import numpy as np
 from greenray.config import CpuModel
 from greenray.power.activity import HOST_STEP_S
 from greenray.power.board import BoardSensor, Calibration, throttle_names
-from greenray.power.energy import Energy, counter_energy, interpolate, power_energy, rapl_energy, unknown
+from greenray.power.clock import clock_change
+from greenray.power.counter import CounterEnergy, counter_energy
+from greenray.power.energy import Energy, interpolate, power_energy, rapl_energy, unknown
 from greenray.power.modelled import modelled_host_j, modelled_idle
+from greenray.power.plug import plug_energy
 from greenray.power.sharing import IdlePower, share_j
-from greenray.power.trace import Floats, Readings, Series, Trace
+from greenray.power.trace import EMPTY, Floats, Readings, Series, Trace
+
+NO_WALL_METER = unknown("no wall meter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +42,27 @@ class GpuReading:
     temperature_start_c: float | None
     temperature_end_c: float | None
     sm_clock_mhz: float | None
+    sm_clock_min_mhz: float | None
+    sm_clock_max_mhz: float | None
+    clock_change: str | None
     throttle_reasons: list[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuReading:
-    """Processors and memory over one window; `energy` and `dram` are the cell's share, `host` is everybody's."""
+    """Processors and memory over one window; `energy` and `dram` are the cell's share, `host` and `host_dram` are everybody's.
+
+    `metered` says whether the processors have a meter; `host_dram` is None where the memory has none.
+    """
 
     energy: Energy
     source: str | None
     host: Energy
     dram: Energy
+    host_dram: Energy | None
+    metered: bool
     idle_w: float
+    dram_idle_w: float
     idle_known: bool
     cell_s: float | None
     neighbours_busy: float | None
@@ -56,12 +70,16 @@ class CpuReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Household:
-    """How the host is shared: its idle power (None: never measured), its workers and the model of its processor."""
+    """How the host is shared: its idle power (None: never measured), its workers and the model of its processor.
+
+    `no_meter` says why the processor is not metered, None when it is.
+    """
 
     logical_cores: int
     model: CpuModel
     idle: IdlePower | None = None
     workers: int = 1
+    no_meter: str | None = None
 
 
 def facts_of(sensor: BoardSensor) -> BoardFacts:
@@ -69,22 +87,45 @@ def facts_of(sensor: BoardSensor) -> BoardFacts:
     return BoardFacts(power_source=sensor.power_source, counter_missing=sensor.counter_missing, calibration=sensor.calibration)
 
 
-def read_gpu(series: Series, facts: BoardFacts, *, start_s: float, end_s: float, hz: float) -> GpuReading:
-    """A board's figures. A counter that fails is not replaced by the power integral; a board without one is read by power."""
+def prepare_counter(series: Series, facts: BoardFacts, *, hz: float) -> CounterEnergy | None:
+    """The board's counter over all of the series, to be asked for any number of windows; None where the board has none."""
+    if facts.counter_missing is not None:
+        return None
+    polled, period_s = facts.calibration.polled, facts.calibration.period_s
+    times = series.fast.times
+    # What calibration read counts where the recording began right after it.
+    close = len(polled.times) and len(times) and 0 < times[0] - polled.times[-1] < 1.0
+    return counter_energy(
+        # The 1 s average knows nothing of what happens between two updates.
+        series.fast if facts.power_source != "average" else _without(series, "power_w"),
+        hz=hz,
+        period_s=float("nan") if period_s is None else period_s,
+        jitter_s=facts.calibration.jitter_s,
+        before=polled if close else EMPTY,
+    )
+
+
+def read_gpu(
+    series: Series,
+    facts: BoardFacts,
+    *,
+    start_s: float,
+    end_s: float,
+    hz: float,
+    counter: CounterEnergy | None = None,
+) -> GpuReading:
+    """A board's figures. A counter that fails is not replaced by the power integral; a board without one is read by power.
+
+    `counter` is what `prepare_counter` made of a series that holds the window; by default it is made of this one.
+    """
     averaged = facts.power_source == "average"
     power = unknown("the board does not tell its power")
     if facts.power_source is not None:
         power = power_energy(series.fast, start_s, end_s, hz=hz, lag_s=1.0 if averaged else 0.0)
     source: str | None
     if facts.counter_missing is None:
-        period_s = facts.calibration.period_s
-        energy = counter_energy(
-            # The 1 s average knows nothing of what happens between two updates.
-            series.fast if not averaged else _without(series, "power_w"),
-            hz=hz,
-            period_s=float("nan") if period_s is None else period_s,
-            jitter_s=facts.calibration.jitter_s,
-        ).between(start_s, end_s)
+        counter = counter or prepare_counter(series, facts, hz=hz)
+        energy = counter.between(start_s, end_s) if counter else unknown("the energy counter was not read")
         source = "counter"
     else:
         energy, source = power, "power"
@@ -97,6 +138,8 @@ def read_gpu(series: Series, facts: BoardFacts, *, start_s: float, end_s: float,
     inside = series.fast.within(start_s, end_s)
     watts = inside.column("power_w")
     slow = series.slow.within(start_s - 0.25, end_s + 0.25)
+    clock_mhz = series.slow.within(start_s, end_s).column("clock_mhz")
+    lowest_mhz, highest_mhz = _extremes(clock_mhz)
     return GpuReading(
         energy=energy,
         source=source,
@@ -106,7 +149,10 @@ def read_gpu(series: Series, facts: BoardFacts, *, start_s: float, end_s: float,
         utilization=_mean(slow.column("utilization")),
         temperature_start_c=_nearest(series, "temperature_c", start_s),
         temperature_end_c=_nearest(series, "temperature_c", end_s),
-        sm_clock_mhz=_mean(slow.column("clock_mhz")),
+        sm_clock_mhz=_mean(clock_mhz if lowest_mhz is not None else slow.column("clock_mhz")),
+        sm_clock_min_mhz=lowest_mhz,
+        sm_clock_max_mhz=highest_mhz,
+        clock_change=clock_change(clock_mhz),
         throttle_reasons=_throttling(slow.column("throttle_bits")),
     )
 
@@ -142,8 +188,11 @@ def read_cpu(trace: Trace, household: Household, *, start_s: float, end_s: float
         energy=_cell_share(host, idle.cpu_w, household.workers, cell_s, host_s, duration_s),
         source=source if host.energy_j is not None and cell_s is not None and host_s is not None else None,
         host=host,
+        host_dram=dram if memory else None,
+        metered=bool(packages),
         dram=_cell_share(dram, dram_idle_w, household.workers, cell_s, host_s, duration_s),
         idle_w=idle.cpu_w,
+        dram_idle_w=dram_idle_w,
         idle_known=idle_known,
         cell_s=cell_s,
         neighbours_busy=None if host_s is None or cell_s is None or duration_s <= 0 else max(0.0, host_s - cell_s) / duration_s,
@@ -151,11 +200,13 @@ def read_cpu(trace: Trace, household: Household, *, start_s: float, end_s: float
 
 
 def read_wall(trace: Trace, *, start_s: float, end_s: float) -> Energy:
-    """Energy at the plug, by a counter where a wall sensor has one, else by its power."""
+    """Energy at the plug, by a counter where a wall sensor has one, else by its power; `NO_WALL_METER` without such a sensor."""
     meters = trace.of_part("wall")
     if not meters:
-        return unknown("no wall meter")
+        return NO_WALL_METER
     meter = meters[0]
+    if np.isfinite(meter.period_s):
+        return plug_energy(meter, start_s, end_s)
     if "counter_j" in meter.fast.columns:
         return counter_energy(meter.fast, hz=trace.hz).between(start_s, end_s)
     return power_energy(meter.fast, start_s, end_s, hz=trace.hz)
@@ -191,6 +242,9 @@ def _sum(domains: Sequence[Series], start_s: float, end_s: float, hz: float) -> 
         if energy.energy_j is None or energy.error_j is None:
             fault = next((text for time_s, text in series.faults if time_s <= end_s), None)
             return unknown(f"{series.sensor}: {fault or energy.reason}")
+        if energy.energy_j <= 0 and end_s - start_s > 5 / hz:
+            # A counter of the kernel's moves every millisecond; some virtual machines show one that never does.
+            return unknown(f"{series.sensor}: the counter did not move")
         total_j += energy.energy_j
         square += energy.error_j**2
     return Energy(energy_j=total_j, error_j=float(np.sqrt(square)))
@@ -222,6 +276,11 @@ def _without(series: Series, column: str) -> Readings:
 
 def _mean(values: Floats) -> float | None:
     return float(np.nanmean(values)) if np.any(np.isfinite(values)) else None
+
+
+def _extremes(values: Floats) -> tuple[float | None, float | None]:
+    known = values[np.isfinite(values)]
+    return (float(known.min()), float(known.max())) if len(known) else (None, None)
 
 
 def _nearest(series: Series, column: str, at_s: float) -> float | None:

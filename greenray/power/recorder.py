@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from greenray.power.sensors import Sensor
+from greenray.power.sensors import Follower, Sensor
 from greenray.power.trace import Readings, Series, Trace
 
 logger = logging.getLogger(__name__)
@@ -49,11 +49,14 @@ class Recorder:
     """Samples `sensors` at `hz` from `start` to `stop`.
 
     Deadlines are absolute, so a late sample delays none after it and the rate never drifts; samples whose time has passed
-    altogether are left out. A reading that fails is NaN and its reason is kept; the thread goes on.
+    altogether are left out. A reading that fails is NaN and its reason is kept; the thread goes on. Sensors that follow something
+    slow in threads of their own are not sampled; their readings are put into the trace when it is asked for.
     """
 
     def __init__(self, sensors: Sequence[Sensor], *, hz: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._sensors = tuple(sensors)
+        self._sensors = tuple(sensor for sensor in sensors if not isinstance(sensor, Follower))
+        self._followers = tuple(sensor for sensor in sensors if isinstance(sensor, Follower))
+        self._begin_s, self._end_s = float("inf"), float("inf")
         self._hz = hz
         self._clock = clock
         self._fast = [_Buffer(sensor.fast) for sensor in self._sensors]
@@ -66,6 +69,7 @@ class Recorder:
 
     def start(self) -> None:
         """Starts the thread."""
+        self._begin_s = self._clock()
         self._thread.start()
 
     def stop(self) -> None:
@@ -73,6 +77,7 @@ class Recorder:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        self._end_s = min(self._end_s, self._clock())
 
     def running(self) -> bool:
         """Whether samples still arrive."""
@@ -100,7 +105,14 @@ class Recorder:
                 range_j=sensor.range_j,
                 faults=tuple(self._faults[i]),
             )
+        for follower in self._followers:
+            found[follower.name] = follower.series(start_s=self._begin_s, end_s=min(self._end_s, self._clock()))
         return Trace(hz=self._hz, series=found)
+
+    def wait_for_followers(self, at_s: float) -> None:
+        """Waits, within bounds, until the slow sensors too have a reading after a moment."""
+        for follower in self._followers:
+            follower.wait_past(at_s)
 
     def _run(self) -> None:
         period_s = STEP / self._hz

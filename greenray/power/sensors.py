@@ -1,7 +1,8 @@
 """What a sensor is, and the registry that names all of them.
 
-To add one: a file with a class that has the members of `Sensor` and a function `open_sensors(setup)`, and one line in `SENSORS`.
-A sensor of part `wall` fills `wall_energy_j`; every sensor's readings reach the trace table.
+To add one: a file with a class that has the members of `Sampler` (or of `Follower`, for what is slow or has its own clock) and
+a function `open_sensors(setup)`, and one line in `SENSORS`. A sensor of part `wall` fills `wall_energy_j`; every sensor's
+readings reach the trace table.
 """
 
 import importlib
@@ -9,9 +10,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from greenray.config import CpuModel
+from greenray.config import CpuModel, WallMeter
+from greenray.power.trace import Series
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +22,11 @@ SENSORS: dict[str, str] = {
     "nvml": "greenray.power.board:open_sensors",
     "rapl": "greenray.power.rapl:open_sensors",
     "activity": "greenray.power.activity:open_sensors",
+    "wall": "greenray.power.wall:open_sensors",
 }
 
 
-class Sensor(Protocol):
+class Sampler(Protocol):
     """Something that can be read many times a second.
 
     `sample` and `sample_slow` return one float for each name in `fast` and `slow` (columns of the trace table; `throttle_bits` is
@@ -64,6 +67,31 @@ class Sensor(Protocol):
         """Gives back what the sensor holds; it is not read again."""
 
 
+@runtime_checkable
+class Follower(Protocol):
+    """Something slow that is read in a thread of its own, from its opening to `close`, and brings its own times."""
+
+    @property
+    def name(self) -> str:
+        """The sensor's name in the trace table."""
+
+    @property
+    def part(self) -> str:
+        """What it measures, as for a `Sampler`."""
+
+    def series(self, *, start_s: float, end_s: float) -> Series:
+        """Its readings of an interval and those next to it, in the order of their times (CLOCK_MONOTONIC)."""
+
+    def wait_past(self, at_s: float) -> bool:
+        """Waits, within bounds, for a reading after a moment; whether there is one."""
+
+    def close(self) -> None:
+        """Ends the thread; what was read stays."""
+
+
+Sensor = Sampler | Follower
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """What sensors may want to know when they are opened.
@@ -74,6 +102,7 @@ class Setup:
         cpu_model: assumed power of a processor without a meter.
         powercap_root: root of the powercap tree.
         cpu_seconds: replaces the kernel's count of the processor seconds that the whole host has used.
+        wall_meter: a power meter outside the host.
     """
 
     boards: Sequence[Any] = ()
@@ -81,6 +110,7 @@ class Setup:
     cpu_model: CpuModel = field(default_factory=CpuModel)
     powercap_root: Path = Path("/sys/class/powercap")
     cpu_seconds: Callable[[], float] | None = None
+    wall_meter: WallMeter | None = None
 
 
 def open_sensors(setup: Setup) -> list[Sensor]:

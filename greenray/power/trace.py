@@ -51,6 +51,7 @@ class Series:
         slow: readings at 5 Hz.
         range_j: where the counter wraps; NaN when it does not.
         faults: (time, sentence) of the first of each run of failed readings.
+        period_s: time between the readings of a sensor that brings its own times; NaN for those read at the sampling rate.
     """
 
     sensor: str
@@ -59,6 +60,7 @@ class Series:
     slow: Readings = EMPTY
     range_j: float = float("nan")
     faults: tuple[tuple[float, str], ...] = ()
+    period_s: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +75,11 @@ class Trace:
         return [series for series in self.series.values() if series.part == part]
 
     def part(self, start_s: float, end_s: float) -> "Trace":
-        """The same trace between two moments."""
+        """The same trace between two moments; a sensor with times of its own, whose readings are few, is kept whole."""
         series = {
             name: replace(one, fast=one.fast.within(start_s, end_s), slow=one.slow.within(start_s, end_s))
+            if one.period_s != one.period_s
+            else one
             for name, one in self.series.items()
         }
         return Trace(hz=self.hz, series=series)

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from greenray.power.energy import Energy
 from greenray.power.grade import CpuEvidence, GpuEvidence, grade_cpu, grade_gpu
-from greenray.power.reading import CpuReading, GpuReading, Household
+from greenray.power.plug import WallCheck, check_wall
+from greenray.power.reading import NO_WALL_METER, CpuReading, GpuReading, Household
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,19 +24,29 @@ class WindowReading:
     cpu_energy_source: str | None = None
     cpu_energy_error_j: float | None = None
     cpu_idle_w: float | None = None
+    cpu_active_energy_j: float | None = None
     cpu_apportioned: bool | None = None
     dram_energy_j: float | None = None
     host_cpu_energy_j: float | None = None
+    host_dram_energy_j: float | None = None
     wall_energy_j: float | None = None
+    wall_energy_error_j: float | None = None
+    wall_parts: str | None = None
+    wall_parts_energy_j: float | None = None
+    wall_check: bool | None = None
     total_energy_j: float | None = None
     energy_scope: str | None = None
     modelled_energy_j: float | None = None
+    active_energy_j: float | None = None
     gpu_utilization: float | None = None
     gpu_power_w: float | None = None
     gpu_power_max_w: float | None = None
     gpu_temperature_start_c: float | None = None
     gpu_temperature_end_c: float | None = None
     sm_clock_mhz: float | None = None
+    sm_clock_min_mhz: float | None = None
+    sm_clock_max_mhz: float | None = None
+    clock_change: str | None = None
     throttle_reasons: list[str] | None = None
     foreign_processes: int | None = None
     neighbours_busy: float | None = None
@@ -68,6 +79,8 @@ def combine(
         idle_known=cpu.idle_known,
         neighbours_busy=cpu.neighbours_busy,
         logical_cores=household.logical_cores,
+        model=household.model,
+        no_meter=household.no_meter,
     )
     parts = {"cpu": cpu.energy, "dram": cpu.dram}
     grade, reasons = grade_cpu(cpu_evidence)
@@ -85,6 +98,14 @@ def combine(
     reasons = reasons + [f"{name}: {energy.reason}" for name, energy in missing.items() if name != main]
     known_j = [energy.energy_j for energy in in_scope.values() if energy.energy_j is not None]
     modelled_j = cpu.energy.energy_j if cpu.source == "modelled" and "cpu" in in_scope else 0.0
+    # A cell's part of the host's idle power is the even one of the sharing rule; the board is the cell's alone.
+    idle_w = {"gpu": gpu_idle_w, "cpu": cpu.idle_w / household.workers, "dram": cpu.dram_idle_w / household.workers}
+    active_j = {name: _above_idle(energy, idle_w=idle_w[name], duration_s=duration_s) for name, energy in parts.items()}
+    above_idle = [joules for name, joules in active_j.items() if name in in_scope and joules is not None]
+    check = WallCheck()
+    if wall != NO_WALL_METER:
+        check = _check(wall, cpu=cpu, gpu=gpu)
+        reasons = reasons + [reason for reason in (wall.reason and f"wall: {wall.reason}", check.reason) if reason]
     return WindowReading(
         gpu_uuid=gpu_uuid,
         gpu_energy_j=gpu_energy,
@@ -92,25 +113,35 @@ def combine(
         gpu_energy_error_j=None if gpu is None else gpu.energy.error_j,
         gpu_power_energy_j=None if gpu is None else gpu.power.energy_j,
         gpu_idle_w=gpu_idle_w,
-        gpu_active_energy_j=None if gpu_energy is None or gpu_idle_w is None else gpu_energy - gpu_idle_w * duration_s,
+        gpu_active_energy_j=active_j.get("gpu"),
         gpu_counter_updates=None if gpu is None else gpu.energy.updates,
         cpu_energy_j=cpu.energy.energy_j,
         cpu_energy_source=cpu.source,
         cpu_energy_error_j=cpu.energy.error_j,
         cpu_idle_w=cpu.idle_w,
+        cpu_active_energy_j=active_j["cpu"],
         cpu_apportioned=household.workers > 1,
         dram_energy_j=cpu.dram.energy_j,
         host_cpu_energy_j=cpu.host.energy_j,
+        host_dram_energy_j=None if cpu.host_dram is None else cpu.host_dram.energy_j,
         wall_energy_j=wall.energy_j,
+        wall_energy_error_j=wall.error_j,
+        wall_parts=check.parts,
+        wall_parts_energy_j=check.parts_j,
+        wall_check=check.holds,
         total_energy_j=None if missing else sum(known_j),
         energy_scope=scope,
         modelled_energy_j=None if missing else modelled_j,
+        active_energy_j=None if len(above_idle) < len(in_scope) else sum(above_idle),
         gpu_utilization=None if gpu is None else gpu.utilization,
         gpu_power_w=None if gpu is None else gpu.power_w,
         gpu_power_max_w=None if gpu is None else gpu.power_max_w,
         gpu_temperature_start_c=None if gpu is None else gpu.temperature_start_c,
         gpu_temperature_end_c=None if gpu is None else gpu.temperature_end_c,
         sm_clock_mhz=None if gpu is None else gpu.sm_clock_mhz,
+        sm_clock_min_mhz=None if gpu is None else gpu.sm_clock_min_mhz,
+        sm_clock_max_mhz=None if gpu is None else gpu.sm_clock_max_mhz,
+        clock_change=None if gpu is None else gpu.clock_change,
         throttle_reasons=None if gpu is None else gpu.throttle_reasons,
         foreign_processes=foreign,
         neighbours_busy=cpu.neighbours_busy,
@@ -118,6 +149,22 @@ def combine(
         grade=grade,
         grade_reasons=reasons,
     )
+
+
+def _check(wall: Energy, *, cpu: CpuReading, gpu: GpuReading | None) -> WallCheck:
+    """The host's metered parts against the plug; everybody's processors and memory, and of the boards the one of this worker."""
+    if not cpu.metered:
+        return WallCheck(reason="wall check: the host's processors are not metered")
+    parts = {"gpu": gpu.energy} if gpu is not None else {}
+    parts["cpu"] = cpu.host
+    if cpu.host_dram is not None:
+        parts["dram"] = cpu.host_dram
+    return check_wall(wall, parts)
+
+
+def _above_idle(energy: Energy, *, idle_w: float | None, duration_s: float) -> float | None:
+    """What is left of a part's energy without its idle power, J; slightly below 0 where a part did nothing."""
+    return None if energy.energy_j is None or idle_w is None else energy.energy_j - idle_w * duration_s
 
 
 def gpu_evidence(gpu: GpuReading, *, power_source: str | None, counter_missing: str | None, foreign: int | None) -> GpuEvidence:

@@ -16,6 +16,7 @@ def build(analysis: Analysis) -> Document:
         results.one_off(analysis),
         context.training(analysis),
         context.measurement(analysis),
+        context.quality(analysis),
         context.estimators(analysis),
         context.hardware(analysis),
         context.cells(analysis),

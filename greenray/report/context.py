@@ -1,7 +1,7 @@
 """The sections around the answer: training, what a measurement looks like, estimators, hardware, cells, how to do it again."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -10,7 +10,7 @@ from greenray.analysis.arms import Arm, settings
 from greenray.analysis.results import Analysis
 from greenray.analysis.wording import UNKNOWN, quantity
 from greenray.report import charts
-from greenray.report.document import Block, Bullets, Chart, Code, Grid, Section, Text, without_empty
+from greenray.report.document import Block, Bullets, Chart, Code, Grid, Notes, Section, Text, without_empty
 
 
 def training(analysis: Analysis) -> Section | None:
@@ -24,6 +24,7 @@ def training(analysis: Analysis) -> Section | None:
             str(len(run.epochs_s)),
             quantity(run.epoch_energy_j, "J"),
             quantity(run.energy_j, "J"),
+            quantity(run.active_j, "J") if run.active_j is not None else "",
             quantity(run.epoch_time_s, "s"),
             _accuracy(run.arm),
             run.arm.cell["grade"] or max((grade for grade in run.arm.grades if grade), default=UNKNOWN),
@@ -37,11 +38,12 @@ def training(analysis: Analysis) -> Section | None:
         "epochs",
         "energy / epoch",
         "energy, all epochs",
+        "active, all epochs",
         "time / epoch",
         "test accuracy",
         "grade",
     )
-    blocks: tuple[Block, ...] = (Grid(columns=columns, rows=tuple(rows), text_columns=frozenset({0, 1, 2})),)
+    blocks: tuple[Block, ...] = (without_empty(Grid(columns=columns, rows=tuple(rows), text_columns=frozenset({0, 1, 2}))),)
     if any(run.arm.modelled_share is not None and run.arm.modelled_share > 0.5 for run in analysis.training):
         blocks = (Text(text="Energies are estimated from CPU time."), *blocks)
     return Section(id="training", title="Training", blocks=blocks)
@@ -56,6 +58,45 @@ def measurement(analysis: Analysis) -> Section | None:
         caption += " This host has no power sensor: what is seen is processor time."
     chart = Chart(id="trace", figure=charts.power_trace(trace), caption=caption)
     return Section(id="measurement", title="What a measurement looks like", blocks=(chart,))
+
+
+def quality(analysis: Analysis) -> Section | None:
+    """How many windows are below grade A, and why; and which boards were not measured at all."""
+    found = analysis.quality
+    refused = tuple(
+        f"{sentence}." for manifest in analysis.manifests.values() for sentence in dict.fromkeys(manifest.get("refused", ()))
+    )
+    blocks: list[Block] = []
+    if found.windows:
+        text = f"{found.windows:,} work windows in {found.cells:,} cells: {_grades(found.grades)}."
+        if found.without_energy:
+            text += f" {found.without_energy:,} have no total energy: they are left out, and nothing stands in for them."
+        blocks.append(Text(text=text))
+    at_the_plug = tuple(caveat.text for caveat in analysis.caveats if caveat.topic == "wall")
+    if at_the_plug:
+        blocks.append(Notes(items=at_the_plug))
+    if found.reasons:
+        rows = [
+            (
+                reason.text,
+                f"{reason.windows:,}",
+                f"{reason.cells:,}",
+                ", ".join(f"{count:,} {'without' if grade == 'none' else grade}" for grade, count in reason.grades.items()),
+                f"{reason.without_energy:,}" if reason.without_energy else "",
+            )
+            for reason in found.reasons
+        ]
+        columns = ("why not better", "windows", "cells", "grades", "without energy")
+        blocks.append(without_empty(Grid(columns=columns, rows=tuple(rows), text_columns=frozenset({0, 3}))))
+    if refused:
+        blocks.append(Bullets(heading="Boards that were refused", items=refused))
+    return Section(id="quality", title="How good the measurements are", blocks=tuple(blocks)) if blocks else None
+
+
+def _grades(grades: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{count:,} {'without a grade' if grade == 'none' else f'of grade {grade}'}" for grade, count in grades.items()
+    )
 
 
 def estimators(analysis: Analysis) -> Section | None:
@@ -102,8 +143,8 @@ def cells(analysis: Analysis) -> Section | None:
     if analysis.wasted_energy_j:
         text += f" Attempts without a result cost {quantity(analysis.wasted_energy_j, 'J')}."
     rows = [tuple(_cell_row(analysis, arm)) for arm in analysis.arms]
-    columns = ("model", "tactic", "phase", "visit", "status", "duration", "energy", "grade", "cell", "remark")
-    text_columns = frozenset({0, 1, 2, 3, 4, 8, 9})
+    columns = ("model", "tactic", "phase", "visit", "status", "duration", "energy", "board idle", "grade", "cell", "remark")
+    text_columns = frozenset({0, 1, 2, 3, 4, 9, 10})
     grid = without_empty(
         Grid(columns=columns, rows=tuple(rows), text_columns=text_columns, folded=len(rows) > 12, heading="All cells")
     )
@@ -145,9 +186,10 @@ def _cell_row(analysis: Analysis, arm: Arm) -> Iterator[str]:
     yield cell["status"].replace("_", " ")
     yield quantity(cell["duration_s"], "s")
     yield quantity(cell["energy_j"], "J")
+    yield "" if arm.idle_w is None else f"{arm.idle_w:.1f} W" + (" (not settled)" if arm.idle_settled is False else "")
     yield cell["grade"] or max((grade for grade in arm.grades if grade), default="")
     yield cell["cell_id"]
-    yield cell["error"] or ("; ".join(arm.reasons) if arm.windows_without_energy else "")
+    yield cell["error"] or ("; ".join(arm.missing_reasons) if arm.windows_without_energy else "")
 
 
 def _distinct(arms: Iterable[Arm], columns: tuple[str, ...], heading: str, *, switches: bool = False) -> Grid:

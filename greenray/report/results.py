@@ -1,5 +1,6 @@
 """The sections that answer the question: headline, energy, accuracy, speed, money, carbon, pay-back."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from greenray.analysis.analyse import SAMPLES, overall_context, pay_back, throughput_change
@@ -7,6 +8,7 @@ from greenray.analysis.results import Analysis, Finding
 from greenray.analysis.wording import UNKNOWN, number, percent_change, points_change, quantity, unit_of
 from greenray.report import charts
 from greenray.report.document import Block, Bullets, Chart, Grid, Notes, Section, Text, Tiles, without_empty
+from greenray.report.idle import gross_and_active
 
 _ALL_TEXT = frozenset(range(4))
 
@@ -62,6 +64,7 @@ def energy(analysis: Analysis) -> Section | None:
             text=f"Grades of {_grades(analysis)}. A: meters agree and the host was the cell's own; B: one condition missed; "
             "C: several missed; D: modelled."
         ),
+        *gross_and_active(analysis),
     ]
     return Section(id="energy", title="Energy", blocks=tuple(blocks))
 
@@ -261,7 +264,7 @@ def _notes(analysis: Analysis, *topics: str) -> Iterator[Notes]:
 
 
 def _drift(finding: Finding) -> str:
-    return UNKNOWN if finding.effect.drift is None else f"{finding.effect.drift * 100:.1f} %"
+    return UNKNOWN if finding.effect.drift is None else f"{math.expm1(finding.effect.drift) * 100:.1f} %"
 
 
 def _grades(analysis: Analysis) -> str:

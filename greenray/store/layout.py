@@ -4,6 +4,7 @@ OUT/<table>/sweep=<name>/tactic=<slug>/<cell_id>.<attempt>.parquet
 OUT/manifests/<name>.json      config, cells, hardware and versions; written before the first cell
 OUT/checkpoints/<cell_id>/     what training saved; in place before its row of `cells`
 OUT/logs/<cell_id>.<attempt>.log
+OUT/comparisons.parquet        each tactic against the baselines of its visit; written with the report, from the tables
 OUT/.staging/                  files on their way; nothing in it counts
 OUT/.lock                      held by the driver that writes
 """

@@ -118,6 +118,12 @@ WINDOWS = (
     Column("gpu_energy_error_j", _FLOAT, "J", "half-width that covers the true energy in 95 % of windows"),
     Column("gpu_power_energy_j", _FLOAT, "J", "integral of the instant power over the window, beside the counter"),
     Column("gpu_idle_w", _FLOAT, "W", "board power of this attempt's idle window"),
+    Column(
+        "gpu_idle_settled",
+        _BOOL,
+        "",
+        "whether the board's power was steady when that idle window began (within 5 % for 1 s); false after 10 s of waiting",
+    ),
     Column("gpu_active_energy_j", _FLOAT, "J", "gpu_energy_j less idle power x duration"),
     Column("gpu_counter_updates", _INT, "", "updates of the energy counter inside the window"),
     Column("cpu_energy_j", _FLOAT, "J", "the cell's share of the host's processor energy"),
@@ -129,19 +135,36 @@ WINDOWS = (
         "half-width of cpu_energy_j by the meter; NULL for modelled energy, whose error is unknown",
     ),
     Column("cpu_idle_w", _FLOAT, "W", "the host's idle power used by the sharing rule"),
+    Column("cpu_active_energy_j", _FLOAT, "J", "cpu_energy_j less the cell's even part of the host's idle power x duration"),
     Column("cpu_apportioned", _BOOL, "", "whether the host was shared between workers"),
     Column("dram_energy_j", _FLOAT, "J", "the cell's share of the host's memory energy; NULL without a DRAM domain"),
     Column("host_cpu_energy_j", _FLOAT, "J", "energy of the host's processors, everybody's work included"),
-    Column("wall_energy_j", _FLOAT, "J", "energy at the plug; NULL without a wall meter"),
+    Column("host_dram_energy_j", _FLOAT, "J", "energy of the host's memory, everybody's work included; NULL without a meter"),
+    Column("wall_energy_j", _FLOAT, "J", "energy at the plug; NULL without a wall meter, or where its readings do not reach"),
+    Column("wall_energy_error_j", _FLOAT, "J", "half-width of wall_energy_j by its readings; the meter's own error is not in it"),
+    Column("wall_parts", _TEXT, "", "metered parts of the host that wall_parts_energy_j adds up: this worker's gpu, cpu, dram"),
+    Column("wall_parts_energy_j", _FLOAT, "J", "their energy, to be held against wall_energy_j"),
+    Column(
+        "wall_check",
+        _BOOL,
+        "",
+        "whether the parts fit into what the plug delivered, within the errors; NULL when unknown (see grade_reasons)",
+    ),
     Column("total_energy_j", _FLOAT, "J", "sum of the parts named in energy_scope; NULL when one of them is unknown"),
     Column("energy_scope", _TEXT, "", "parts of the total: gpu, cpu, dram joined by +"),
     Column("modelled_energy_j", _FLOAT, "J", "part of total_energy_j that a model made up"),
+    Column("active_energy_j", _FLOAT, "J", "total_energy_j less the idle power x duration of every part in energy_scope"),
     Column("gpu_utilization", _FLOAT, "0-1", "mean share of time in which a kernel ran"),
     Column("gpu_power_w", _FLOAT, "W", "mean board power"),
     Column("gpu_power_max_w", _FLOAT, "W", "highest sampled instant power"),
     Column("gpu_temperature_start_c", _FLOAT, "C", "board temperature at the start"),
     Column("gpu_temperature_end_c", _FLOAT, "C", "board temperature at the end"),
     Column("sm_clock_mhz", _FLOAT, "MHz", "mean SM clock"),
+    Column("sm_clock_min_mhz", _FLOAT, "MHz", "lowest sampled SM clock"),
+    Column("sm_clock_max_mhz", _FLOAT, "MHz", "highest sampled SM clock"),
+    Column(
+        "clock_change", _TEXT, "", "lasting change of the SM clock inside the window, in words; rejects a steady window on cuda"
+    ),
     Column("throttle_reasons", _TEXTS, "", "clock event reasons seen in the window"),
     Column("foreign_processes", _INT, "", "other processes on the board; NULL when that cannot be told"),
     Column("neighbours_busy", _FLOAT, "CPUs", "mean number of processors kept busy by others on the host"),
@@ -159,7 +182,7 @@ WINDOWS = (
 TRACE = (
     *_KEYS,
     Column("monotonic_s", _FLOAT, "s", "when the sample was taken, CLOCK_MONOTONIC of the host"),
-    Column("sensor", _TEXT, "", "gpu:<uuid>, rapl:<domain>, cpu:host or cpu:cell"),
+    Column("sensor", _TEXT, "", "gpu:<uuid>, rapl:<domain>, cpu:host, cpu:cell or wall:<meter>"),
     Column("counter_j", _FLOAT, "J", "energy counter"),
     Column("power_w", _FLOAT, "W", "instant power"),
     Column("utilization", _FLOAT, "0-1", "share of time busy"),
@@ -175,12 +198,42 @@ PREDICTIONS = (
     Column("prediction", _INT, "", "predicted class"),
 )
 
+COMPARISONS = (
+    Column("sweep", _TEXT, "", "name of the sweep"),
+    Column("block_id", _TEXT, "", "the block that was visited"),
+    Column("visit", _INT, "", "number of the visit; arms of different visits are never compared"),
+    Column("model", _TEXT, "", "as in cells"),
+    Column("tactic", _TEXT, "", "slug of the tactic chain"),
+    Column("batch_size", _INT, "", "samples in a batch"),
+    Column("device", _TEXT, "", "cpu or cuda"),
+    Column("hardware", _TEXT, "", "board of a cuda cell, processor of a cpu cell"),
+    Column("energy_scope", _TEXT, "", "what the energies count"),
+    Column("run_id", _TEXT, "", "the tactic's attempt"),
+    Column("open_run_id", _TEXT, "", "the attempt of the visit's opening baseline; NULL where it cannot be compared"),
+    Column("close_run_id", _TEXT, "", "that of its closing baseline; NULL where the visit was cut short"),
+    Column("tactic_j", _FLOAT, "J", "energy per sample under the tactic"),
+    Column("open_j", _FLOAT, "J", "energy per sample of the opening baseline"),
+    Column("close_j", _FLOAT, "J", "energy per sample of the closing baseline"),
+    Column("energy_ratio", _FLOAT, "", "tactic_j over the mean of the baselines; 0.7 is 30 % less"),
+    Column("energy_low", _FLOAT, "", "lower end of its 95 % interval within the visit; NULL where drift is unknown"),
+    Column("energy_high", _FLOAT, "", "upper end"),
+    Column("active_ratio", _FLOAT, "", "the same of the energies above idle power"),
+    Column("time_ratio", _FLOAT, "", "the same of the times per sample"),
+    Column("drift", _FLOAT, "", "by how much the higher baseline exceeds the lower one; NULL when there is one only"),
+    Column("drifted", _BOOL, "", "whether drift is over 3 %"),
+    Column("idle_spread_w", _FLOAT, "W", "largest less smallest idle power of the board among the visit's cells"),
+    Column("idle_drifted", _BOOL, "", "whether that is over 5 % and over 2 W"),
+    Column("flags", _TEXTS, "", "what a reader must know about this comparison"),
+)
+
 TABLES: dict[str, tuple[Column, ...]] = {"cells": CELLS, "windows": WINDOWS, "trace": TRACE, "predictions": PREDICTIONS}
+DERIVED = {"comparisons": COMPARISONS}
+"""Tables that the analysis writes, one file each; they can be made again from the others at any time."""
 
 
 def arrow_schema(table: str) -> pa.Schema:
     """The Arrow schema of one table, its version and units in the metadata."""
-    fields = [pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in TABLES[table]]
+    fields = [pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in (TABLES | DERIVED)[table]]
     return pa.schema(fields, metadata={"greenray_schema_version": str(SCHEMA_VERSION)})
 
 
@@ -193,5 +246,15 @@ def dictionary() -> list[dict[str, str]]:
     rows = []
     for table, columns in TABLES.items():
         rows += [{"table": table, **key} for key in keys]
-        rows += [{"table": table, "column": c.name, "type": str(c.type), "unit": c.unit, "meaning": c.meaning} for c in columns]
-    return rows
+        rows += [_entry(table, column) for column in columns]
+    return rows + [_entry(table, column) for table, columns in DERIVED.items() for column in columns]
+
+
+def _entry(table: str, column: Column) -> dict[str, str]:
+    return {
+        "table": table,
+        "column": column.name,
+        "type": str(column.type),
+        "unit": column.unit,
+        "meaning": column.meaning,
+    }

@@ -83,12 +83,17 @@ def commit(
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file as a whole; raises StoreError when the disk is full or not writable."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """The same for what is no text."""
     with _readable_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = path.parent / f".{path.name}.{uuid.uuid4().hex}"
         try:
-            with staged.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with staged.open("wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             _move(staged, path)

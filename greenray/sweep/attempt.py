@@ -4,33 +4,25 @@ The cell marks windows on the monotonic clock; this side reads each window's ene
 and already during the run for the steady windows, whose spread decides when there are enough of them.
 """
 
-import dataclasses
 import logging
 import shutil
-import statistics
 import tempfile
 import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from scipy import stats
 
 from greenray.errors import MeasurementError
-from greenray.power.instrument import Instrument, Recording
-from greenray.power.nvml import same_board
-from greenray.power.window import WindowReading
+from greenray.power.instrument import Instrument
 from greenray.store import layout, writer
+from greenray.sweep.desk import WorkerDesk, j_per_sample
 from greenray.sweep.launching import Launcher, LaunchError
 from greenray.sweep.orders import Order, Receipt, WorkerInfo, WorkerSettings
 from greenray.sweep.rows import cell_row
 from greenray.sweep.supervise import Outcome, supervise
-from greenray.workload.messages import AnyMessage, CellTask, Channel, Message, Ready, Settle, Settled, Verdict, Window
+from greenray.workload.messages import CellTask, Channel
 
 log = logging.getLogger(__name__)
-
-_SETTLE_TIMEOUT_S = 10.0
 
 
 def run_attempt(
@@ -57,7 +49,7 @@ def run_attempt(
     started_at = datetime.now(UTC)
     recording = instrument.record()
     begin_s = time.monotonic()
-    desk = _Desk(order=order, settings=settings, instrument=instrument, recording=recording)
+    desk = WorkerDesk(device=cell.device, measure=settings.measure, board=instrument.board, recording=recording)
     try:
         try:
             process = launcher.start(
@@ -126,85 +118,9 @@ def run_attempt(
         error_kind=row["error_kind"],
         duration_s=row["duration_s"],
         energy_j=row["energy_j"],
-        j_per_sample=desk.j_per_sample(),
+        j_per_sample=j_per_sample(rows),
         board_lost=desk.board_lost,
     )
-
-
-class _Desk:
-    """The worker's side of the conversation with one cell."""
-
-    def __init__(self, *, order: Order, settings: WorkerSettings, instrument: Instrument, recording: Recording) -> None:
-        self._device = order.cell.device
-        self._measure = settings.measure
-        self._board = instrument.board
-        self._recording = recording
-        self._windows: list[tuple[Window, float]] = []
-        self._steady: list[float | None] = []
-        self.board_lost: str | None = None
-
-    def handle(self, message: AnyMessage) -> Message | None:
-        """Answer one message of the cell."""
-        if isinstance(message, Ready):
-            self._check_board(message)
-        elif isinstance(message, Settle):
-            return Settled(steady=self._recording.settled(timeout_s=_SETTLE_TIMEOUT_S))
-        elif isinstance(message, Window):
-            self._recording.look()
-            # Wall clock of the start, for people: computed now, while both clocks are at hand.
-            self._windows.append((message, time.time() - (time.monotonic() - message.start_s)))
-            if message.kind == "steady":
-                return Verdict(enough=self._enough(message))
-        return None
-
-    def read_all(self, *, begin_s: float, end_s: float) -> tuple[list[dict[str, Any]], WindowReading]:
-        """The rows of `windows`, and what the whole attempt cost."""
-        idle_w = None
-        rows = []
-        for number, (window, started) in enumerate(self._windows):
-            reading = self._read(window.start_s, window.end_s, idle_w=idle_w)
-            if window.kind == "idle":
-                idle_w = reading.gpu_power_w
-            rows.append(
-                {
-                    "window": number,
-                    "kind": window.kind,
-                    "start_monotonic_s": window.start_s,
-                    "end_monotonic_s": window.end_s,
-                    "started_at": datetime.fromtimestamp(started, UTC),
-                    "duration_s": window.end_s - window.start_s,
-                    **window.model_dump(exclude={"type", "kind", "start_s", "end_s"}),
-                    **dataclasses.asdict(reading),
-                }
-            )
-        return rows, self._read(begin_s, end_s, idle_w=idle_w)
-
-    def j_per_sample(self) -> float | None:
-        known = [value for value in self._steady if value is not None]
-        return statistics.fmean(known) if known else None
-
-    def _check_board(self, ready: Ready) -> None:
-        if self._device != "cuda" or self._board is None:
-            return
-        if ready.gpu_uuid is None or not same_board(ready.gpu_uuid, self._board.uuid):
-            self.board_lost = f"CUDA ran on board {ready.gpu_uuid}, NVML measures {self._board.uuid}"
-            raise MeasurementError(self.board_lost)
-
-    def _enough(self, window: Window) -> bool:
-        reading = self._read(window.start_s, window.end_s, idle_w=None)
-        usable = window.rejected is None and reading.total_energy_j is not None and window.samples > 0
-        self._steady.append(reading.total_energy_j / window.samples if usable and reading.total_energy_j else None)
-        if len(self._steady) >= self._measure.max_windows:
-            return True
-        known = [value for value in self._steady if value is not None]
-        if len(known) < self._measure.min_windows:
-            # Where energy cannot be read at all, more windows would not help.
-            return not known and len(self._steady) >= self._measure.min_windows and window.rejected is None
-        half = float(stats.t.ppf(0.975, len(known) - 1)) * statistics.stdev(known) / len(known) ** 0.5
-        return bool(half <= self._measure.target_ci * statistics.fmean(known))
-
-    def _read(self, start_s: float, end_s: float, *, idle_w: float | None) -> WindowReading:
-        return self._recording.read(start_s=start_s, end_s=end_s, device=self._device, gpu_idle_w=idle_w)
 
 
 def _send_task(channel: Channel, task: CellTask) -> None:

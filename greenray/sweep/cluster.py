@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from greenray.errors import ResourceError
@@ -107,12 +108,18 @@ def _unreachable(address: str) -> str | None:
     return None
 
 
-def on_every_host(ray: Any, function: Callable[[], Any], *, timeout_s: float) -> list[Any]:
-    """What a function answers on each living host, in the order of their names.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one host answered, or the `problem` that kept it from answering; a sentence."""
 
-    Raises:
-        ResourceError: a host does not answer within `timeout_s` seconds, or cannot run it.
-    """
+    hostname: str
+    node_id: str
+    value: Any = None
+    problem: str | None = None
+
+
+def ask_every_host(ray: Any, function: Callable[[], Any], *, timeout_s: float) -> list[Answer]:
+    """What a function answers on each living host, in the order of their names; all are asked at once."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeManagerHostname"]))
@@ -121,7 +128,18 @@ def on_every_host(ray: Any, function: Callable[[], Any], *, timeout_s: float) ->
         task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)).remote()
         for node in nodes
     ]
-    try:
-        return list(ray.get(refs, timeout=timeout_s))
-    except ray.exceptions.RayError as error:
-        raise ResourceError(f"not every host of the cluster answered: {str(error).strip().splitlines()[-1]}") from None
+    answered, _ = ray.wait(refs, num_returns=len(refs), timeout=timeout_s) if refs else ([], [])
+    answers = []
+    for node, ref in zip(nodes, refs, strict=True):
+        value = problem = None
+        if ref not in answered:
+            problem = f"did not answer within {timeout_s:.0f} s"
+            ray.cancel(ref, force=True)
+        else:
+            try:
+                value = ray.get(ref)
+            except ray.exceptions.RayError as error:
+                problem = f"cannot be asked: {str(error).strip().splitlines()[-1]}"
+        name = str(node["NodeManagerHostname"])
+        answers.append(Answer(hostname=name, node_id=str(node["NodeID"]), value=value, problem=problem))
+    return answers

@@ -11,7 +11,7 @@ from pathlib import Path
 from greenray.config import SweepConfig
 from greenray.errors import ResourceError, StoreError
 from greenray.matrix import expand
-from greenray.store import layout, writer
+from greenray.store import layout, reader, writer
 from greenray.sweep import preflight
 from greenray.sweep.cluster import connected
 from greenray.sweep.interrupts import Interrupts, StopNow
@@ -60,11 +60,11 @@ def run_sweep(config: SweepConfig, *, out: Path, address: str | None, extend: bo
             pool = Pool(ray, settings=_settings(config, out=out, probe=probe), say=watcher.say)
             try:
                 infos = _workers_up(config, out=out, pool=pool, interrupts=interrupts)
-                schedule = _prepare(config, out=out, infos=infos, extend=extend, watcher=watcher)
+                schedule = _prepare(config, out=out, infos=infos, refused=pool.refusals, extend=extend, watcher=watcher)
                 loop = VisitLoop(
                     ray, config=config, out=out, pool=pool, schedule=schedule, watcher=watcher, interrupts=interrupts
                 )
-                return _run(loop, config=config, out=out, schedule=schedule)
+                return _run(loop, config=config, out=out, schedule=schedule, pool=pool)
             except StopNow:
                 return SweepResult(exit_code=130, done=0, failed=0, stopped=True)
             finally:
@@ -81,6 +81,7 @@ def _settings(config: SweepConfig, *, out: Path, probe: Path) -> WorkerSettings:
         cell_timeout_s=config.limits.cell_timeout_s,
         cell_memory_bytes=config.limits.cell_memory_bytes,
         trust=config.trust,
+        wall_meter=config.host.wall_meter and config.host.wall_meter.starting_at(config.folder),
         environment=tuple((name, os.environ[name]) for name in _PASSED_ON if name in os.environ),
     )
 
@@ -115,7 +116,9 @@ def _workers_up(config: SweepConfig, *, out: Path, pool: Pool, interrupts: Inter
         time.sleep(_TURN_S)
 
 
-def _prepare(config: SweepConfig, *, out: Path, infos: list[WorkerInfo], extend: bool, watcher: Watcher) -> Schedule:
+def _prepare(
+    config: SweepConfig, *, out: Path, infos: list[WorkerInfo], refused: list[str], extend: bool, watcher: Watcher
+) -> Schedule:
     """Resolve `auto`, hold the config against the store, say what is to do, write the manifest."""
     auto_device = "cuda" if any(info.uses_cuda for info in infos) else "cpu"
     blocks = expand(config, auto_device=auto_device)
@@ -133,17 +136,22 @@ def _prepare(config: SweepConfig, *, out: Path, infos: list[WorkerInfo], extend:
         workers = f"{len(infos)} worker{'s' if len(infos) > 1 else ''}"
         noun = "cell" if len(cells) == 1 else "cells"
         watcher.say(f"{len(cells)} {noun}, and two baselines around each visit, on {workers}, device {auto_device}")
-    manifest = preflight.manifest(config, blocks=blocks, infos=infos, auto_device=auto_device)
+    manifest = preflight.manifest(config, blocks=blocks, infos=infos, auto_device=auto_device, refused=refused)
     writer.write_manifest(out, sweep=config.name, manifest=manifest)
     return schedule
 
 
-def _run(loop: VisitLoop, *, config: SweepConfig, out: Path, schedule: Schedule) -> SweepResult:
+def _run(loop: VisitLoop, *, config: SweepConfig, out: Path, schedule: Schedule, pool: Pool) -> SweepResult:
     stopped = False
+    refused = len(pool.refusals)
     try:
         loop.run()
     except StopNow:
         stopped = True
+    finally:
+        if len(pool.refusals) > refused:
+            known = reader.manifests(out)[config.name]
+            writer.write_manifest(out, sweep=config.name, manifest={**known, "refused": pool.refusals})
     failed = preflight.failures(out, sweep=config.name, blocks=schedule.blocks)
     code = 130 if stopped else 1 if failed else 0
     return SweepResult(exit_code=code, done=loop.finished, failed=failed, stopped=stopped)

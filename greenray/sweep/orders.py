@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from greenray.config import CpuModel, Measure, Trust
+from greenray.config import CpuModel, Measure, Trust, WallMeter
 from greenray.matrix import Cell
 from greenray.power.sharing import IdlePower
 
@@ -21,6 +21,7 @@ class WorkerSettings:
         cell_timeout_s: deadline of a cell, seconds.
         cell_memory_bytes: memory that a cell may take, where that is less than its share of the host's.
         trust: what may be loaded beyond safetensors.
+        wall_meter: a power meter outside the hosts; its address may hold a password and is never shown.
         launcher: `forkserver`, or `spawn` to start every cell from scratch.
         environment: variables for the worker's process (with `ray start` it would have the raylet's, not the driver's).
     """
@@ -33,6 +34,7 @@ class WorkerSettings:
     cell_timeout_s: float
     cell_memory_bytes: int | None
     trust: Trust
+    wall_meter: WallMeter | None = None
     launcher: Literal["forkserver", "spawn"] = "forkserver"
     environment: tuple[tuple[str, str], ...] = ()
 

@@ -96,8 +96,13 @@ def probe_file(out: Path) -> Iterator[Path]:
         probe.unlink(missing_ok=True)
 
 
-def manifest(config: SweepConfig, *, blocks: Sequence[Block], infos: Sequence[WorkerInfo], auto_device: str) -> dict[str, Any]:
-    """What `manifests/<name>.json` holds: enough to tell what was asked, of what, and on what."""
+def manifest(
+    config: SweepConfig, *, blocks: Sequence[Block], infos: Sequence[WorkerInfo], auto_device: str, refused: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What `manifests/<name>.json` holds: enough to tell what was asked, of what, and on what.
+
+    `refused` are sentences about boards and workers that could not be used.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "greenray_version": __version__,
@@ -136,6 +141,7 @@ def manifest(config: SweepConfig, *, blocks: Sequence[Block], infos: Sequence[Wo
             }
             for info in infos
         ],
+        "refused": list(refused),
     }
 
 

@@ -41,7 +41,7 @@ def cell_row(
 ) -> dict[str, Any]:
     """The row of `cells`: what was declared, where it ran, what it cost and what came out."""
     last_word: Any = outcome.done or outcome.failed
-    grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"]]
+    grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"] and w["rejected"] is None]
     versions: Mapping[str, str] = info.versions | (last_word.versions if last_word else {})
     row = _declared(order, run_id=run_id) | {
         "status": outcome.status,

@@ -70,7 +70,10 @@ class Worker:
         self._warm: set[str] = set()
         try:
             self._instrument = Instrument.open(
-                accelerator=accelerator, hz=settings.measure.sampling_hz, cpu_model=settings.cpu_model
+                accelerator=accelerator,
+                hz=settings.measure.sampling_hz,
+                cpu_model=settings.cpu_model,
+                wall_meter=settings.wall_meter,
             )
         except MeasurementError as error:
             self._refused = str(error)
@@ -81,6 +84,9 @@ class Worker:
         self._launcher: Launcher = make()
         if self._launcher.fallback_reason:
             self._notes.append(f"cells are spawned, which takes seconds each: {self._launcher.fallback_reason}")
+        wall_problem = self._instrument.wall_problem()
+        if wall_problem is not None:
+            self._notes.append(wall_problem)
         self._info = self._examine()
         if self._instrument.board is not None:
             self._idle_memory = self._instrument.board.memory_used_bytes()
@@ -100,7 +106,12 @@ class Worker:
         return self._instrument.measure_idle(seconds)
 
     def run(self, order: Order) -> Receipt:
-        """Run one cell, measure it, commit it."""
+        """Run one cell, measure it, commit it.
+
+        Raises:
+            MeasurementError: the board is lost, or its memory does not come back; it must not be used any more.
+        """
+        self._instrument.require_board()
         self._warm_compiler(order)
         self._wait_for_memory()
         idle = order.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)

@@ -93,9 +93,14 @@ class Sweep:
         windows: Sequence[Mapping[str, Any]] | None = None,
         trace: bool = False,
         attempt_energy_j: float | None = 80.0,
+        idle_w: float | None = None,
+        idle_settled: bool = True,
         **columns: Any,
     ) -> dict[str, Any]:
-        """One attempt with its windows, predictions and, if asked for, a trace; returns the row of `cells`."""
+        """One attempt with its windows, predictions and, if asked for, a trace; returns the row of `cells`.
+
+        `idle_w` is the power of its board when idle, which its windows then know.
+        """
         row = self._row(tactic, status=status, attempt=attempt, **columns) | {"energy_j": attempt_energy_j}
         ok = status == "ok"
         if ok and row["phase"] == "inference":
@@ -103,6 +108,9 @@ class Sweep:
             row |= {"accuracy": right / self.samples, "samples_evaluated": self.samples}
         if windows is None:
             windows = [self._steady(index, energy_j, row) for index in range(self.windows)] if ok else []
+        if idle_w is not None:
+            idle = {"gpu_idle_w": idle_w, "gpu_idle_settled": idle_settled}
+            windows = [dict(w) | idle | {"active_energy_j": w["total_energy_j"] - idle_w * w["duration_s"]} for w in windows]
         predictions = {
             "sample": list(range(self.samples)),
             "label": [index % 10 for index in range(self.samples)],

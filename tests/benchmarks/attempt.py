@@ -22,10 +22,10 @@ from greenray.matrix import expand
 from greenray.store import reader
 from greenray.sweep.orders import Order, WorkerSettings
 from greenray.sweep.worker import Worker
+from tests.benchmarks import peers
 
 TARGET_S = 0.5
-ROOT = Path(__file__).parents[2]
-PEERS = ROOT / ".venv-peers"
+PEERS = peers.ROOT / ".venv-peers"
 PEER_PACKAGES = ("torch==2.13.0", "optimum-benchmark==0.6.0", "transformers<5", "pillow")
 MEASURE = Measure(window_s=0.5, min_windows=2, max_windows=2, idle_s=0.2, warmup_max_s=0.5, target_ci=0.5)
 
@@ -72,7 +72,7 @@ def ours(runs: int) -> list[float]:
 
 def peer(runs: int) -> list[float] | str:
     """The same of the peer, or why it cannot be run."""
-    problem = install_peer()
+    problem = peers.install(PEERS, PEER_PACKAGES)
     if problem is not None:
         return problem
     seconds = []
@@ -81,7 +81,7 @@ def peer(runs: int) -> list[float] | str:
         for _ in range(runs + 1):
             begin_s = time.monotonic()
             done = subprocess.run(
-                [str(PEERS / "bin" / "python"), str(script), folder],
+                [str(peers.python_of(PEERS)), str(script), folder],
                 capture_output=True,
                 text=True,
                 timeout=300,
@@ -96,20 +96,6 @@ def peer(runs: int) -> list[float] | str:
             # Starting the script that asks is not the peer's fault: only its own launch counts.
             seconds.append(min(elapsed_s, figures["launch_s"]) - figures["measured_s"])
     return seconds[1:]
-
-
-def install_peer() -> str | None:
-    """Make `.venv-peers` if it is not there; why not, if that fails."""
-    if (PEERS / ".ready").exists():
-        return None
-    python = PEERS / "bin" / "python"
-    commands = ([sys.executable, "-m", "venv", str(PEERS)], [str(python), "-m", "pip", "install", "--quiet", *PEER_PACKAGES])
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
-        if done.returncode != 0:
-            return f"it cannot be installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
-    (PEERS / ".ready").touch()
-    return None
 
 
 def main() -> int:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from greenray.power.energy import counter_energy, power_energy, rapl_energy
+from greenray.power.counter import counter_energy
+from greenray.power.energy import power_energy, rapl_energy
 from greenray.power.grid import period_of
 from greenray.power.trace import Readings, readings
 from tests.power.made import made_readings

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from greenray.power.board import SLOWDOWNS
 from greenray.power.grade import CpuEvidence, GpuEvidence, grade_cpu, grade_gpu
 
 GOOD = GpuEvidence(
@@ -17,6 +18,12 @@ GOOD = GpuEvidence(
 )
 
 
+def test_every_slowdown_has_words():
+    for name in SLOWDOWNS:
+        grade, (reason,) = grade_gpu(replace(GOOD, throttle_reasons=[name]))
+        assert (grade, f"({name})" in reason) == ("B", True)
+
+
 def test_a_software_power_cap_is_no_blemish():
     assert grade_gpu(GOOD) == ("A", [])
 
@@ -30,8 +37,8 @@ def test_a_software_power_cap_is_no_blemish():
         ({"temperature_end_c": 66}, "B", "temperature"),
         ({"throttle_reasons": ["hw_power_brake_slowdown"]}, "B", "slowed down"),
         ({"throttle_reasons": None}, "B", "slowdowns cannot be told"),
-        ({"power_energy_j": 1070.0}, "B", "7% apart"),
-        ({"power_energy_j": 1150.0}, "C", "15% apart"),
+        ({"power_energy_j": 1070.0}, "B", "7 % apart"),
+        ({"power_energy_j": 1150.0}, "C", "15 % apart"),
         ({"power_source": None, "power_energy_j": None}, "B", "no instant power"),
         ({"power_source": "module"}, "B", "whole module"),
         ({"updates": 10, "temperature_end_c": 70}, "C", "10 counter updates"),

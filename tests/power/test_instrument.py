@@ -167,7 +167,7 @@ except MeasurementError as error:
 
 @pytest.mark.parametrize(
     ("accelerator", "more", "word"),
-    [("0", {"mig": 1}, "MIG"), ("5", {}, "no board matches"), ("0", {"lost_from": 0.001}, "no board matches")],
+    [("0", {"mig": 1}, "MIG"), ("5", {}, "no board matches"), ("0", {"lost_from": 0.001}, "board 0 is lost")],
 )
 def test_a_board_is_refused_with_the_reason(simnvml, python, accelerator, more, word):
     assert word in python(REFUSED, accelerator, env=environment(simnvml, boards=[Board(more=more)]))

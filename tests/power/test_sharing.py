@@ -1,7 +1,4 @@
-"""The sharing rule, and RAPL over a made powercap tree."""
-
-import os
-from pathlib import Path
+"""The sharing rule as arithmetic; under real loads: test_shared_host.py."""
 
 import numpy as np
 import pytest
@@ -9,14 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenray.config import CpuModel
-from greenray.power.company import foreign_processes
 from greenray.power.instrument import idle_of
-from greenray.power.rapl import open_sensors, powercap_root, survey
 from greenray.power.reading import Household, read_cpu
-from greenray.power.sensors import Setup
 from greenray.power.sharing import IdlePower, share_j
 from greenray.power.trace import Series, Trace, readings
-from tests.power.powercap import AMD, INTEL, make_tree
 
 watts = st.floats(0, 500)
 seconds = st.floats(0.01, 100)
@@ -83,66 +76,3 @@ def test_a_cell_that_nobody_follows_is_unknown():
 def test_idle_power_is_the_mean_over_the_interval():
     assert idle_of(host_trace(package_w=30, cell=0, host=0)).cpu_w == pytest.approx(30)
     assert idle_of(host_trace(package_w=0, cell=0, host=0)) is None
-
-
-def test_intel_tree_takes_packages_and_dram_and_never_what_is_nested(tmp_path):
-    found = survey(make_tree(tmp_path, INTEL))
-    assert found.problem is None
-    assert {zone.domain: zone.part for zone in found.zones} == {
-        "package-0": "cpu",
-        "package-1": "cpu",
-        "dram-0": "dram",
-        "dram-1": "dram",
-        "psys": "platform",
-    }
-
-
-def test_amd_tree_has_packages_only(tmp_path):
-    assert [zone.domain for zone in survey(make_tree(tmp_path, AMD)).zones] == ["package-0"]
-
-
-def test_half_a_host_is_no_host(tmp_path):
-    root = make_tree(tmp_path, INTEL)
-    (root / "intel-rapl:1" / "energy_uj").write_text("denied")  # as unreadable to root as a mode of 000 is to others
-    found = survey(root)
-    assert "intel-rapl:1" in found.problem
-    assert "cpu" not in {zone.part for zone in found.zones}
-
-
-def test_no_tree_is_a_problem_in_words(tmp_path):
-    assert "no RAPL package" in survey(tmp_path / "nothing").problem
-    assert powercap_root({"GREENRAY_POWERCAP_ROOT": "/there"}) == Path("/there")
-    assert powercap_root({}) == Path("/sys/class/powercap")
-
-
-def test_a_zone_that_vanishes_reads_nan_and_says_so(tmp_path):
-    root = make_tree(tmp_path, AMD)
-    (sensor,) = open_sensors(Setup(powercap_root=root))
-    assert sensor.sample() == (1.0,)
-    (root / "intel-rapl:0" / "energy_uj").write_text("")
-    assert np.isnan(sensor.sample()[0])
-    assert "package-0" in sensor.fault
-    sensor.close()
-
-
-@pytest.mark.parametrize(
-    ("case", "count"),
-    [
-        ({"pids": [1, 2], "ours": {2}, "uses_board": True}, 1),
-        ({"pids": [2], "ours": {2}, "uses_board": True}, 0),
-        ({"pids": [1], "ours": {2}, "uses_board": False}, 1),
-        ({"pids": [], "ours": {2}, "uses_board": False}, 0),
-        ({"pids": [7, 8], "ours": {2}, "uses_board": True, "exists": lambda pid: False}, 1),
-        ({"pids": None, "ours": {2}, "uses_board": True}, None),
-        ({"pids": [], "ours": {2}, "uses_board": True, "memory_before_bytes": 1 << 30, "memory_level_bytes": 0}, 1),
-        ({"pids": [], "ours": {2}, "uses_board": True, "memory_before_bytes": 100, "memory_level_bytes": 0}, 0),
-    ],
-)
-def test_foreign_processes(case, count):
-    arguments = {"memory_before_bytes": None, "memory_level_bytes": None, **case}
-    assert foreign_processes(**arguments) == count
-
-
-def test_a_list_of_live_strangers_says_nothing_about_the_cell():
-    nothing = {"memory_before_bytes": None, "memory_level_bytes": None}
-    assert foreign_processes(pids=[os.getpid()], ours=set(), uses_board=True, **nothing) is None

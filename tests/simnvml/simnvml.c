@@ -33,8 +33,9 @@ typedef struct {
     double reset_at, frozen_from, lost_from;             /* moments of faults; 0: never */
     int no_counter, no_instant, module_scope, no_permission, no_processes, mig, persistence;
     unsigned long long throttle, memory_total, memory_used;
-    double limit_w, temperature_c, heating_c_per_s, heating_from;
-    unsigned utilization, clock_mhz, bus;
+    double limit_w, default_limit_w, temperature_c, heating_c_per_s, heating_from;
+    unsigned utilization, clock_mhz, clock2_mhz, bus;    /* clock2_mhz counts as clock_now says */
+    double clock2_from, clock_period_s;
     int processes;
     unsigned pid[MAX_PROCESSES];
     unsigned long long pid_bytes[MAX_PROCESSES];
@@ -147,9 +148,10 @@ static int set_key(Board *b, const char *key, const char *value) {
     NUMBER(low_w) NUMBER(high_w) NUMBER(period_s) NUMBER(duty) NUMBER(phase_s)
     NUMBER(counter_ms) NUMBER(jitter_ms) NUMBER(offset_ms) NUMBER(base_j) NUMBER(gain) NUMBER(instant_ms)
     NUMBER(reset_at) NUMBER(frozen_from) NUMBER(lost_from)
-    NUMBER(limit_w) NUMBER(temperature_c) NUMBER(heating_c_per_s) NUMBER(heating_from)
+    NUMBER(clock2_from) NUMBER(clock_period_s)
+    NUMBER(limit_w) NUMBER(default_limit_w) NUMBER(temperature_c) NUMBER(heating_c_per_s) NUMBER(heating_from)
     WHOLE(no_counter) WHOLE(no_instant) WHOLE(module_scope) WHOLE(no_permission) WHOLE(no_processes) WHOLE(mig)
-    WHOLE(persistence) WHOLE(throttle) WHOLE(memory_total) WHOLE(memory_used) WHOLE(utilization) WHOLE(clock_mhz) WHOLE(bus)
+    WHOLE(persistence) WHOLE(throttle) WHOLE(memory_total) WHOLE(memory_used) WHOLE(utilization) WHOLE(clock_mhz) WHOLE(clock2_mhz) WHOLE(bus)
     if (!strcmp(key, "wave")) { copy_text(b->wave, value); b->wave[15] = 0; return 1; }
     if (!strcmp(key, "name")) { copy_text(b->name, value); return 1; }
     if (!strcmp(key, "uuid")) { copy_text(b->uuid, value); return 1; }
@@ -317,6 +319,11 @@ static unsigned instant_mw(const Board *b) {
 }
 int nvmlDeviceGetPowerUsage(void *handle, unsigned *mw) { BOARD(handle); *mw = average_mw(b); return SUCCESS; }
 int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *mw) { BOARD(handle); *mw = (unsigned)(1000 * b->limit_w); return SUCCESS; }
+int nvmlDeviceGetPowerManagementDefaultLimit(void *handle, unsigned *mw) {   /* the enforced one unless default_limit_w is set */
+    BOARD(handle);
+    *mw = (unsigned)(1000 * (b->default_limit_w > 0 ? b->default_limit_w : b->limit_w));
+    return SUCCESS;
+}
 int nvmlDeviceGetPowerManagementLimit(void *handle, unsigned *mw) { return nvmlDeviceGetEnforcedPowerLimit(handle, mw); }
 
 typedef struct {
@@ -355,7 +362,14 @@ int nvmlDeviceGetTemperature(void *handle, unsigned sensor, unsigned *celsius) {
     *celsius = (unsigned)(b->temperature_c + b->heating_c_per_s * since);
     return SUCCESS;
 }
-int nvmlDeviceGetClockInfo(void *handle, unsigned type, unsigned *mhz) { BOARD(handle); (void)type; *mhz = b->clock_mhz; return SUCCESS; }
+/* The SM clock: clock2_mhz from clock2_from on, or in the second half of each clock_period_s; else clock_mhz. */
+static unsigned clock_now(const Board *b) {
+    double t = now_s();
+    if (failed(b->clock2_from, t)) return b->clock2_mhz;
+    if (b->clock_period_s > 0 && fmod(t, b->clock_period_s) >= b->clock_period_s / 2) return b->clock2_mhz;
+    return b->clock_mhz;
+}
+int nvmlDeviceGetClockInfo(void *handle, unsigned type, unsigned *mhz) { BOARD(handle); (void)type; *mhz = clock_now(b); return SUCCESS; }
 int nvmlDeviceGetMaxClockInfo(void *handle, unsigned type, unsigned *mhz) { return nvmlDeviceGetClockInfo(handle, type, mhz); }
 int nvmlDeviceGetCurrentClocksEventReasons(void *handle, unsigned long long *bits) { BOARD(handle); *bits = b->throttle; return SUCCESS; }
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *handle, unsigned long long *bits) { return nvmlDeviceGetCurrentClocksEventReasons(handle, bits); }

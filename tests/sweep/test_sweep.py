@@ -56,6 +56,12 @@ def test_windows_are_measured_on_the_cells_clock(finished: tuple[Path, Path, End
     assert (steady["duration_s"] >= 0.1).all()
     assert (steady["samples"] > 0).all()
     assert (steady["total_energy_j"] > 0).all()
+    # Without a board there is nothing to settle, and idle is the host's: the cell had it to itself.
+    boardless = served.filter(pl.col("gpu_uuid").is_null())
+    assert boardless["gpu_idle_settled"].null_count() == boardless["gpu_idle_w"].null_count() == boardless.height
+    idle_j = steady["cpu_idle_w"] * steady["duration_s"]
+    assert (steady["cpu_energy_j"] - idle_j - steady["cpu_active_energy_j"]).abs().max() < 1e-9
+    assert ((steady["active_energy_j"] > 0) & (steady["active_energy_j"] < steady["total_energy_j"])).all()
     # Without a meter the energy is a model's, and says so.
     assert set(steady["cpu_energy_source"]) <= {"rapl", "modelled"}
     modelled = steady.filter(pl.col("cpu_energy_source") == "modelled")

@@ -1,0 +1,69 @@
+"""The wall meter's word on the parts: how much of the plug's energy they explain, or that they add up to more than it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from greenray.analysis.arms import work_windows
+from greenray.analysis.results import Caveat
+from greenray.analysis.wording import quantity
+from greenray.store import reader
+
+
+def caveats(out: Path) -> list[Caveat]:
+    """A sentence for each host with a wall meter, over the work windows of its settled cells; none without such a meter."""
+    cells = reader.settled(out).select("sweep", "run_id", "host")
+    windows = (
+        work_windows(reader.scan(out, table="windows"))
+        .join(cells, on=["sweep", "run_id"])
+        .filter(pl.col("wall_energy_j") > 0)
+        .with_columns(_share=pl.col("wall_parts_energy_j") / pl.col("wall_energy_j"))
+    )
+    checked, failed = pl.col("wall_check").is_not_null(), ~pl.col("wall_check")
+    summary = windows.group_by("host", "wall_parts").agg(
+        pl.len().alias("windows"),
+        pl.col("wall_energy_j").sum(),
+        pl.col("cpu_apportioned").any().alias("shared"),
+        checked.sum().alias("checked"),
+        failed.sum().alias("failed"),
+        pl.col("_share").filter(failed).max().alias("most"),
+        *(getattr(pl.col("_share").filter(checked), name)().alias(name) for name in ("min", "max")),
+        (pl.col("wall_parts_energy_j").filter(checked).sum() / pl.col("wall_energy_j").filter(checked).sum()).alias("share"),
+    )
+    return list(_sentences(summary.sort("host", "wall_parts").collect()))
+
+
+def _sentences(hosts: pl.DataFrame) -> Iterator[Caveat]:
+    for row in hosts.iter_rows(named=True):
+        if row["failed"]:
+            yield Caveat(topic="wall", text=_impossible(row), weighty=True)
+        elif row["checked"]:
+            yield Caveat(topic="wall", text=_explained(row))
+        else:
+            count = f"{row['windows']} window" + "s" * (row["windows"] != 1)
+            yield Caveat(
+                topic="wall",
+                text=f"Wall meter: {quantity(row['wall_energy_j'], 'J')} at the plug of {row['host']} in {count}. The host's "
+                "parts are not all metered, so they could not be held against it.",
+            )
+
+
+def _impossible(row: dict[str, Any]) -> str:
+    return (
+        f"The parts add up to more than the plug delivered: on {row['host']}, in {row['failed']} of {row['checked']} windows, "
+        f"{row['wall_parts']} took up to {(row['most'] - 1) * 100:.0f} % more than the wall meter saw, beyond the errors of "
+        "both. One of the meters, the unit or the clock_offset_s is wrong, and so may be the energies here."
+    )
+
+
+def _explained(row: dict[str, Any]) -> str:
+    text = (
+        f"Wall meter: on {row['host']}, {row['wall_parts']} explain {row['share'] * 100:.0f} % of the energy at the plug "
+        f"({row['min'] * 100:.0f} to {row['max'] * 100:.0f} % in a window). The rest goes to power supply, fans and all that "
+        "has no meter of its own."
+    )
+    if row["shared"]:
+        text += " A worker adds up its own board only: other boards of the host are in the rest, and the check is a weak one."
+    return text

@@ -1,0 +1,147 @@
+"""Energy of a board by its counter: one function of time over a whole trace, worked out only around the moments asked for."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from greenray.power.curve import EnergyCurve
+from greenray.power.energy import GAP_SHARE, Energy, disorder, gaps_of, unknown
+from greenray.power.fusion import counter_curve
+from greenray.power.grid import changes, locate, period_of
+from greenray.power.trace import EMPTY, Floats, Readings
+
+_BLOCK_S, _MARGIN_S = 10.0, 5.0  # the trace is worked out block by block, each with what lies around it
+_RESOLUTION_J = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterEnergy:
+    """A board's energy counter over a whole trace; made by `counter_energy`, asked for any number of windows.
+
+    Attributes:
+        times, climbed_j: (n,) the counter since the first sample, falls counted as nothing.
+        power: instant power, column power_w.
+        moved: moments of the samples that saw the counter moved.
+        falls: moments of the samples that saw the counter fallen.
+        gaps: pauses of the recorder.
+        fault: why nothing can be told; None when it can.
+    """
+
+    times: Floats
+    climbed_j: Floats
+    power: Readings
+    period_s: float
+    jitter_s: float
+    moved: Floats
+    falls: Floats
+    gaps: list[tuple[float, float]]
+    fault: str | None
+    _curves: dict[int, EnergyCurve] = field(default_factory=dict)
+
+    @property
+    def until_s(self) -> float:
+        """The last moment that is known."""
+        return float(self.times[-1]) if len(self.times) else -math.inf
+
+    def between(self, start_s: float, end_s: float) -> Energy:
+        """Energy from start_s to end_s."""
+        times, moved = self.times, self.moved
+        if not end_s > start_s:
+            return unknown("the window has no length")
+        if self.fault is not None:
+            return unknown(self.fault)
+        if len(times) < 2 or times[-1] <= start_s or times[0] >= end_s:
+            return unknown("the energy counter was not read during the window")
+        # A fall counts with the two samples that it lies between, so an edge beside it is refused as well.
+        at = np.searchsorted(times, self.falls)
+        if np.any((times[at] >= start_s) & (times[at - 1] <= end_s)):
+            return unknown("the energy counter went backwards (was the driver reloaded?)")
+        inside = int(np.count_nonzero((moved > start_s) & (moved <= end_s)))
+        if len(moved) < 2 or (inside == 0 and (end_s - start_s > 1.0 or not np.any(moved > end_s))):
+            return unknown("the energy counter did not move", updates=inside)
+        energy_j = self._until(end_s) - self._until(start_s)
+        if not np.isfinite(energy_j):
+            return unknown("the energy counter was not read up to the edges of the window", updates=inside)
+        frozen_s = end_s - moved[-1] if moved[-1] < end_s else 0.0
+        usual_s = float(np.median(np.diff(moved)))
+        if frozen_s > 5 * usual_s + 0.1:
+            return unknown(f"the energy counter stopped moving {frozen_s:.2f} s before the end of the window", updates=inside)
+        gap_s, gap_j = self._gaps_at_edges(start_s, end_s)
+        if gap_j > GAP_SHARE * max(energy_j, 1e-9):
+            return unknown(f"the recorder missed {gap_s:.2f} s at an edge of the window", updates=inside)
+        error_j = math.hypot(self._error_j(start_s, end_s), gap_j) + _RESOLUTION_J
+        return Energy(energy_j=max(energy_j, 0.0), error_j=error_j, updates=inside)
+
+    def _until(self, time_s: float) -> float:
+        """The counter as it would stand at a moment if it never rested. Every moment belongs to one block, so energies add up."""
+        return self._curve(self._block(time_s)).at(time_s)
+
+    def _error_j(self, start_s: float, end_s: float) -> float:
+        first, last = self._block(start_s), self._block(end_s)
+        if first == last:
+            return self._curve(first).error_j(start_s, end_s)
+        return math.hypot(self._curve(first).error_at(start_s), self._curve(last).error_at(end_s))
+
+    def _block(self, time_s: float) -> int:
+        # A last piece that is short goes with the block before it.
+        last = max(int((self.times[-1] - self.times[0] - _MARGIN_S) // _BLOCK_S), 0)
+        return min(max(int((time_s - self.times[0]) // _BLOCK_S), 0), last)
+
+    def _curve(self, block: int) -> EnergyCurve:
+        curve = self._curves.get(block)
+        if curve is None:
+            begin_s = self.times[0] + block * _BLOCK_S - _MARGIN_S
+            end_s = begin_s + _BLOCK_S + 3 * _MARGIN_S
+            part = slice(*np.searchsorted(self.times, [begin_s, end_s]))
+            updates = locate(self.times[part], self.climbed_j[part], period_s=self.period_s, jitter_s=self.jitter_s)
+            power = self.power.within(begin_s, end_s)
+            curve = self._curves[block] = counter_curve(updates, power.times, power.column("power_w"))
+        return curve
+
+    def _gaps_at_edges(self, start_s: float, end_s: float) -> tuple[float, float]:
+        """Length of the longest gap that an edge falls into, and half of the energy that lies in such gaps."""
+        longest_s, doubt_j = 0.0, 0.0
+        for begin, end in self.gaps:
+            if begin < start_s < end or begin < end_s < end:
+                longest_s = max(longest_s, end - begin)
+                inside_j = self._until(end) - self._until(begin)
+                doubt_j = math.hypot(doubt_j, inside_j / 2 if math.isfinite(inside_j) else math.inf)
+        return longest_s, doubt_j
+
+
+def counter_energy(
+    samples: Readings, *, hz: float, period_s: float = math.nan, jitter_s: float = 0.0, before: Readings = EMPTY
+) -> CounterEnergy:
+    """Prepares a board's counter for `between`.
+
+    Args:
+        samples: columns counter_j and, where the board has it, power_w (instant).
+        hz: sampling rate, which says what a gap is.
+        period_s: measured update period of the counter; NaN finds it in the samples if they are fine enough.
+        jitter_s: half-width of the updates' deviation from their grid.
+        before: the counter as it was read, perhaps faster, just before: better for a window soon after the first sample.
+    """
+    fault = disorder(samples.times)
+    times = np.concatenate([before.times, samples.times])
+    counter_j = np.concatenate([before.column("counter_j"), samples.column("counter_j")])
+    valid = np.isfinite(counter_j) & np.isfinite(times)
+    times, counter_j = times[valid], counter_j[valid]
+    steps_j = np.diff(counter_j)
+    # A window on either side of a reset is still good.
+    climbed_j = np.concatenate([[0.0], np.cumsum(np.maximum(steps_j, 0.0))])[: len(times)]
+    if fault is None and not np.isfinite(period_s):
+        period_s = period_of(times, climbed_j)
+    power_w = samples.column("power_w")
+    told = np.isfinite(power_w) & np.isfinite(samples.times)
+    return CounterEnergy(
+        times=times,
+        climbed_j=climbed_j,
+        power=Readings(times=samples.times[told], columns={"power_w": np.maximum(power_w[told], 0.0)}),
+        period_s=period_s,
+        jitter_s=jitter_s,
+        moved=changes(times, climbed_j)[1] if len(times) else np.empty(0),
+        falls=times[1:][steps_j < 0],
+        gaps=gaps_of(times, hz=hz),
+        fault=fault,
+    )

@@ -1,0 +1,129 @@
+"""A wall meter whose readings another program appends to a file."""
+
+import csv
+import io
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenray.power.follow import Desk, Found, in_words
+
+_LINE_BYTES = 1 << 16
+
+
+class CsvSource:
+    """A file that another program appends to: lines that come from now on, and with stamps the last ones before."""
+
+    def __init__(self, path: Path, *, value: str | int, stamp: str | int | None, period_s: float) -> None:
+        self.name = path.name
+        self._path, self._value, self._stamp = path, value, stamp
+        self._pause_s = min(period_s / 2, 0.5)
+        self._columns: list[str] | None = None
+        self._delimiter: str | None = None
+        self._looked_s = 0.0
+
+    def follow(self, desk: Desk, stopping: threading.Event) -> None:
+        begun_before = True
+        while not stopping.is_set():
+            self._looked_s = time.monotonic()
+            try:
+                with self._path.open("rb") as file:
+                    headed = begun_before and self._skip_past(file, desk)
+                    begun_before = False
+                    self._read_on(file, desk, stopping, headed=headed)
+            except OSError as error:
+                begun_before = begun_before and not isinstance(error, FileNotFoundError)
+                desk.fail(f"the wall meter's file cannot be read ({in_words(error)})")
+                stopping.wait(self._pause_s)
+
+    def close(self) -> None:
+        """It is looked at again before long."""
+
+    def _skip_past(self, file: io.BufferedReader, desk: Desk) -> bool:
+        """Goes to the last lines of a file that was there before us; whether its first line has been taken in."""
+        head = file.readline(_LINE_BYTES)
+        if not head.endswith(b"\n"):
+            file.seek(0)
+            return False
+        self._is_header(head.decode(errors="replace").strip(), desk)
+        start = max(len(head), file.seek(0, io.SEEK_END) - 4096)
+        file.seek(start - 1)
+        tail = file.read()
+        # Lines without a stamp say nothing of the time before they were seen.
+        kept = tail.find(b"\n") if self._stamp is not None else tail.rfind(b"\n")
+        file.seek(start + kept)
+        return True
+
+    def _read_on(self, file: io.BufferedReader, desk: Desk, stopping: threading.Event, *, headed: bool) -> None:
+        """Follows one file until another has taken its place and nothing more comes from this one."""
+        rest = b""
+        while not stopping.is_set():
+            replaced = self._replaced(file)
+            if os.fstat(file.fileno()).st_size < file.tell():  # emptied, to be filled anew
+                file.seek(0)
+                rest, headed = b"", False
+            text = file.read(_LINE_BYTES)
+            now_s = time.monotonic()
+            *lines, rest = (rest + text).split(b"\n")  # a last line without its end is not all there yet
+            rest = rest[:_LINE_BYTES]
+            for line in filter(None, (part.decode(errors="replace").strip() for part in lines)):
+                if headed or not self._is_header(line, desk):
+                    self._hand_on(line, desk, before_s=self._looked_s, after_s=now_s)
+                headed = True
+            if len(text) < _LINE_BYTES:
+                self._looked_s = now_s
+                if replaced:
+                    return
+                stopping.wait(self._pause_s)
+
+    def _replaced(self, file: io.BufferedReader) -> bool:
+        try:
+            there, here = self._path.stat(), os.fstat(file.fileno())
+        except FileNotFoundError:  # moved away, and its successor is still to come
+            return False
+        return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
+
+    def _is_header(self, line: str, desk: Desk) -> bool:
+        """Takes the first line in: names of columns, or already a reading."""
+        self._delimiter = next((mark for mark in "\t;," if mark in line), None)
+        fields = self._split(line)
+        names = [name for name in (self._value, self._stamp) if isinstance(name, str)]
+        if all(name in fields for name in names) and (names or not _number_like(fields, self._value)):
+            self._columns = fields
+            return True
+        if names and self._columns is None:
+            missing = next(name for name in names if name not in fields)
+            desk.fail(f"the wall meter's file has no column {missing!r}")
+        return False
+
+    def _hand_on(self, line: str, desk: Desk, *, before_s: float, after_s: float) -> None:
+        fields = self._split(line)
+        try:
+            value = fields[self._index(self._value)]
+            stamp = None if self._stamp is None else fields[self._index(self._stamp)]
+        except (IndexError, ValueError):
+            desk.fail("the wall meter's file has a line that holds no reading")
+            return
+        if self._delimiter == ";":
+            value = value.replace(",", ".")
+        desk.take(
+            Found(value=value, stamp=stamp, moment_s=(before_s + after_s) / 2, doubt_s=(after_s - before_s) / 2, asked=False)
+        )
+
+    def _split(self, line: str) -> list[str]:
+        if self._delimiter is None:
+            return line.split()
+        return [field.strip() for field in next(csv.reader([line], delimiter=self._delimiter), [])]
+
+    def _index(self, column: str | int) -> int:
+        return column if isinstance(column, int) else (self._columns or []).index(column)
+
+
+def _number_like(fields: Sequence[str], column: str | int) -> bool:
+    try:
+        float(fields[int(column)].replace(",", "."))
+    except (IndexError, ValueError):
+        return False
+    return True

@@ -1,0 +1,29 @@
+"""GreenRay's side of meters.py: the instrument as a sweep's worker uses it, over windows that another process marks.
+
+    python -m tests.benchmarks.own_meter
+
+Writes `ready`, then for a line of JSON [[start_s, end_s], ...] (CLOCK_MONOTONIC) a line [[energy_j, error_j, reasons], ...].
+"""
+
+import json
+import os
+import sys
+
+from greenray.config import CpuModel
+from greenray.power import Instrument
+
+
+def main() -> None:
+    instrument = Instrument.open(accelerator="0", hz=50.0, cpu_model=CpuModel())
+    recording = instrument.record()
+    recording.follow(os.getpid())
+    print("ready", flush=True)
+    windows = json.loads(sys.stdin.readline() or "[]")
+    readings = [recording.read(start_s=start_s, end_s=end_s, device="cuda") for start_s, end_s in windows]
+    recording.stop()
+    instrument.close()
+    print(json.dumps([(reading.gpu_energy_j, reading.gpu_energy_error_j, reading.grade_reasons) for reading in readings]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Ratios of paired, interleaved runs, and what may be said about them on a noisy machine."""
+
+import math
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+from scipy import stats
+
+MET, MISSED, UNRESOLVED = 0, 1, 3
+"""Exit codes of a benchmark; `run` tells them apart. 1 is also a traceback's, 2 bad usage."""
+_QUIET_CORES = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """Ratio of the second to the first of each pair: `median` of the pairs; `mean` (geometric) with its 95 % interval."""
+
+    median: float
+    mean: float
+    low: float
+    high: float
+    pairs: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f} ({self.low:.4f} to {self.high:.4f}, {self.pairs} pairs; median {self.median:.4f})"
+
+
+def ratio_of(first: Sequence[float], second: Sequence[float]) -> Ratio:
+    """Compare two conditions pair by pair: t interval on the log ratios.
+
+    A pair in which something else took the processor says nothing about either condition. The farthest tenth on each side is
+    therefore left out, and the interval is the trimmed mean's (Yuen).
+    """
+    logs = np.sort(np.log(np.asarray(second) / np.asarray(first)))
+    count, cut = len(logs), int(0.1 * len(logs))
+    kept = logs[cut : count - cut]
+    mean = float(kept.mean())
+    spread = float(np.std(np.clip(logs, kept[0], kept[-1]), ddof=1))
+    half = float(stats.t.ppf(0.975, len(kept) - 1)) * spread * math.sqrt(count) / len(kept)
+    return Ratio(
+        median=math.exp(float(np.median(logs))),
+        mean=math.exp(mean),
+        low=math.exp(mean - half),
+        high=math.exp(mean + half),
+        pairs=count,
+    )
+
+
+def verdict(ratio: Ratio, *, at_most: float, others_cores: float) -> tuple[int, str]:
+    """Exit code and words: a target is met or missed only when the whole interval says so, on a machine that is not busy."""
+    if others_cores > _QUIET_CORES:
+        return UNRESOLVED, "not resolved on this machine: it is busy with other work"
+    if ratio.high <= at_most:
+        return MET, "ok"
+    if ratio.low > at_most:
+        return MISSED, "MISSED"
+    return UNRESOLVED, "not resolved on this machine: the interval holds the target"
+
+
+class Neighbours:
+    """How busy the machine was with the work of others; to be told beside a ratio, which their work makes vague."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic(), _host_busy_s(), _own_busy_s()
+
+    def cores(self) -> float:
+        """Cores that others kept busy since the beginning, on average. Children count as own once they have ended."""
+        began_s, host_s, own_s = self._began
+        return max(0.0, (_host_busy_s() - host_s - (_own_busy_s() - own_s)) / (time.monotonic() - began_s))
+
+
+def _host_busy_s() -> float:
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
+def _own_busy_s() -> float:
+    uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(use.ru_utime + use.ru_stime for use in uses)

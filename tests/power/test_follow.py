@@ -1,0 +1,197 @@
+"""Readings of a file that a real process writes, and of real commands."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenray.config import WallMeter
+from greenray.power.plug import plug_energy
+from greenray.power.wall import WallSensor, follow
+from tests.power.plugmeter import until
+from tests.power.test_wall import everything
+
+# Appends a stamped reading every 20 ms, in two writes, of a power that is 200 W and grows by 40 W a second.
+LOGGER = """
+import sys, time
+path, header = sys.argv[1], sys.argv[2]
+ahead_s = time.time() - time.monotonic()
+with open(path, "a", buffering=1) as file:
+    file.write(header)
+    print("ready", flush=True)
+    while True:
+        now_s = time.monotonic()
+        line = f"{now_s + ahead_s:.6f},x,{200 + 40 * (now_s % 1000):.4f}\\n"
+        file.write(line[:9]); file.flush(); time.sleep(0.005)
+        file.write(line[9:]); file.flush(); time.sleep(0.015)
+"""
+HEADER = "when,who,watts\n"
+CSV: dict[str, Any] = {"value": "watts", "time": "when", "period_s": 0.1}
+
+
+@contextmanager
+def logger(path: Path, header: str = HEADER) -> "Iterator[subprocess.Popen[str]]":
+    process = subprocess.Popen([sys.executable, "-c", LOGGER, path, header], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+@contextmanager
+def following(**meter: Any) -> Iterator[WallSensor]:
+    sensor = follow(WallMeter(**meter), host="here")
+    try:
+        yield sensor
+    finally:
+        sensor.close()
+
+
+def watts(sensor: WallSensor) -> list[float]:
+    return list(everything(sensor).fast.column("power_w"))
+
+
+def faults(sensor: WallSensor) -> list[str]:
+    return [text for _, text in everything(sensor).faults]
+
+
+def test_a_file_that_a_program_appends_to_gives_the_energy_of_its_stamps(tmp_path: Path) -> None:
+    path = tmp_path / "meter.csv"
+    with logger(path), following(csv=str(path), **CSV) as sensor:
+        start_s = time.monotonic() + 0.3
+        end_s = start_s + 1.0
+        assert until(lambda: sensor.wait_past(end_s))
+        energy = plug_energy(everything(sensor), start_s, end_s)
+        assert faults(sensor) == []  # lines came in halves
+    assert energy.energy_j == pytest.approx(200 + 40 * ((start_s + 0.5) % 1000), abs=0.5)
+    assert 0.02 <= sensor.period_s < 0.1
+
+
+def test_a_file_is_followed_through_rotation_and_truncation(tmp_path: Path) -> None:
+    path = tmp_path / "meter.csv"
+    with following(csv=str(path), **CSV) as sensor:
+        assert until(lambda: faults(sensor)) == ["the wall meter's file cannot be read (No such file or directory)"] or faults(
+            sensor
+        )
+        with logger(path):
+            until(lambda: len(watts(sensor)) > 5)
+            path.rename(tmp_path / "meter.csv.1")
+            seen = len(watts(sensor))
+            until(lambda: len(watts(sensor)) > seen + 5, what="reading on in the file that was moved away")
+        with logger(path, header="watts,when\n") as process:
+            process.kill()
+        path.write_text(f"watts,when\n512,{time.time()}\n")
+        assert until(lambda: watts(sensor)[-1] == 512.0, what="the new file, with its columns the other way round")
+        path.write_text("")
+        until(lambda: path.stat().st_size == 0)
+        time.sleep(0.2)  # longer than the file is left alone: a truncation that nobody sees is none
+        path.write_text(f"when,watts\n{time.time()},513\n{time.time() + 0.01},51")
+        assert until(lambda: watts(sensor)[-1] == 513.0, what="the file filled anew")
+        with path.open("a") as file:
+            file.write("4\nrubbish\n")
+        assert until(lambda: watts(sensor)[-1] == 514.0, what="the line completed")
+        assert until(lambda: faults(sensor)[-1] == "the wall meter's file has a line that holds no reading")
+
+
+def test_a_file_that_was_there_before_gives_its_last_lines_and_columns_by_index(tmp_path: Path) -> None:
+    path = tmp_path / "meter.csv"
+    now_s = time.time()
+    path.write_text("".join(f"{now_s - 1000 + k};{k},5\n" for k in range(1000)))
+    with following(csv=str(path), value=1, time=0) as sensor:
+        until(lambda: watts(sensor))
+        until(lambda: watts(sensor)[-1] == 999.5)
+        assert watts(sensor) == [k + 0.5 for k in range(1000 - len(watts(sensor)), 1000)]
+        assert 50 < len(watts(sensor)) < 300
+    with following(csv=str(path), value=1) as sensor:
+        time.sleep(0.3)
+        assert watts(sensor) == []  # of lines without a stamp nobody knows when they were
+        begin_s = time.monotonic()
+        with path.open("a") as file:
+            file.write("0;7,25\n")
+        until(lambda: watts(sensor) == [7.25])
+        moment_s = everything(sensor).fast.times[0]
+        assert begin_s - 0.5 < moment_s < time.monotonic()
+    with following(csv=str(path), value="watts") as sensor:
+        until(lambda: faults(sensor) and faults(sensor)[0] == "the wall meter's file has no column 'watts'")
+
+
+def test_a_command_that_goes_on_and_one_that_ends_are_both_followed(tmp_path: Path) -> None:
+    stream = f"{sys.executable} -u -c 'import time\nfor k in range(1000): print(time.time(), k); time.sleep(0.02)'"
+    with following(command=stream, value=1, time=0, period_s=0.1) as sensor:
+        until(lambda: len(watts(sensor)) > 20)
+        assert watts(sensor)[:20] == [float(k) for k in range(20)]
+    count = tmp_path / "count"
+    count.write_text("")
+    once = f"echo x >> {count}; wc -l < {count}"
+    with following(command=once, period_s=0.1) as sensor:
+        until(lambda: len(watts(sensor)) >= 5)
+        assert watts(sensor)[:5] == [1, 2, 3, 4, 5]
+        times = everything(sensor).fast.times
+        assert sensor.period_s == pytest.approx(0.1, abs=0.05)
+        assert (times[1:] > times[:-1]).all()
+        assert faults(sensor) == []
+    with following(command=["echo", '{"a": {"b": "41.5"}}'], value="a.b", period_s=0.1) as sensor:
+        until(lambda: watts(sensor)[:1] == [41.5])
+    assert sensor.name == "wall:echo"
+    with following(command="SECRET=1 /usr/bin/printf %s 42", period_s=0.1) as sensor:
+        until(lambda: watts(sensor)[:1] == [42.0])
+    assert sensor.name == "wall:printf"
+
+
+def test_a_command_that_fails_says_why_and_is_tried_again(tmp_path: Path) -> None:
+    flag = tmp_path / "there"
+    command = f"test -e {flag} && echo 5 || {{ echo no answer from http://u:pw@h/ >&2; exit 3; }}"
+    with following(command=command, period_s=0.05) as sensor:
+        until(lambda: faults(sensor))
+        assert faults(sensor)[0].startswith("the wall meter's command ended with code 3 (no answer from http://***@h/)")
+        flag.touch()
+        until(lambda: watts(sensor)[:1] == [5.0])
+    with following(command=["/no/such/command"]) as sensor:
+        until(lambda: faults(sensor))
+        assert faults(sensor) == ["the wall meter's command cannot be run (No such file or directory)"]
+    with following(command="true") as sensor:
+        until(lambda: faults(sensor) == ["the wall meter's command printed nothing"])
+    with following(command="echo hello; sleep 60", value=0) as sensor:
+        until(lambda: faults(sensor) == ["the wall meter gave a reading that is no number"])
+
+
+def test_what_the_command_started_ends_with_its_follower(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    command = f"sleep 61 & echo $! >> {pids}; echo $$ >> {pids}; while true; do /bin/echo 5; sleep 0.05; done"
+    with following(command=command) as sensor:
+        until(lambda: watts(sensor))
+        started = [int(pid) for pid in pids.read_text().split()]
+        assert all(alive(pid) for pid in started)
+    assert until(lambda: not any(alive(pid) for pid in started), timeout_s=5)
+    # And when nobody is left to close it.
+    pids.write_text("")
+    code = (
+        "import sys, time; from greenray.config import WallMeter; from greenray.power.wall import follow; "
+        "s = follow(WallMeter(command=sys.argv[1]), host='here'); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, command])
+    try:
+        until(lambda: len(pids.read_text().split()) == 2)
+        started = [int(pid) for pid in pids.read_text().split()]
+        assert all(alive(pid) for pid in started)
+    finally:
+        os.kill(owner.pid, signal.SIGKILL)
+        owner.wait(10)
+    assert until(lambda: not any(alive(pid) for pid in started), timeout_s=5)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -1,0 +1,372 @@
+"""The wall meter followed: its readings checked, put on our clock, and off the recorder's back."""
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from greenray.config import CpuModel, WallMeter
+from greenray.power import Instrument
+from greenray.power.follow import Found
+from greenray.power.plug import plug_energy
+from greenray.power.recorder import STEP, Recorder
+from greenray.power.sensors import Follower, Setup, open_sensors
+from greenray.power.wall import WallSensor, follow
+from tests.power.plugmeter import HttpMeter, http_meter, until
+from tests.power.powercap import LiveTree, make_tree
+
+ANSWER: dict[str, Any] = {"value": "plug.0.watts", "period_s": 0.1}
+STAMPED: dict[str, Any] = {**ANSWER, "time": "plug.0.at"}
+EPOCH_S = 1_700_000_000.0
+
+
+class Silent:
+    """A source that hands on nothing by itself."""
+
+    name = "made"
+
+    def follow(self, desk: object, stopping: threading.Event) -> None:
+        stopping.wait()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Clocks:
+    """The host's two clocks, set by hand."""
+
+    def __init__(self) -> None:
+        self.monotonic_s, self.epoch_s = 1000.0, EPOCH_S
+
+    def sensor(self, **meter: Any) -> WallSensor:
+        return WallSensor(
+            Silent(),
+            meter=WallMeter(url="http://plug.lan/", **meter),
+            clock=lambda: self.monotonic_s,
+            wall_clock=lambda: self.epoch_s,
+        )
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+def found(value: Any, stamp: Any = None, *, moment_s: float = 1000.0, asked: bool = False) -> Found:
+    return Found(value=value, stamp=stamp, moment_s=moment_s, doubt_s=0.01, asked=asked)
+
+
+@contextmanager
+def following(meter: HttpMeter, **options: Any) -> Iterator[WallSensor]:
+    sensor = follow(WallMeter(url=meter.url, **options), host="here")
+    try:
+        yield sensor
+    finally:
+        sensor.close()
+
+
+def everything(sensor: WallSensor) -> Any:
+    return sensor.series(start_s=-math.inf, end_s=math.inf)
+
+
+def ramp(now_s: float) -> float:
+    """Power that grows by 50 W a second, so that an energy says when it was measured."""
+    return 100 + 50 * (now_s % 1000)
+
+
+def ramp_j(start_s: float, end_s: float) -> float:
+    return (end_s - start_s) * (ramp(start_s) + ramp(end_s)) / 2
+
+
+def test_what_cannot_be_a_reading_is_dropped_and_counted_in_words(clocks: Clocks) -> None:
+    sensor = clocks.sensor(period_s=1)
+    now_s = EPOCH_S
+    for value, stamp in [
+        (10.0, now_s - 9),
+        (math.nan, now_s - 8),
+        ("nan", now_s - 8),
+        (-1.0, now_s - 8),
+        (True, now_s - 8),
+        ("12,5", now_s - 8),
+        ("11.5 ", now_s - 7),
+        (12.0, now_s - 7),
+        (11.5, now_s - 7),
+        (12.0, now_s - 8),
+        (12.0, "yesterday"),
+        (12.0, 17.0),
+        (12.0, now_s + 60),
+        (12.0, None),
+        (13.0, now_s + 0.5),
+    ]:
+        sensor.take(found(value, stamp, moment_s=996.0))
+    series = everything(sensor)
+    sensor.close()
+    assert series.fast.times.tolist() == [991.0, 993.0, 996.0, 1000.5]
+    assert series.fast.column("power_w").tolist() == [10.0, 11.5, 12.0, 13.0]
+    assert [text for _, text in series.faults] == [
+        "the wall meter gave a reading that is no number (2 times)",
+        "the wall meter gave a negative reading",
+        "the wall meter gave a reading that is no number (2 times)",
+        "the wall meter repeated a time stamp (2 times)",
+        "the wall meter's time stamps went backwards",
+        "the wall meter gave a time stamp that is none (2 times)",
+        "the wall meter's time stamps lie in the future: its clock or clock_offset_s is wrong",
+    ]
+
+
+def test_a_meter_that_is_asked_too_often_repeats_itself_without_fault(clocks: Clocks) -> None:
+    sensor = clocks.sensor()
+    for value in (10.0, 10.0, 10.5):
+        sensor.take(found(value, EPOCH_S - 1, asked=True))
+    sensor.close()
+    assert everything(sensor).fast.column("power_w").tolist() == [10.0]
+    assert [text for _, text in everything(sensor).faults] == ["the wall meter repeated a time stamp"]
+
+
+def test_stamps_in_every_form_are_the_same_moment_and_outlive_a_clock_that_is_set(clocks: Clocks) -> None:
+    sensor = clocks.sensor(clock_offset_s=2)
+    moment = datetime.fromtimestamp(EPOCH_S - 50, UTC)
+    stamps = [
+        EPOCH_S - 50,
+        str(EPOCH_S - 49),
+        (EPOCH_S - 48) * 1000,
+        (moment + timedelta(seconds=3)).isoformat(),
+        (moment + timedelta(seconds=4)).astimezone(timezone(timedelta(hours=9))).isoformat(),
+        (moment + timedelta(seconds=5)).astimezone().replace(tzinfo=None).isoformat(sep=" "),
+        "2023-11-14T22:12:36Z",  # the sixth second
+    ]
+    clocks.epoch_s += 3600
+    for stamp in stamps:
+        sensor.take(found(1.0, stamp))
+    sensor.close()
+    assert everything(sensor).fast.times.tolist() == pytest.approx([948.0 + k for k in range(7)], abs=1e-3)
+
+
+@pytest.mark.parametrize(("unit", "joules"), [("J", 1.0), ("Wh", 3600.0), ("kWh", 3.6e6)])
+def test_energies_are_kept_in_joules(clocks: Clocks, unit: str, joules: float) -> None:
+    sensor = clocks.sensor(unit=unit)
+    sensor.take(found("2.5"))
+    sensor.close()
+    assert everything(sensor).fast.column("counter_j").tolist() == [2.5 * joules]
+
+
+def test_the_beat_is_the_meters_own(clocks: Clocks) -> None:
+    sensor = clocks.sensor(period_s=1)
+    for second in range(3):
+        sensor.take(found(1.0, moment_s=900.0 + 5 * second))
+    assert sensor.period_s == 1
+    for second in range(3, 6):
+        sensor.take(found(1.0, moment_s=900.0 + 5 * second))
+    assert sensor.period_s == 5
+    assert everything(sensor).period_s == 5
+    part = sensor.series(start_s=908.0, end_s=912.0)
+    sensor.close()
+    assert part.fast.times.tolist() == [905.0, 910.0, 915.0]  # what a window needs lies around it
+
+
+def test_a_stamped_meter_gives_the_energy_of_its_own_times_and_the_offset_moves_them() -> None:
+    with (
+        http_meter(ramp, ahead_s=0.6, delay_s=0.1) as meter,
+        following(meter, **STAMPED, clock_offset_s=0.6) as right,
+        following(meter, **STAMPED) as uncorrected,
+    ):
+        start_s = time.monotonic() + 1.0
+        end_s = start_s + 1.0
+        assert until(lambda: right.wait_past(end_s) and uncorrected.wait_past(end_s))
+        energy = plug_energy(everything(right), start_s, end_s)
+        shifted = plug_energy(everything(uncorrected), start_s, end_s)
+    # Stamps are taken with the power, so that nothing but rounding is between the figure and the truth.
+    assert energy.energy_j == pytest.approx(ramp_j(start_s, end_s), abs=0.5)
+    assert shifted.energy_j is not None
+    assert shifted.energy_j == pytest.approx(ramp_j(start_s - 0.6, end_s - 0.6), abs=0.5)
+    assert energy.energy_j - shifted.energy_j == pytest.approx(50 * 0.6 * 1.0, abs=1)
+
+
+def test_a_reading_without_a_stamp_is_of_the_middle_of_the_asking() -> None:
+    with http_meter(ramp, delay_s=0.4) as meter, following(meter, **ANSWER) as sensor:
+        start_s = time.monotonic() + 0.5
+        end_s = start_s + 2.0
+        assert until(lambda: sensor.wait_past(end_s))
+        energy = plug_energy(everything(sensor), start_s, end_s)
+        assert everything(sensor).fast.column("doubt_s").min() >= 0.2
+    # Taken at the end of the asking it would be 50 W/s x 0.2 s x 2 s = 20 J less; a loaded machine delays thread and server.
+    assert energy.energy_j == pytest.approx(ramp_j(start_s, end_s), abs=8)
+    assert energy.error_j is not None
+    assert energy.error_j >= 0.2 * 100  # nobody knows when within 0.4 s it was
+
+
+def test_an_outage_is_null_in_words_and_passes() -> None:
+    with http_meter(lambda _: 80.0) as meter, following(meter, **STAMPED) as sensor:
+        assert until(lambda: sensor.wait_past(time.monotonic() + 0.3))
+        for says, code, words in [
+            ("watts: 80", 200, "the wall meter's answer is not JSON"),
+            ('{"plug": []}', 200, "the wall meter's answer has no 'plug.0.watts'"),
+            ('{"plug": [{"watts": NaN, "at": 1.7e9}]}', 200, "the wall meter gave a reading that is no number"),
+            ("[" * 100_000, 200, "the wall meter does not answer (RecursionError)"),
+            ("{}", 503, "the wall meter answers 503 Service Unavailable"),
+        ]:
+            meter.says, meter.code = says, code
+            assert until(
+                lambda w=words: w in everything(sensor).faults[-1][1] if everything(sensor).faults else False, what=words
+            )
+        start_s = time.monotonic() - 0.1
+        meter.says, meter.code = None, 200
+        assert until(lambda: sensor.wait_past(start_s + 0.3), what="healing")
+        faulty = plug_energy(everything(sensor), start_s - 0.2, start_s)
+        end_s = time.monotonic() + 0.5
+        assert until(lambda: sensor.wait_past(end_s))
+        healed = plug_energy(everything(sensor), end_s - 0.4, end_s)
+    assert faulty.energy_j is None
+    assert faulty.reason is not None
+    assert "the wall meter gave no reading for" in faulty.reason
+    assert "503 Service Unavailable" in faulty.reason
+    assert healed.energy_j == pytest.approx(32.0, rel=1e-6)
+
+
+def test_a_meter_that_is_not_there_says_so_and_holds_nobody_up() -> None:
+    with http_meter(lambda _: 1.0) as meter:
+        address = meter.url
+    sensor = follow(WallMeter(url=address, **ANSWER), host="here")
+    begin_s = time.monotonic()
+    problem = sensor.problem()
+    assert time.monotonic() - begin_s < 5
+    assert problem == "the wall meter does not answer (Connection refused)"
+    sensor.close()
+    assert not sensor.wait_past(begin_s)
+
+
+def test_nobody_waits_for_a_meter_that_has_fallen_silent(clocks: Clocks) -> None:
+    sensor = clocks.sensor(period_s=1)
+    sensor.take(found(1.0, moment_s=1000.0))
+    clocks.monotonic_s += 60
+    begin_s = time.monotonic()
+    assert not sensor.wait_past(1059.0)
+    assert time.monotonic() - begin_s < 1.0  # 3.5 s for one that may still answer
+    sensor.close()
+
+
+def test_the_recorder_does_not_wait_for_a_slow_meter() -> None:
+    class Quick:
+        name, part, fast, slow, range_j, fault = "gpu:made", "gpu", ("power_w",), (), math.nan, None
+
+        def sample(self) -> tuple[float]:
+            return (1.0,)
+
+        def sample_slow(self) -> tuple[()]:
+            return ()
+
+        def close(self) -> None:
+            """Nothing is held."""
+
+    with http_meter(ramp, delay_s=1.0) as meter, following(meter, **ANSWER) as sensor:
+        recorder = Recorder([Quick(), sensor], hz=50)
+        recorder.start()
+        until(lambda: len(everything(sensor).fast.times) >= 3)
+        recorder.stop()
+        trace = recorder.trace()
+    steps = np.diff(trace.series["gpu:made"].fast.times)
+    assert len(steps) >= 0.9 * 2.0 * 50 / STEP
+    assert float(np.quantile(steps, 0.95)) < 2 / 50
+    wall = trace.series[f"wall:{meter.address}"]
+    assert wall.part == "wall"
+    assert wall.period_s == 0.1 or wall.period_s >= 1.0
+    rows = trace.rows()
+    assert {name for name, watts in zip(rows["sensor"], rows["power_w"], strict=True) if watts is not None and watts > 50} == {
+        wall.sensor
+    }
+
+
+def test_windows_wait_for_the_meter_only_when_asked_to() -> None:
+    with http_meter(lambda _: 120.0, delay_s=0.2) as meter:
+        wall_meter = WallMeter(url=meter.url, **ANSWER)
+        instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel(), wall_meter=wall_meter)
+        assert instrument.wall_problem() is None
+        recording = instrument.record()
+        recording.follow(os.getpid())
+        start_s = time.monotonic()
+        recording.wait_for_wall(start_s + 1.0)
+        end_s = time.monotonic()
+        early = recording.read(start_s=start_s, end_s=end_s, device="cpu")
+        recording.wait_for_wall(end_s)
+        late = recording.read(start_s=start_s, end_s=end_s, device="cpu")
+        trace = recording.stop()
+        recording.wait_for_wall(time.monotonic() + 0.7)
+        later = recording.trace()
+        instrument.close()
+    assert early.wall_energy_j is None
+    assert any(reason.startswith("wall: the wall meter's last reading is of") for reason in early.grade_reasons)
+    assert early.total_energy_j is not None
+    assert late.wall_energy_j == pytest.approx(120.0 * (end_s - start_s), rel=1e-6)
+    # A recording ends with the attempt, though the meter goes on; only the reading next to its end may come later.
+    counts = [len(part.series[f"wall:{meter.address}"].fast.times) for part in (trace, later)]
+    assert counts[1] - counts[0] in (0, 1)
+
+
+@pytest.mark.parametrize(("share", "holds"), [(1.6, True), (0.5, False)])
+def test_the_parts_must_fit_into_the_plug(share: float, holds: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_tree(tmp_path, {"intel-rapl:0": "package-0", "intel-rapl:0/intel-rapl:0:0": "dram"})
+    files = sorted(root.glob("intel-rapl:0/**/energy_uj"))
+    monkeypatch.setenv("GREENRAY_POWERCAP_ROOT", str(root))
+    with LiveTree(root, idle_w=30, active_w=20), http_meter(ramp) as meter:
+        meter.energy_j = lambda: share * sum(int(file.read_text()) for file in files) * 1e-6
+        wall_meter = WallMeter(url=meter.url, value="plug.0.joules", time="plug.0.at", unit="J", period_s=0.1)
+        instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel(), wall_meter=wall_meter)
+        assert instrument.wall_problem() is None
+        recording = instrument.record()
+        recording.follow(os.getpid())
+        start_s = time.monotonic()
+        recording.wait_for_wall(start_s + 1.0)
+        end_s = start_s + 1.0
+        reading = recording.read(start_s=start_s, end_s=end_s, device="cpu")
+        recording.stop()
+        instrument.close()
+    assert len(files) == 2
+    assert reading.wall_parts == "cpu+dram"
+    assert reading.host_cpu_energy_j is not None
+    assert reading.host_dram_energy_j == pytest.approx(reading.host_cpu_energy_j / 10, rel=0.05)
+    assert reading.wall_parts_energy_j == reading.host_cpu_energy_j + reading.host_dram_energy_j
+    assert reading.wall_energy_j is not None
+    assert reading.wall_energy_error_j is not None
+    # The tree moves every 5 ms or, on a busy host, less often, and a reading's stamp is not of the very moment.
+    assert reading.wall_energy_j == pytest.approx(share * reading.wall_parts_energy_j, rel=0.03)
+    assert reading.wall_check is holds
+    told = [reason for reason in reading.grade_reasons if reason.startswith("the parts add up to more than the plug delivered")]
+    assert bool(told) is not holds
+
+
+def test_a_host_without_a_meter_has_no_wall_sensor() -> None:
+    assert not any(isinstance(sensor, Follower) for sensor in open_sensors(Setup()))
+
+
+def test_credentials_reach_the_meter_and_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    with http_meter(ramp) as meter:
+        meter.code = 401
+        url = f"http://user:s%40cret@{meter.address}/x?token=s3cr3t"
+        wall_meter = WallMeter(url=url, **ANSWER)
+        sensor = follow(wall_meter, host="here")
+        assert until(lambda: everything(sensor).faults)
+        sensor.close()
+    assert meter.hits[0] == ("/x?token=s3cr3t", "Basic dXNlcjpzQGNyZXQ=")
+    shown = f"{sensor.name} {everything(sensor).faults} {wall_meter!r} {wall_meter.model_dump_json()} {caplog.text}"
+    assert "401 Unauthorized" in shown
+    assert "cret" not in shown
+    assert "s3cr3t" not in shown
+    assert json.loads(wall_meter.model_dump_json())["url"] == f"http://***@{meter.address}/x?***"
+    assert wall_meter.model_dump()["url"] == url  # what the worker gets
+
+
+def test_the_hosts_name_is_filled_in() -> None:
+    with http_meter(ramp) as meter:
+        sensor = follow(WallMeter(url=f"http://{meter.address}/{{host}}/x", **ANSWER), host="node-7")
+        assert until(lambda: meter.hits)
+        sensor.close()
+    assert meter.hits[0][0] == "/node-7/x"
