@@ -9,7 +9,7 @@ from greenray.power.command import Ended
 from greenray.power.company import foreign_processes
 from greenray.power.energy import unknown
 from greenray.power.grade import CpuEvidence, grade_cpu, grade_gpu
-from greenray.power.reading import CpuReading, Household, facts_of, read_gpu, read_wall
+from greenray.power.reading import CpuReading, Household, facts_of, prepare_counter, read_gpu, read_wall
 from greenray.power.trace import Trace
 from greenray.power.window import gpu_evidence
 
@@ -18,10 +18,11 @@ def board_entry(
     sensor: BoardSensor, trace: Trace, ended: Ended, *, idle: tuple[float, float] | None, strangers: Sequence[int] | None
 ) -> dict[str, Any]:
     series, facts = trace.series[sensor.name], facts_of(sensor)
-    reading = read_gpu(series, facts, start_s=ended.start_s, end_s=ended.end_s, hz=trace.hz)
+    counter = prepare_counter(series, facts, hz=trace.hz)
+    reading = read_gpu(series, facts, start_s=ended.start_s, end_s=ended.end_s, hz=trace.hz, counter=counter)
     idle_w = None
     if idle is not None:
-        idle_w = read_gpu(series, facts, start_s=idle[0], end_s=idle[1], hz=trace.hz).power_w
+        idle_w = read_gpu(series, facts, start_s=idle[0], end_s=idle[1], hz=trace.hz, counter=counter).power_w
     # The command had not started or has ended: whoever is on the board, but for what it left behind, is somebody else.
     now = sensor.board.processes()
     foreign = foreign_processes(

@@ -186,17 +186,16 @@ def _steadiness(times: Any, values: Any) -> Calibration:
     if len(until) < 4:
         return Calibration()
     moments, half_s = (after + until) / 2, (until - after) / 2
-    # A descheduled poll may hide an update: count in periods, not in changes. The longer the line, the better its slope must be
-    # known to count by it, so it grows from what the line before it tells.
-    slope, offset = float(np.median(np.diff(moments))), float(moments[0])
-    steps = np.zeros(len(moments))
-    span = 4
-    while True:
-        steps = np.round((moments - offset) / slope)
-        slope, offset = (float(x) for x in np.polyfit(steps[:span], moments[:span], 1, w=1 / np.maximum(half_s[:span], 5e-5)))
-        if span >= len(moments):
-            break
-        span *= 2
+    # A descheduled poll may hide an update, and jitter shift one: of all periods near the usual distance the one counts whose
+    # multiples the moments keep closest to.
+    sharp = 1 / (half_s**2 + 1e-6)
+    tried_s = float(np.median(np.diff(moments))) * np.linspace(0.6, 1.6, 2001)
+    together = sharp @ np.exp(2j * np.pi * (moments - moments[0])[:, None] / tried_s) / sharp.sum()
+    best = int(np.argmax(np.abs(together)))
+    period_s = float(tried_s[best])
+    start_s = float(moments[0] + np.angle(together[best]) / (2 * np.pi) * period_s)
+    steps = np.round((moments - start_s) / period_s)
+    slope, offset = (float(x) for x in np.polyfit(steps, moments, 1, w=np.sqrt(sharp)))
     # How far updates stray from their grid, beyond what the polls leave open; only the closest polls tell.
     fine = half_s <= max(float(np.median(half_s)), slope / 100)
     stray_s = np.maximum(np.abs(moments - offset - slope * steps)[fine] - half_s[fine], 0.0)

@@ -15,8 +15,9 @@ from greenray.power.trace import Floats
 
 _CHUNK = 48  # updates whose phase is taken as one; their span keeps an error of 0.1 % of the period below a twentieth of it
 _SURE = 1.96  # half-width of a 95 % interval in deviations
-_PERIOD_DEVIATION = 3e-4  # of a measured period, as a share
+_PERIOD_DEVIATION = 3e-4  # of a period that was measured for a second, as a share; jitter adds to it
 _COARSE, _FINE = 96, 48  # phases that are tried: over a whole period, and around the best of them
+_LEAST_AGREEMENT = 0.9  # share of changes that lie on the grid, else there is none
 _STRAY = 0.01  # probability of a sample that does not fit
 _SHARPEST_S = 3e-5  # no sampling time is known better than that
 _WIDEST_PHASE = 0.25  # of a period: samples in step with the counter say nothing about its phase
@@ -101,6 +102,8 @@ def locate(times: Floats, counter_j: Floats, *, period_s: float, jitter_s: float
     # The counter shows its last update: the last grid point that can lie before the sample which saw the change.
     last = grid.last_before(until + tolerance_s)
     inside = last > after - tolerance_s
+    if np.mean(inside) < _LEAST_AGREEMENT:
+        return plain
     # A grid point within the tolerance of the sample may or may not have been seen, unless the one before it is excluded.
     doubtful = inside & (last > until - tolerance_s) & (last - period_s > after - tolerance_s)
     # Samples and counter drift past each other: doubt lasts for a while, so every fourth stays, at the middle of its bracket.
@@ -130,7 +133,8 @@ def _grid(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s:
     # Least squares for phase and period, the period being known beforehand as well as calibration can know it.
     middle = float(np.average(found.centres, weights=found.widths**-2))
     away, weight = found.centres - middle, (_SURE / found.widths) ** 2
-    covariance = np.linalg.inv([[weight.sum(), weight @ away], [weight @ away, weight @ away**2 + _PERIOD_DEVIATION**-2]])
+    deviation = _PERIOD_DEVIATION + 3 * jitter_s * np.sqrt(period_s)
+    covariance = np.linalg.inv([[weight.sum(), weight @ away], [weight @ away, weight @ away**2 + deviation**-2]])
     offset, slope = covariance @ [weight @ found.drifts, weight @ (away * found.drifts)]
     if np.any(np.abs(found.drifts - offset - slope * away) > 2 * found.widths):
         return found

@@ -21,7 +21,8 @@ from greenray.power.sensors import Setup, open_sensors
 from greenray.power.trace import Series, Trace, readings
 from greenray.signals import Signals
 
-_PAUSED_S = 1.0
+_PAUSED_S = 1.0  # without a sample: the machine slept, or this process was stopped
+_AROUND_S = 0.25  # recorded before and after the command where there is a board
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,7 @@ def measure_command(
     recorder = Recorder(sensors, hz=hz)
     recorder.start()
     try:
-        _lead_in(recorder)
+        _lead_in(recorder, gpus)
         idle = _rest(idle_s, signals=signals)
         ended = run(argv, environ=environ, signals=signals)
         _lead_out(recorder, gpus, end_s=ended.end_s, hz=hz)
@@ -164,15 +165,16 @@ def _boards(environ: Mapping[str, str]) -> tuple[list[nvml.Board], list[str]]:
     return chosen, notes
 
 
-def _lead_in(recorder: Recorder) -> None:
-    """Waits until every sensor was read once."""
-    _reach(recorder, time.monotonic(), limit_s=1.0)
+def _lead_in(recorder: Recorder, gpus: Sequence[BoardSensor]) -> None:
+    """Waits until every sensor was read once, and boards for a while: their power before the start says where it stepped."""
+    begin_s = time.monotonic()
+    _reach(recorder, begin_s + (_AROUND_S if gpus else 0.0), limit_s=1.0)
 
 
 def _lead_out(recorder: Recorder, gpus: Sequence[BoardSensor], *, end_s: float, hz: float) -> None:
-    """Waits until the counters have moved after the command's end, as far as the reading of its end needs it."""
+    """Waits until the boards' counters have moved after the command's end, so that its last moment lies between two updates."""
     slowest_s = max((sensor.calibration.period_s or 0.0 for sensor in gpus), default=0.0)
-    _reach(recorder, end_s + 1.3 * slowest_s + 2 / hz, limit_s=3 * max(slowest_s, 1 / hz) + 0.5)
+    _reach(recorder, end_s + (_AROUND_S + 1.3 * slowest_s if gpus else 0.0) + 2 / hz, limit_s=3 * max(slowest_s, 1 / hz) + 0.5)
 
 
 def _rest(idle_s: float | None, *, signals: Signals) -> tuple[float, float] | None:

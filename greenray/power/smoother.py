@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from greenray.power.trace import Floats
 
@@ -52,6 +51,8 @@ def smooth(
         counter_j: (m,) the counter there.
         counter_variances: (m,) its variances, J^2, positive.
     """
+    from scipy.linalg import cho_solve_banded, cholesky_banded  # a fifth of a second, which `greenray measure` has later
+
     count = len(increments_j) + 1
     tie, trust = 1 / increment_variances, 1 / counter_variances
     # Energies about the course by power alone: all that is left to solve for is small.

@@ -1,7 +1,9 @@
 """Ratios of paired, interleaved runs, and what may be said about them on a noisy machine."""
 
 import math
+import os
 import resource
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +61,46 @@ def verdict(ratio: Ratio, *, at_most: float, others_cores: float) -> tuple[int, 
     if ratio.low > at_most:
         return MISSED, "MISSED"
     return UNRESOLVED, "not resolved on this machine: the interval holds the target"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """A stretch of time (CLOCK_MONOTONIC) in which a process ran (`on`) or was stopped."""
+
+    on: bool
+    start_s: float
+    end_s: float
+
+
+def switch(pid: int, *, seconds: float, slice_s: float) -> list[Slice]:
+    """Stop and continue a process in turn, the order changing from pair to pair; it runs on in the end.
+
+    Short slices tell a small cost on a noisy machine: what else goes on there lasts longer and falls on both kinds alike.
+    """
+    found = []
+    try:
+        for pair in range(round(seconds / slice_s / 2)):
+            for on in (True, False) if pair % 2 else (False, True):
+                os.kill(pid, signal.SIGCONT if on else signal.SIGSTOP)
+                start_s = time.monotonic()
+                time.sleep(slice_s)
+                found.append(Slice(on=on, start_s=start_s, end_s=time.monotonic()))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    return found
+
+
+def rates(ended_s: np.ndarray, slices: Sequence[Slice]) -> tuple[list[float], list[float]]:
+    """Passes per second of each pair's slice with the process off and on, of the moments at which passes of some work ended."""
+    ended_s = np.sort(ended_s)
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for part in slices:
+        # From the first pass that ends in the slice to the last: whole passes over the time that they took.
+        first, end = np.searchsorted(ended_s, (part.start_s, part.end_s))
+        if end - first < 2:
+            raise RuntimeError(f"the work stood still for {part.end_s - part.start_s:.2f} s: the machine is too busy")
+        found[part.on].append(float((end - first - 1) / (ended_s[end - 1] - ended_s[first])))
+    return found[False], found[True]
 
 
 class Neighbours:
