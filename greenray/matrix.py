@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from greenray.config import DatasetSpec, Experiment, Frozen, ModelSpec, SweepConfig, TacticStep, is_path, resolve_path
+from greenray.config import DatasetSpec, Experiment, ModelSpec, SweepConfig, TacticStep
 from greenray.errors import ConfigError
+from greenray.settings import Frozen, is_path, resolve_path
 
 BASELINE = (TacticStep(name="baseline"),)
 

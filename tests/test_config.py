@@ -7,8 +7,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from greenray.config import Measure, build, load
+from greenray.config import build, load
 from greenray.errors import ConfigError
+from greenray.settings import Measure
 
 QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 

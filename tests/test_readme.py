@@ -74,7 +74,7 @@ def test_the_tactic_takes_one_file_and_one_line(written: dict[str, ModuleType], 
 def test_the_sensor_takes_one_file_and_one_line(
     written: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from greenray.config import CpuModel
+    from greenray.settings import CpuModel
 
     (tmp_path / "hwmon0").mkdir()
     (tmp_path / "hwmon0" / "power1_average").write_text("250000000\n")

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from greenray.cli.console import console as make_console
-from greenray.config import Limits
 from greenray.matrix import Cell
+from greenray.settings import Limits
 from greenray.sweep.orders import Receipt
 from greenray.sweep.progress import Snapshot, Watcher, cell_label
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from greenray.config import CpuModel
 from greenray.power.board import SLOWDOWNS
 from greenray.power.modelled import assumption
+from greenray.settings import CpuModel
 
 AGREEMENT_A, AGREEMENT_B = 0.05, 0.10  # counter against power integral
 ENOUGH_UPDATES = 50

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pynvml
 
-from greenray.config import CpuModel, WallMeter
 from greenray.errors import MeasurementError
 from greenray.power import nvml
 from greenray.power.activity import TreeActivity
@@ -34,6 +33,7 @@ from greenray.power.sharing import IdlePower
 from greenray.power.trace import Trace
 from greenray.power.wall import WallSensor
 from greenray.power.window import WindowReading, combine
+from greenray.settings import CpuModel, WallMeter
 
 logger = logging.getLogger(__name__)
 

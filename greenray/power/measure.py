@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from greenray.config import CpuModel
 from greenray.errors import MeasurementError
 from greenray.power import nvml
 from greenray.power.account import board_entry, cpu_entry, dram_entry, left_out, never_ran, total, wall_entry
@@ -19,6 +18,7 @@ from greenray.power.reading import Household, read_cpu
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup, open_sensors
 from greenray.power.trace import Series, Trace, readings
+from greenray.settings import CpuModel
 from greenray.signals import Signals
 
 _PAUSED_S = 1.0  # without a sample: the machine slept, or this process was stopped

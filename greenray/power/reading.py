@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from greenray.config import CpuModel
 from greenray.power.activity import HOST_STEP_S
 from greenray.power.board import BoardSensor, Calibration, throttle_names
 from greenray.power.clock import clock_change
@@ -16,6 +15,7 @@ from greenray.power.modelled import modelled_host_j, modelled_idle
 from greenray.power.plug import plug_energy
 from greenray.power.sharing import IdlePower, share_j
 from greenray.power.trace import EMPTY, Floats, Readings, Series, Trace
+from greenray.settings import CpuModel
 
 NO_WALL_METER = unknown("no wall meter")
 

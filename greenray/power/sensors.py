@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from greenray.config import CpuModel, WallMeter
 from greenray.power.trace import Series
+from greenray.settings import CpuModel, WallMeter
 
 logger = logging.getLogger(__name__)
 

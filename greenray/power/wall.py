@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from greenray.config import WallMeter
 from greenray.power.follow import Found, HttpSource, Source
 from greenray.power.follow_command import CommandSource
 from greenray.power.follow_csv import CsvSource
 from greenray.power.sensors import Setup
 from greenray.power.trace import Readings, Series
+from greenray.settings import WallMeter
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from greenray.config import Measure
 from greenray.errors import MeasurementError
 from greenray.power.instrument import BoardInfo, Recording
 from greenray.power.nvml import same_board
 from greenray.power.window import WindowReading
+from greenray.settings import Measure
 from greenray.sweep.verdicts import Verdicts, keep_a_figure, rejection
 from greenray.workload.messages import AnyMessage, Message, Ready, Settle, Settled, Verdict, Window
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from greenray.config import CpuModel, Measure, Trust, WallMeter
 from greenray.matrix import Cell
 from greenray.power.sharing import IdlePower
+from greenray.settings import CpuModel, Measure, Trust, WallMeter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from scipy import stats
 
-from greenray.config import Measure
+from greenray.settings import Measure
 
 _WORSE = {"A": "B", "B": "C"}
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenray.config import is_path
 from greenray.errors import ResourceError
 from greenray.matrix import DatasetRef
+from greenray.settings import is_path
 
 if TYPE_CHECKING:
     import numpy as np

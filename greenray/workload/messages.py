@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from greenray.config import Measure, Trust
 from greenray.matrix import Cell
+from greenray.settings import Measure, Trust
 
 
 class Message(BaseModel):

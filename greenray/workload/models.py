@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from greenray.config import Trust
 from greenray.errors import CellError, ResourceError
 from greenray.matrix import ModelRef
+from greenray.settings import Trust
 from greenray.workload.presets import IMAGE_SIZE, PRESETS, processor_config
 
 if TYPE_CHECKING:

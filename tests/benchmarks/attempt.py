@@ -17,8 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from greenray.config import CpuModel, Measure, Trust, build
+from greenray.config import build
 from greenray.matrix import expand
+from greenray.settings import CpuModel, Measure, Trust
 from greenray.store import reader
 from greenray.sweep.orders import Order, WorkerSettings
 from greenray.sweep.worker import Worker

@@ -7,7 +7,7 @@ import pytest
 
 from tests.benchmarks.meters import boards, name_of, plan_of
 from tests.benchmarks.meters_table import Outcome, print_tables, summary
-from tests.benchmarks.paired import MET, MISSED, UNRESOLVED, Ratio, ratio_of, verdict
+from tests.benchmarks.paired import MET, MISSED, UNRESOLVED, Ratio, Slice, rates, ratio_of, verdict
 
 
 def outcome(energy_j: float | None, *, meter: str = "greenray", error_j: float | None = None, length_s: float = 1.0) -> Outcome:
@@ -35,11 +35,19 @@ def test_a_pair_that_was_disturbed_moves_nothing():
 
 @pytest.mark.parametrize(
     ("low", "high", "others", "code"),
-    [(0.99, 1.004, 0.0, MET), (1.006, 1.01, 0.0, MISSED), (0.99, 1.01, 0.0, UNRESOLVED), (0.99, 1.004, 1.0, UNRESOLVED)],
+    [(0.99, 1.004, 0.0, MET), (1.006, 1.01, 0.0, MISSED), (0.99, 1.01, 0.0, UNRESOLVED), (1.006, 1.01, 1.0, UNRESOLVED)],
 )
 def test_a_verdict_needs_the_whole_interval_and_a_quiet_machine(low, high, others, code):
     ratio = Ratio(median=1.0, mean=1.0, low=low, high=high, pairs=10)
     assert verdict(ratio, at_most=1.005, others_cores=others)[0] == code
+
+
+def test_rates_are_those_of_the_passes_inside_a_slice():
+    ended_s = np.concatenate([np.arange(0, 1, 0.01), np.arange(1, 2, 0.02)])
+    off, on = rates(ended_s[::-1], [Slice(on=False, start_s=0.005, end_s=0.995), Slice(on=True, start_s=1.001, end_s=1.97)])
+    assert (off, on) == ([pytest.approx(100)], [pytest.approx(50)])
+    with pytest.raises(RuntimeError, match="stood still"):
+        rates(ended_s, [Slice(on=True, start_s=3, end_s=4)])
 
 
 def test_an_unknown_energy_covers_nothing_and_is_no_zero():

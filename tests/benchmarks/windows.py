@@ -20,8 +20,9 @@ from typing import Any
 import polars as pl
 import yaml
 
-from greenray.config import CpuModel, Measure, Trust, build
+from greenray.config import build
 from greenray.matrix import Cell, expand
+from greenray.settings import CpuModel, Measure, Trust
 from greenray.store import reader
 from greenray.sweep.orders import Order, WorkerSettings
 from greenray.sweep.verdicts import Verdicts, half_width

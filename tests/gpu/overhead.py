@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from greenray.config import CpuModel
 from greenray.power import Instrument
+from greenray.settings import CpuModel
 from tests.gpu.finding import Finding, Table
 from tests.gpu.rig import HZ, Rig
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from greenray.config import CpuModel
 from greenray.power.instrument import idle_of
 from greenray.power.rapl import open_sensors, open_zones, powercap_root, survey
 from greenray.power.reading import Household, read_cpu
@@ -17,6 +16,7 @@ from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup
 from greenray.power.sharing import IdlePower
 from greenray.power.trace import Series, Trace, readings
+from greenray.settings import CpuModel
 from tests.power.powercap import AMD, INTEL, make_tree, set_counter
 
 DIES = {
@@ -91,7 +91,7 @@ def open_folder() -> Iterator[Path]:
 AS_ORDINARY_USER = """
 import importlib, os, sys, time
 from pathlib import Path
-from greenray.config import CpuModel
+from greenray.settings import CpuModel
 from greenray.power import Instrument
 from greenray.power.rapl import survey
 from greenray.power.sensors import SENSORS

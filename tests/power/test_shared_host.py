@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from greenray.config import CpuModel
 from greenray.power import IdlePower, Instrument, WindowReading
 from greenray.power.activity import HostActivity
 from greenray.power.sharing import TOLERANCE
+from greenray.settings import CpuModel
 from tests.power.powercap import AMD, BURN, INTEL, LiveTree, make_tree, set_counter
 
 IDLE_W, ACTIVE_W = 30.0, 20.0

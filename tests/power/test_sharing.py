@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.config import CpuModel
 from greenray.power.instrument import idle_of
 from greenray.power.reading import Household, read_cpu
 from greenray.power.sharing import IdlePower, share_j
 from greenray.power.trace import Series, Trace, readings
+from greenray.settings import CpuModel
 
 watts = st.floats(0, 500)
 seconds = st.floats(0.01, 100)

@@ -20,7 +20,7 @@ MAX_WINDOWS = 5
 CELL = """
 import dataclasses, json, os, sys, time
 from pathlib import Path
-from greenray.config import CpuModel, Measure
+from greenray.settings import CpuModel, Measure
 from greenray.power import Instrument
 from greenray.sweep.desk import WorkerDesk
 from greenray.workload.messages import Ready, Settle, Window

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.config import Measure
+from greenray.settings import Measure
 from greenray.sweep.desk import j_per_sample
 from greenray.sweep.verdicts import Verdicts, half_width, keep_a_figure, rejection
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from greenray.config import Measure, TacticStep, Trust
+from greenray.config import TacticStep
 from greenray.matrix import Cell, DatasetRef, Hyperparameters, ModelRef
+from greenray.settings import Measure, Trust
 from greenray.tactics.registry import build
 from greenray.workload import cell as cell_module
 from greenray.workload.messages import CellTask, Channel, Done, Failed, Message, Ready, Settle, Settled, Verdict, Window

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from greenray.config import ARCHITECTURES, PRESETS, Trust
+from greenray.config import ARCHITECTURES, PRESETS
 from greenray.errors import CellError, ResourceError
 from greenray.matrix import DatasetRef, ModelRef
+from greenray.settings import Trust
 from greenray.workload import batches, data, models, presets, quality
 
 from .driving import preset
