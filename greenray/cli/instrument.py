@@ -46,7 +46,7 @@ def measure(
     with holding_signals() as signals:
         from greenray.cli.console import console as make_console
         from greenray.cli.measured import show_measurement
-        from greenray.power.measure import measure_command
+        from greenray.power.command.measure import measure_command
 
         if not command:
             raise ConfigError("measure: no command; try: greenray measure -- python train.py")
@@ -110,7 +110,7 @@ def doctor(
 
 
 def _local_report() -> dict[str, Any]:
-    from greenray.power.doctor import examine
+    from greenray.power.doctor.examine import examine
 
     return examine().as_json()
 

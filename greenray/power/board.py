@@ -12,7 +12,7 @@ import numpy as np
 import pynvml
 
 from greenray.power import nvml
-from greenray.power.grid import changes
+from greenray.power.estimate.grid import changes
 from greenray.power.sensors import Setup
 from greenray.power.trace import EMPTY, Readings, readings
 

@@ -22,7 +22,7 @@ from greenray.power import nvml
 from greenray.power.activity import TreeActivity
 from greenray.power.board import BoardSensor, calibrate
 from greenray.power.company import foreign_processes
-from greenray.power.counter import CounterEnergy
+from greenray.power.estimate.counter import CounterEnergy
 from greenray.power.host import HostInfo, host_info
 from greenray.power.modelled import modelled_idle
 from greenray.power.rapl import powercap_root, survey
@@ -31,7 +31,7 @@ from greenray.power.recorder import Recorder
 from greenray.power.sensors import Sensor, Setup, open_sensors
 from greenray.power.sharing import IdlePower
 from greenray.power.trace import Trace
-from greenray.power.wall import WallSensor
+from greenray.power.wall.meter import WallSensor
 from greenray.power.window import WindowReading, combine
 from greenray.settings import CpuModel, WallMeter
 

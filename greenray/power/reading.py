@@ -9,12 +9,12 @@ import numpy as np
 from greenray.power.activity import HOST_STEP_S
 from greenray.power.board import BoardSensor, Calibration, throttle_names
 from greenray.power.clock import clock_change
-from greenray.power.counter import CounterEnergy, counter_energy
-from greenray.power.energy import Energy, interpolate, power_energy, rapl_energy, unknown
+from greenray.power.estimate.counter import CounterEnergy, counter_energy
+from greenray.power.estimate.energy import Energy, interpolate, power_energy, rapl_energy, unknown
 from greenray.power.modelled import modelled_host_j, modelled_idle
-from greenray.power.plug import plug_energy
 from greenray.power.sharing import IdlePower, share_j
 from greenray.power.trace import EMPTY, Floats, Readings, Series, Trace
+from greenray.power.wall.plug import plug_energy
 from greenray.settings import CpuModel
 
 NO_WALL_METER = unknown("no wall meter")

@@ -22,7 +22,7 @@ SENSORS: dict[str, str] = {
     "nvml": "greenray.power.board:open_sensors",
     "rapl": "greenray.power.rapl:open_sensors",
     "activity": "greenray.power.activity:open_sensors",
-    "wall": "greenray.power.wall:open_sensors",
+    "wall": "greenray.power.wall.meter:open_sensors",
 }
 
 

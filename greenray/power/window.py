@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from greenray.power.energy import Energy
+from greenray.power.estimate.energy import Energy
 from greenray.power.grade import CpuEvidence, GpuEvidence, grade_cpu, grade_gpu
-from greenray.power.plug import WallCheck, check_wall
 from greenray.power.reading import NO_WALL_METER, CpuReading, GpuReading, Household
+from greenray.power.wall.plug import WallCheck, check_wall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

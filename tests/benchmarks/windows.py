@@ -4,8 +4,8 @@
 
 Every model and tactic of configs/quickstart.yaml's `serve` is measured twice, one right after the other and in turn the one or
 the other first: with windows added until the 95 % interval of J/sample is within 2 % (three at least, ten at most), and with ten
-windows come what may. Weights are fresh, since training would change neither. The last line replays the adaptive rule on the
-fixed ten's own windows, which no noise between the two runs can touch.
+windows come what may. Weights are fresh, since training would change neither. The last lines replay the adaptive rule on the
+fixed ten's own windows, which no noise between the two runs can touch, for wider targets too.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def replayed(values: list[float], measure: Measure) -> int:
 
 
 def main() -> int:
-    """Print the table; MET if the adaptive number of windows is smaller."""
+    """Print the table; MET if the adaptive number of windows is smaller, on a machine that reaches the target at all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option in ("--models", "--tactics"):
         parser.add_argument(option, type=lambda text: set(text.split(",")), default=None)
@@ -124,7 +124,6 @@ def main() -> int:
             for bench in benches.values():
                 bench.close()
     used = {way: [len(one.j_per_sample) for one in measured] for way, measured in found.items()}
-    again = [replayed(one.j_per_sample, ways["adaptive"]) for one in found["fixed"]]
     _print_line("windows, all cells", {way: f"{sum(counts)}" for way, counts in used.items()})
     _print_line("windows a cell, median", {way: f"{statistics.median(counts):g}" for way, counts in used.items()})
     _print_line("seconds in windows", {way: f"{sum(one.steady_s for one in measured):.0f}" for way, measured in found.items()})
@@ -132,16 +131,20 @@ def main() -> int:
     _print_line("interval reached, median", {way: f"±{statistics.median(values):.1%}" for way, values in widths.items()})
     within = {way: sum(value <= TARGET for value in values) for way, values in widths.items()}
     _print_line("cells within ±2 %", {way: f"{count} of {len(cells)}" for way, count in within.items()})
-    print(
-        f"the adaptive rule on the fixed ten's own windows: {sum(again)} of {sum(used['fixed'])}, median "
-        f"{statistics.median(again):g} a cell ({time.monotonic() - began_s:.0f} s in all)"
-    )
-    if sum(used["adaptive"]) < sum(used["fixed"]):
-        return MET
-    if within["fixed"] < len(cells) / 2:
-        print("not resolved on this machine: it is so busy that ten windows do not reach the target either")
+    print(f"the adaptive rule on the fixed ten's own windows ({time.monotonic() - began_s:.0f} s in all):")
+    for target in (TARGET, 0.05, 0.1):
+        rule = ways["adaptive"].model_copy(update={"target_ci": target})
+        again = [one.j_per_sample[: replayed(one.j_per_sample, rule)] for one in found["fixed"]]
+        reached = sum((half_width(values) or 0.0) <= target for values in again)
+        counts = [len(values) for values in again]
+        print(
+            f"  ±{target:3.0%}: {sum(counts)} of {sum(used['fixed'])} windows, median {statistics.median(counts):g} a cell; "
+            f"reached on {reached} of {len(cells)}"
+        )
+    if max(within.values()) < len(cells) / 2:
+        print("not resolved on this machine: it is so unsteady that ten windows seldom reach the target either way")
         return UNRESOLVED
-    return MISSED
+    return MET if sum(used["adaptive"]) < sum(used["fixed"]) else MISSED
 
 
 def _print_line(title: str, values: dict[str, str]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from greenray.errors import MeasurementError
 from greenray.power import nvml
 from greenray.power.board import BoardSensor, Calibration, calibrate
-from greenray.power.counter import counter_energy
-from greenray.power.energy import Energy
+from greenray.power.estimate.counter import counter_energy
+from greenray.power.estimate.energy import Energy
 from greenray.power.reading import BoardFacts, GpuReading, facts_of, read_gpu
 from greenray.power.recorder import Recorder
 from greenray.power.trace import Series

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from greenray.power.board import Calibration
-from greenray.power.energy import Energy, unknown
+from greenray.power.estimate.energy import Energy, unknown
 from greenray.power.reading import BoardFacts
 from greenray.power.trace import Readings, Series
 from tests.gpu.rig import Stretch

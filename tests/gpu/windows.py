@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from greenray.power.energy import Energy
+from greenray.power.estimate.energy import Energy
 from tests.gpu.finding import Finding, Table
 from tests.gpu.rig import Rig
 

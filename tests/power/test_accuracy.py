@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from greenray.power.counter import counter_energy
+from greenray.power.estimate.counter import counter_energy
 from tests.power.made import made_readings
 from tests.simnvml import Board, true_energy_j
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from greenray.power.advice import problems_of
-from greenray.power.doctor import examine
-from greenray.power.findings import GpuReport, Problem, Surroundings
+from greenray.power.doctor.advice import problems_of
+from greenray.power.doctor.examine import examine
+from greenray.power.doctor.findings import GpuReport, Problem, Surroundings
 from greenray.power.host import HostInfo, clock_limit, container, nvidia_boards_on_bus, sees_all_processes
 from greenray.power.rapl import Survey
 from tests.power.conftest import ROOT

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from greenray.power.counter import counter_energy
-from greenray.power.energy import power_energy, rapl_energy
-from greenray.power.grid import period_of
+from greenray.power.estimate.counter import counter_energy
+from greenray.power.estimate.energy import power_energy, rapl_energy
+from greenray.power.estimate.grid import period_of
 from greenray.power.trace import Readings, readings
 from tests.power.made import made_readings
 from tests.simnvml import Board, true_energy_j

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from greenray.power.plug import plug_energy
-from greenray.power.wall import WallSensor, follow
+from greenray.power.wall.meter import WallSensor, follow
+from greenray.power.wall.plug import plug_energy
 from greenray.settings import WallMeter
 from tests.power.plugmeter import until
 from tests.power.test_wall import everything
@@ -176,7 +176,7 @@ def test_what_the_command_started_ends_with_its_follower(tmp_path: Path) -> None
     # And when nobody is left to close it.
     pids.write_text("")
     code = (
-        "import sys, time; from greenray.settings import WallMeter; from greenray.power.wall import follow; "
+        "import sys, time; from greenray.settings import WallMeter; from greenray.power.wall.meter import follow; "
         "s = follow(WallMeter(command=sys.argv[1]), host='here'); time.sleep(60)"
     )
     owner = subprocess.Popen([sys.executable, "-c", code, command])

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.power.energy import Energy, unknown
-from greenray.power.plug import check_wall, plug_energy
+from greenray.power.estimate.energy import Energy, unknown
 from greenray.power.trace import Series, readings
+from greenray.power.wall.plug import check_wall, plug_energy
 
 
 def meter(times, *, period_s: float = 1.0, faults=(), **columns) -> Series:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenray.power.smoother import smooth
+from greenray.power.estimate.smoother import smooth
 
 
 def problem(seed: int, count: int, readings: int) -> dict[str, np.ndarray]:

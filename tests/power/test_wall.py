@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from greenray.power import Instrument
-from greenray.power.follow import Found
-from greenray.power.plug import plug_energy
 from greenray.power.recorder import STEP, Recorder
 from greenray.power.sensors import Follower, Setup, open_sensors
-from greenray.power.wall import WallSensor, follow
+from greenray.power.wall.follow import Found
+from greenray.power.wall.meter import WallSensor, follow
+from greenray.power.wall.plug import plug_energy
 from greenray.settings import CpuModel, WallMeter
 from tests.power.plugmeter import HttpMeter, http_meter, until
 from tests.power.powercap import LiveTree, make_tree

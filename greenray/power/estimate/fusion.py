@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from greenray.power.curve import SURE, EnergyCurve, straight_curve
-from greenray.power.grid import Updates
-from greenray.power.smoother import Course, smooth
+from greenray.power.estimate.curve import SURE, EnergyCurve, straight_curve
+from greenray.power.estimate.grid import Updates
+from greenray.power.estimate.smoother import Course, smooth
 from greenray.power.trace import Floats
 
 _GAIN_DEVIATION = 0.05  # how far a board's power reading may be off by a factor (NVIDIA states 5 %)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from greenray.power.board import SLOWDOWNS
-from greenray.power.findings import GpuReport, Problem, Surroundings
+from greenray.power.doctor.findings import GpuReport, Problem, Surroundings
 from greenray.power.rapl import Survey
 
 _BUSY_CORES = 0.25

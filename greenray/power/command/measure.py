@@ -8,9 +8,9 @@ from typing import Any
 
 from greenray.errors import MeasurementError
 from greenray.power import nvml
-from greenray.power.account import board_entry, cpu_entry, dram_entry, left_out, never_ran, total, wall_entry
 from greenray.power.board import BoardSensor, calibrate
-from greenray.power.command import Ended, run
+from greenray.power.command.account import board_entry, cpu_entry, dram_entry, left_out, never_ran, total, wall_entry
+from greenray.power.command.run import Ended, run
 from greenray.power.host import host_info
 from greenray.power.instrument import idle_of
 from greenray.power.rapl import powercap_root, survey

@@ -1,6 +1,6 @@
 """Where a wall meter's readings come from, and the first of three such places: an address that is asked.
 
-Each source runs in the thread of its meter (`greenray.power.wall`) and may take its time. It hands on what it finds as it
+Each source runs in the thread of its meter (`greenray.power.wall.meter`) and may take its time. It hands on what it finds as it
 finds it, and says in a sentence what it does not find; what a reading means, and whether it can be believed, is not decided here.
 """
 

@@ -1,7 +1,7 @@
 """A meter outside the host, followed by a thread of its own: it is slow, it may fall silent, and its clock is not ours.
 
 The 50 Hz recorder never waits for it. Its readings have their own times, put on CLOCK_MONOTONIC here, and reach the trace when
-the trace is asked for. Energy is read off them by `greenray.power.plug`.
+the trace is asked for. Energy is read off them by `greenray.power.wall.plug`.
 """
 
 import itertools
@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from greenray.power.follow import Found, HttpSource, Source
-from greenray.power.follow_command import CommandSource
-from greenray.power.follow_csv import CsvSource
 from greenray.power.sensors import Setup
 from greenray.power.trace import Readings, Series
+from greenray.power.wall.follow import Found, HttpSource, Source
+from greenray.power.wall.from_command import CommandSource
+from greenray.power.wall.from_csv import CsvSource
 from greenray.settings import WallMeter
 
 logger = logging.getLogger(__name__)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from greenray.power.curve import EnergyCurve
-from greenray.power.energy import GAP_SHARE, Energy, disorder, gaps_of, unknown
-from greenray.power.fusion import counter_curve
-from greenray.power.grid import changes, locate, period_of
+from greenray.power.estimate.curve import EnergyCurve
+from greenray.power.estimate.energy import GAP_SHARE, Energy, disorder, gaps_of, unknown
+from greenray.power.estimate.fusion import counter_curve
+from greenray.power.estimate.grid import changes, locate, period_of
 from greenray.power.trace import EMPTY, Floats, Readings
 
 _BLOCK_S, _MARGIN_S = 10.0, 5.0  # the trace is worked out block by block, each with what lies around it

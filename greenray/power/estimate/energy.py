@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenray.power.curve import EnergyCurve, power_curve
+from greenray.power.estimate.curve import EnergyCurve, power_curve
 from greenray.power.trace import Floats, Readings
 
 GAP_PERIODS = 5  # a pause of more sampling periods than this is a gap

@@ -8,9 +8,9 @@ from typing import Any
 
 from greenray.power import nvml
 from greenray.power.activity import HostActivity
-from greenray.power.advice import problems_of
 from greenray.power.board import BoardSensor, calibrate, throttle_names
-from greenray.power.findings import GpuReport, PartReport, Problem, RaplReport, Surroundings
+from greenray.power.doctor.advice import problems_of
+from greenray.power.doctor.findings import GpuReport, PartReport, Problem, RaplReport, Surroundings
 from greenray.power.grade import CpuEvidence, GpuEvidence, grade_cpu, grade_gpu
 from greenray.power.host import (
     HostInfo,

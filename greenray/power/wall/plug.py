@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenray.power.energy import GAP_SHARE, Energy, unknown
+from greenray.power.estimate.energy import GAP_SHARE, Energy, unknown
 from greenray.power.trace import Floats, Readings, Series
 
 _GAP_PERIODS = 2.5  # one reading that is missing is made up for; two are a gap

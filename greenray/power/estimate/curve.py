@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from greenray.power.grid import Updates
+from greenray.power.estimate.grid import Updates
 from greenray.power.trace import Floats
 
 SURE = 2.4

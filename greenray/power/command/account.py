@@ -5,9 +5,9 @@ from typing import Any
 
 from greenray.power import nvml
 from greenray.power.board import BoardSensor
-from greenray.power.command import Ended
+from greenray.power.command.run import Ended
 from greenray.power.company import foreign_processes
-from greenray.power.energy import unknown
+from greenray.power.estimate.energy import unknown
 from greenray.power.grade import CpuEvidence, grade_cpu, grade_gpu
 from greenray.power.reading import CpuReading, Household, facts_of, prepare_counter, read_gpu, read_wall
 from greenray.power.trace import Trace

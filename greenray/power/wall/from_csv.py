@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from greenray.power.follow import Desk, Found, in_words
+from greenray.power.wall.follow import Desk, Found, in_words
 
 _LINE_BYTES = 1 << 16
 

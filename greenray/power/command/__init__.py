@@ -1,0 +1,1 @@
+"""Energy of any command, like `time`."""

@@ -1,0 +1,1 @@
+"""What a host can measure, how well, and what would improve it."""

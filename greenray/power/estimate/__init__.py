@@ -1,0 +1,1 @@
+"""From a trace to joules: pure functions of samples and two moments, with an error that covers the truth."""
