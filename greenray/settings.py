@@ -108,6 +108,8 @@ def _is_http(url: str) -> bool:
             and bool(parts.hostname)
             and parts.port != 0
             and not re.search(r"[\s\x00-\x1f]", url)
+            # After a password with / ? or # in it: its beginning would be taken for the host, and named to everybody.
+            and (parts.username is not None or "@" not in url)
         )
     except ValueError:
         return False
@@ -115,8 +117,9 @@ def _is_http(url: str) -> bool:
 
 def without_credentials(text: str) -> str:
     """The text with user, password and query of every address in it replaced by `***`."""
-    text = re.sub(r"(\w+://)[^\s'\"]*@", r"\1***@", text)  # too much rather than too little: a password may hold anything
-    return re.sub(r"(\w+://[^\s?#'\"]*\?)[^\s#'\"]*", r"\1***", text)
+    # Too much rather than too little: a password may hold anything, and a program may complain of a path without its host.
+    text = re.sub(r"(\w+://)[^\s'\"]*@", r"\1***@", text)
+    return re.sub(r"(/[^\s?#'\"]*\?)[^\s#'\"]*", r"\1***", text)
 
 
 class Host(Frozen):

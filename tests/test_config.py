@@ -124,7 +124,15 @@ def test_missing_and_unreadable_files_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://u:hush@plug/", "http://u:hush@/x", "http://u:hush@plug:port/", "u:hush@plug", "http://u:hush@plug/a b"]
+    "url",
+    [
+        "ftp://u:hush@plug/",
+        "http://u:hush@/x",
+        "http://u:hush@plug:port/",
+        "u:hush@plug",
+        "http://u:hush@plug/a b",
+        "http://u:1/hush@plug/",
+    ],
 )
 def test_an_address_of_a_meter_that_is_wrong_is_not_quoted(tmp_path: Path, url: str) -> None:
     text = message(write(tmp_path, lambda d: d.update(host={"wall_meter": {"url": url}})))

@@ -43,7 +43,7 @@ class Arm:
         active_j: the same without idle power x time; None when an idle power is unknown, or nothing is left.
         time_s: wall time per sample.
         latency_p50_s, latency_p95_s: mean over windows of the latency percentiles of an iteration.
-        scope: `energy_scope` of the windows; None when they disagree or there are none.
+        scope: `energy_scope` of the windows, or of the attempt where no window may be used; None when windows disagree.
         modelled_share: part of the energy that a model made up (0-1); None when unknown.
         shared_host: whether the host's energy was apportioned, or neighbours kept more than half a CPU busy.
         warmed_up: whether throughput was stable when the steady windows began; None when unknown.
@@ -158,7 +158,7 @@ def _moments(name: str, column: str) -> Iterator[pl.Expr]:
 
 def _arms(rows: Iterator[Row]) -> Iterator[Arm]:
     for row in rows:
-        scopes = row["_scopes"] or []
+        scopes = row["_scopes"] or [row["energy_scope"]]  # with no window to go by, the attempt's own
         yield Arm(
             cell={name: value for name, value in row.items() if not name.startswith("_")},
             energy_j=_measured(row, "energy"),

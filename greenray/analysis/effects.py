@@ -151,7 +151,9 @@ def _visit_effect(
         if drifted(drift):
             flags.append(f"the visit's baselines disagree by {math.expm1(drift):.1%}".replace("%", " %"))
     if baselines and (arm.energy_j is None or not any(energies)):
-        flags.append("energy unknown: " + ("; ".join(arm.reasons) or "no window has a total"))
+        blank = [a for a in (arm, *baselines) if a.energy_j is None]
+        reasons = dict.fromkeys(reason for a in blank for reason in (*a.missing_reasons, *a.rejected))
+        flags.append("energy unknown: " + ("; ".join(reasons) or "no window has a total"))
     elif arm.windows_without_energy or any(b.windows_without_energy for b in baselines):
         flags.append("some windows have no total energy and were left out")
     idle_drifted = idle is not None and idle[1] - idle[0] > max(IDLE_W, IDLE_SHARE * idle[0])

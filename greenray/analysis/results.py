@@ -55,7 +55,7 @@ class Caveat:
     Attributes:
         topic: beside which numbers it is read: energy, accuracy, cost, carbon, or wall for the quality of the measurements.
         text: the sentence.
-        weighty: whether it changes how the headline is read, and so stands there too.
+        weighty: whether it changes how the headline is read, and so stands there.
     """
 
     topic: str

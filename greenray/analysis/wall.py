@@ -45,8 +45,8 @@ def _sentences(hosts: pl.DataFrame) -> Iterator[Caveat]:
             count = f"{row['windows']} window" + "s" * (row["windows"] != 1)
             yield Caveat(
                 topic="wall",
-                text=f"Wall meter: {quantity(row['wall_energy_j'], 'J')} at the plug of {row['host']} in {count}. The host's "
-                "parts are not all metered, so they could not be held against it.",
+                text=f"Wall meter: {quantity(row['wall_energy_j'], 'J')} at the plug of {row['host']} in {count}. The energy "
+                "of the host's parts is not known there, so they could not be held against it.",
             )
 
 

@@ -131,6 +131,8 @@ def _basis(estimate: Estimate) -> str:
     half = estimate.half_width_points
     if half is None:
         return f"{estimate.basis}, no interval"
+    if estimate.percent - half <= -100:  # no ± can be read so: nothing uses less than nothing
+        return f"{estimate.basis}, {_range(estimate)}"
     return f"{estimate.basis}, ±{half:.{_decimals(estimate)}f}"
 
 

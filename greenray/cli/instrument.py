@@ -57,20 +57,27 @@ def measure(
         try:
             measurement = measure_command(command, signals=signals, hz=hz, idle_s=idle)
         except Interrupted as interrupted:
-            print("greenray: stopped before the command was started", file=sys.stderr)  # noqa: T201
+            _say("stopped before the command was started")
             signals.forget()
             sys.exit(128 + interrupted.number)
         if file is not None:
             try:
                 file.write(measurement.as_json())
             except OSError as error:
-                print(f"greenray: --json {json_file}: cannot be written ({error.strerror}).", file=sys.stderr)  # noqa: T201
+                _say(f"--json {json_file}: cannot be written ({error.strerror}).")
         # Whoever read our stderr may be gone (rich would exit then); the command's exit code is owed all the same.
         with contextlib.suppress(OSError, SystemExit):
             if sys.stderr is not None:
                 show_measurement(measurement, console=make_console(stderr=True))
         signals.forget()
         sys.exit(measurement.exit_code)
+
+
+def _say(sentence: str) -> None:
+    """One line on stderr, if anybody still reads it: the exit code is owed all the same."""
+    if sys.stderr is not None:  # print would go to stdout then, which is the command's
+        with contextlib.suppress(OSError):
+            print(f"greenray: {sentence}", file=sys.stderr)  # noqa: T201
 
 
 def _require_between(option: str, value: float, limits: tuple[float, float], unit: str) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 from greenray.errors import ConfigError
 
+_DESCRIPTORS = ("/dev/fd/", "/dev/std", "/proc/")
+
 
 class JsonFile:
     """A file that is written whole or not at all, and tried before anything is measured.
 
-    A device, a pipe or `/dev/fd/3` is written to as it is; so is a file in a folder that takes no new ones.
+    A device, a pipe or `/dev/fd/3` is written on from where it is. A file in a folder that takes no new ones is written over.
 
     Raises:
         ConfigError: nothing can be written there; the sentence says why.
@@ -23,6 +25,7 @@ class JsonFile:
         self._path = path
         if str(path) == "-":
             raise ConfigError("--json -: standard output is the command's own; name a file, or /dev/fd/3 with 3>&1.")
+        self._in_place = os.O_TRUNC
         try:
             self._partial = self._prepare()
         except OSError as error:
@@ -31,43 +34,56 @@ class JsonFile:
     def write(self, data: dict[str, Any]) -> None:
         """Writes the figures; OSError when that fails now."""
         text = json.dumps(data, indent=2) + "\n"
-        if self._partial is None:
-            self._path.write_text(text, encoding="utf-8")
+        if self._partial is not None:
+            self._replace(text, self._partial)
             return
+        # A pipe that nobody reads would hold us for ever: it is an error.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | self._in_place)
+        os.set_blocking(descriptor, True)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def _replace(self, text: str, partial: Path) -> None:
         target = self._path.resolve()
         try:
-            with self._partial.open("w", encoding="utf-8") as file:
+            with partial.open("x", encoding="utf-8") as file:  # not through a link that somebody put there
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             if target.exists():
-                shutil.copymode(target, self._partial)
-            self._partial.replace(target)
+                shutil.copymode(target, partial)
+            partial.replace(target)
         except OSError:
-            self._partial.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
 
     def _prepare(self) -> Path | None:
         """The file beside the target that is to replace it; None where the target itself is written to."""
-        target = self._path.resolve()
-        partial = target.parent / f".{target.name}.{os.getpid()}.partial"
         try:
             mode = self._path.stat().st_mode
         except FileNotFoundError:
+            mode = None
+        target = self._path.resolve()
+        partial = target.parent / f".{target.name}.{os.getpid()}.partial"
+        if mode is None:
             if not target.parent.is_dir():
-                raise ConfigError(f"--json {self._path}: there is no folder {self._path.parent}.") from None
-            partial.touch(exist_ok=False)
-            partial.unlink()
+                raise ConfigError(f"--json {self._path}: there is no folder {self._path.parent}.")
+            _try(partial)
             return partial
         if stat.S_ISDIR(mode):
             raise ConfigError(f"--json {self._path}: is a folder.")
         if not os.access(self._path, os.W_OK):
             raise ConfigError(f"--json {self._path}: cannot be written (Permission denied).")
-        if not stat.S_ISREG(mode) or str(self._path).startswith(("/dev/", "/proc/")):
+        if not stat.S_ISREG(mode) or str(self._path).startswith(_DESCRIPTORS):
+            self._in_place = os.O_APPEND  # what the command wrote there is not ours to overwrite
             return None
         try:
-            partial.touch(exist_ok=False)
-            partial.unlink()
+            _try(partial)
         except OSError:
             return None
         return partial
+
+
+def _try(partial: Path) -> None:
+    partial.touch(exist_ok=False)
+    partial.unlink()

@@ -62,7 +62,8 @@ def _rows(measurement: "Measurement") -> list[tuple[str, str, float | None, floa
         rows.append(("DRAM", "share of the command", dram["energy_j"], dram["error_j"], dram["source"], None))
     if wall["energy_j"] is not None:
         rows.append(("wall", "of the host in all", wall["energy_j"], wall["error_j"], wall.get("source"), None))
-    if len(measurement.energy_scope.split("+")) + len(gpus) > 2 or measurement.total_energy_j is None:
+    summed = len(gpus) + 1 + (dram["source"] is not None)
+    if summed > 1 or measurement.total_energy_j is None:
         rows.append(("total", _scope(measurement), measurement.total_energy_j, None, None, None))
     return rows
 

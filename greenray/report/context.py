@@ -64,7 +64,9 @@ def quality(analysis: Analysis) -> Section | None:
     """How many windows are below grade A, and why; and which boards were not measured at all."""
     found = analysis.quality
     refused = tuple(
-        f"{sentence}." for manifest in analysis.manifests.values() for sentence in dict.fromkeys(manifest.get("refused", ()))
+        f"{sentence.rstrip('.')}."
+        for manifest in analysis.manifests.values()
+        for sentence in dict.fromkeys(manifest.get("refused", ()))
     )
     blocks: list[Block] = []
     if found.windows:
@@ -89,7 +91,7 @@ def quality(analysis: Analysis) -> Section | None:
         columns = ("why not better", "windows", "cells", "grades", "without energy")
         blocks.append(without_empty(Grid(columns=columns, rows=tuple(rows), text_columns=frozenset({0, 3}))))
     if refused:
-        blocks.append(Bullets(heading="Boards that were refused", items=refused))
+        blocks.append(Bullets(heading="Refused when the sweep last ran", items=refused))
     return Section(id="quality", title="How good the measurements are", blocks=tuple(blocks)) if blocks else None
 
 

@@ -18,7 +18,7 @@ def gross_and_active(analysis: Analysis) -> list[Block]:
         "active",
         f"baseline, active / {unit}",
         f"tactic, active / {unit}",
-        "active share",
+        "baseline, active share",
         "board idle",
         "host idle",
     )
@@ -39,7 +39,7 @@ def gross_and_active(analysis: Analysis) -> list[Block]:
     note = Text(
         text="Active is gross less idle power × time: what the work itself adds. The board's idle power is that of the cell's "
         "own idle window, its context held and its model loaded; the host's is read while no cell runs, or modelled, and each "
-        "worker answers for an even part of it. Gross is what is paid for; everything else on this page is gross."
+        "worker answers for an even part of it. Gross is what is paid for, and what is meant where a figure is not called active."
     )
     return [without_empty(Grid(heading="Gross and active", columns=columns, rows=tuple(rows)), empty=""), note]
 

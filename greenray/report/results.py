@@ -61,7 +61,7 @@ def energy(analysis: Analysis) -> Section | None:
         *_overall(analysis),
         without_empty(Grid(heading="By model", columns=columns, rows=tuple(rows), text_columns=frozenset({0, 1, 3, 8}))),
         Text(
-            text=f"Grades of {_grades(analysis)}. A: meters agree and the host was the cell's own; B: one condition missed; "
+            text=f"Grades of {_grades(analysis)}. A: every condition of a good measurement met; B: one missed; "
             "C: several missed; D: modelled."
         ),
         *gross_and_active(analysis),
@@ -258,7 +258,8 @@ def _overall(analysis: Analysis) -> Iterator[Grid]:
 
 
 def _notes(analysis: Analysis, *topics: str) -> Iterator[Notes]:
-    texts = tuple(caveat.text for caveat in analysis.caveats if caveat.topic in topics)
+    """The caveats beside these numbers; the weighty ones stand at the top of the page already."""
+    texts = tuple(caveat.text for caveat in analysis.caveats if caveat.topic in topics and not caveat.weighty)
     if texts:
         yield Notes(items=texts)
 

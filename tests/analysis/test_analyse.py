@@ -43,6 +43,17 @@ def test_the_sentence_says_it_all(quick: Path) -> None:
     assert sentences[-1] == "convnext-tiny, resnet-tiny, vit-tiny: int8-dynamic is unsupported (needs a newer processor)."
 
 
+def test_an_interval_that_no_plus_minus_can_say_is_said_by_its_ends(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for order, (tactic, bracket, energy_j) in enumerate(
+        (("baseline", "open", 1.0), ("compile", None, 2.0), ("baseline", "close", 9.0))
+    ):
+        sweep.cell(tactic, energy_j=energy_j, bracket=bracket, order_in_visit=order, model="m", visit=1, block_id="b1")
+    (sentence,) = analyse(sweep.finish()).headline
+    # 2 over the mean of 1 and 9; the interval is the drift, a factor of 9 on either side.
+    assert "(−60 %, within one visit, −96 to +260 %)" in sentence
+
+
 def test_money_and_carbon_follow_from_joules(quick: Path) -> None:
     analysis = analyse(quick, region="Ireland")
     finding = next(f for f in analysis.findings if f.label == "vit-tiny" and f.effect.tactic == "compile")

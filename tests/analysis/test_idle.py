@@ -132,6 +132,17 @@ def test_rejected_windows_are_said_with_their_reasons(tmp_path: Path) -> None:
     assert "1 x code was compiled once" in said
 
 
+def test_an_effect_without_a_window_says_why_all_were_rejected(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    window = sweep._window(0, "steady", start=0, end=1.0, energy_j=4.0, samples=1000)
+    windows = [window | {"window": number, "rejected": "code was compiled once inside the window"} for number in range(3)]
+    sweep.cell("baseline", energy_j=0.004, bracket="open", **BLOCK)
+    sweep.cell("compile", energy_j=None, windows=windows, energy_scope="cpu", **BLOCK)
+    flags = only(analyse(sweep.finish())).flags
+    assert "energy unknown: code was compiled once inside the window" in flags
+    assert not any("not compared" in flag for flag in flags)  # both count the same parts
+
+
 def test_the_table_of_comparisons_is_that_of_the_data_dictionary(tmp_path: Path) -> None:
     analysis = analyse(quickstart(tmp_path / "out", drift=0.05))
     comparisons.write(analysis, tmp_path / "c.parquet")

@@ -64,6 +64,6 @@ def test_a_check_that_was_not_made_is_no_check(tmp_path: Path, parts: str | None
     ((weighty, text),) = sentences(analysed(tmp_path, columns, columns))
     assert not weighty
     assert text == (
-        "Wall meter: 40.0 J at the plug of host-1 in 2 windows. The host's parts are not all metered, so they could not be held "
-        "against it."
+        "Wall meter: 40.0 J at the plug of host-1 in 2 windows. The energy of the host's parts is not known there, so they "
+        "could not be held against it."
     )

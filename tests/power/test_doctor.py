@@ -311,7 +311,8 @@ def test_boards_through_the_command(simnvml):
     lines = page.splitlines()
     for gpu in gpus:
         assert any(gpu["uuid"] in line for line in lines)
-    for problem in report["problems"]:
+    # Of the boards: what keeps the host busy may have changed since.
+    for problem in (problem for problem in report["problems"] if problem["part"].startswith("GPU")):
         for command in problem["commands"]:
             assert any(line.strip() == command for line in lines), command  # whole, to be copied
     assert "\x1b" not in page

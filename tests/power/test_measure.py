@@ -41,7 +41,14 @@ def measure(folder: Path, *argv: str, idle_s: float | None = None, env: dict[str
 
 @pytest.mark.parametrize(
     ("argv", "code"),
-    [(["true"], 0), (["false"], 1), (["sh", "-c", "kill -TERM $$"], 143), (["no-such-command"], 127), ([str(ROOT)], 126)],
+    [
+        (["true"], 0),
+        (["false"], 1),
+        (["sh", "-c", "kill -TERM $$"], 143),
+        (["no-such-command"], 127),
+        ([""], 127),
+        ([str(ROOT)], 126),
+    ],
 )
 def test_exit_codes_are_a_shells(tmp_path, argv, code):
     run, found = measure(tmp_path, *argv)
@@ -156,6 +163,7 @@ def test_rapl_is_read_where_there_is_a_tree(tmp_path):
     assert found["cpu"]["idle_w"] is not None
     assert found["energy_scope"] == "cpu+dram"
     assert "left out: memory" not in run.stderr
+    assert any(line.startswith("total CPU + DRAM") for line in run.stderr.splitlines())
 
 
 def test_the_table_fits_the_terminal_and_has_no_colour_elsewhere(simnvml):
@@ -196,6 +204,12 @@ def test_a_path_that_cannot_be_written_is_one_sentence(path, said):
         JsonFile(Path(path))
 
 
+def test_a_link_to_itself_is_one_sentence(tmp_path):
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(ConfigError, match="Too many levels of symbolic links"):
+        JsonFile(tmp_path / "link")
+
+
 def test_no_command_is_one_sentence():
     run = greenray()
     assert (run.returncode, len(run.stderr.splitlines())) == (2, 1)
@@ -215,26 +229,46 @@ def test_json_replaces_a_file_at_once_and_keeps_its_permissions(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "out.json"]
 
 
-def test_json_to_a_descriptor(tmp_path):
-    command = " ".join(f"'{part}'" for part in COMMAND)
-    run = subprocess.run(
-        ["sh", "-c", f"{command} measure --json /dev/fd/3 -- echo out 3>&1 2>/dev/null"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert run.stdout.startswith("out\n")
-    assert json.loads(run.stdout.removeprefix("out\n"))["exit_code"] == 0
+@pytest.mark.parametrize(
+    ("target", "shell"),
+    [
+        ("/dev/fd/3", '"$@" 3>>log >&3'),
+        ("/dev/fd/3", '"$@" 3>&1 | cat >>log'),
+        ("/dev/stdout", '"$@" >>log'),
+    ],
+)
+def test_json_to_a_descriptor_goes_on_after_what_is_there(tmp_path, target, shell):
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    command = ["sh", "-c", shell, "sh", *COMMAND, "measure", "--json", target, "--", "echo", "out"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, env=environ, cwd=tmp_path, stderr=subprocess.DEVNULL, timeout=60, check=True)
+    before, out, figures = log.read_text().split("\n", 2)
+    assert (before, out) == ("before", "out")
+    assert json.loads(figures)["exit_code"] == 0
+
+
+def test_json_over_a_file_in_a_folder_that_takes_no_new_ones_leaves_nothing_of_the_old(tmp_path):
+    out = tmp_path / ("x" * 250)  # what would replace it has too long a name, whoever runs this
+    out.write_text("old " * 10_000)
+    JsonFile(out).write({"exit_code": 0})
+    assert json.loads(out.read_text()) == {"exit_code": 0}
+
+
+def test_a_pipe_without_a_reader_holds_nobody_up(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device"):
+        JsonFile(tmp_path / "pipe").write({})
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_where_nobody_reads_the_table_the_exit_code_is_owed_all_the_same(closed):
+@pytest.mark.parametrize("options", [(), ("--json", "/dev/full")])
+def test_where_nobody_reads_the_table_the_exit_code_is_owed_all_the_same(closed, options):
     reader, writer = os.pipe()
     os.close(reader)
     shell = f'exec "$@" {"2>&-" if closed else ""}'
-    command = ["sh", "-c", shell, "sh", *COMMAND, "measure", "--", "sh", "-c", "exit 6"]
-    run = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=writer, timeout=60, check=False)
+    command = ["sh", "-c", shell, "sh", *COMMAND, "measure", *options, "--", "sh", "-c", "exit 6"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=writer, timeout=60, check=False)
     os.close(writer)
-    assert run.returncode == 6
+    assert (run.returncode, run.stdout) == (6, b"")

@@ -107,6 +107,8 @@ def test_gaps_are_judged_by_the_meters_own_beat() -> None:
     assert plug_energy(counted, 20, 60).energy_j == pytest.approx(3200)
     assert plug_energy(counted, 20, 41).energy_j == pytest.approx(80 * 21)  # 4 s of 21: half of it is under a tenth
     assert plug_energy(counted, 38, 41).reason == "the wall meter gave no reading for 4.0 s at an edge of the window"
+    inside = plug_energy(meter(long, counter_j=80.0 * long, doubt_s=np.zeros(32)), 20, 22)  # no reading anywhere near
+    assert inside.reason == "the wall meter gave no reading for 30.0 s at an edge of the window"
 
 
 @pytest.mark.parametrize(

@@ -102,10 +102,10 @@ def never_ran(part: Any) -> Any:
     """Nothing was done, so nothing has cost anything: the entry with unknown energies."""
     if isinstance(part, list):
         return [never_ran(entry) for entry in part]
-    unknown = {name: None for name in part if name.endswith("_j") or name in ("source", "grade")}
+    nothing = {name: None for name in part if name.endswith("_j") or name in ("source", "grade")}
     why = "the command did not run"
     reason: dict[str, Any] = {"reasons": [why]} if "reasons" in part else {"reason": why}
-    return {**part, **unknown, **reason}
+    return {**part, **nothing, **reason}
 
 
 def total(parts: Mapping[str, Any]) -> dict[str, Any]:

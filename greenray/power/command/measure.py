@@ -155,7 +155,7 @@ def _boards(environ: Mapping[str, str]) -> tuple[list[nvml.Board], list[str]]:
     notes = []
     silent = (nvml.ask("nvmlDeviceGetCount") or 0) - len(found)
     if silent > 0:
-        notes.append(f"{silent} of {silent + len(found)} boards does not answer and is left out")
+        notes.append(f"boards that do not answer and are left out: {silent} of {silent + len(found)}")
     try:
         chosen = nvml.visible(environ, found)
     except MeasurementError as refused:

@@ -71,7 +71,7 @@ def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) ->
             pid = _spawn(argv, environ=environ, mask=signals.before)
         except (OSError, ValueError) as problem:
             missing = isinstance(problem, OSError) and problem.errno in (errno.ENOENT, errno.ENOTDIR)
-            error = f"{argv[0]}: {getattr(problem, 'strerror', None) or problem}"
+            error = f"{argv[0] or repr(argv[0])}: {getattr(problem, 'strerror', None) or problem}"
             code = NOT_FOUND if missing else CANNOT_RUN
             return Ended(start_s=start_s, end_s=time.monotonic(), exit_code=code, error=error)
         status: int | None = None
@@ -97,6 +97,9 @@ def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) ->
 
 
 def _spawn(argv: Sequence[str], *, environ: Mapping[str, str], mask: set[int | signal.Signals]) -> int:
+    if not argv[0]:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # as execvp; posix_spawnp would speak of itself
+
     def spawn(path: str, arguments: list[str]) -> int:
         # Python ignores these two; the command gets them as it would from a shell.
         return os.posix_spawnp(path, arguments, environ, setsigmask=mask, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])

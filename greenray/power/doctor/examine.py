@@ -35,7 +35,6 @@ class HostReport:
         boards_on_bus: NVIDIA boards on the PCI bus, driver or not.
         cpu, dram, wall: what else would be measured.
         rapl: its powercap tree.
-        cpu_source: what processor energy would come from: rapl or modelled.
         busy_cores: processors that other processes keep busy just now, None when that is unknown.
         able: whether every board can be measured, and the processor metered or modelled.
         problems: what is wrong and how to mend it.
@@ -50,7 +49,6 @@ class HostReport:
     dram: PartReport
     wall: PartReport
     rapl: RaplReport
-    cpu_source: str
     busy_cores: float | None
     able: bool
     problems: list[Problem]
@@ -99,7 +97,6 @@ def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) ->
             source=None, best_grade=None, reasons=["no meter is named; a sweep's config does so under host: wall_meter"]
         ),
         rapl=RaplReport(root=str(root), domains=[zone.domain for zone in found.zones], problem=found.problem),
-        cpu_source="modelled" if found.problem is not None else "rapl",
         busy_cores=busy_cores,
         able=not unmeasured and (nvml_problem is None or around.boards_on_bus == 0),
         problems=problems_of(around, gpus=gpus, rapl=found, root=root),

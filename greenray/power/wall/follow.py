@@ -134,7 +134,7 @@ class HttpSource:
                 after_s = time.monotonic()
                 desk.take(found_in(document, self._value, self._stamp, before_s=before_s, after_s=after_s, asked=True))
                 due_s, pause_s = max(due_s + self._period_s, after_s), self._period_s
-            except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 desk.fail(_why_no_answer(error))
                 due_s = time.monotonic() + pause_s
                 pause_s = min(2 * pause_s, max(LONGEST_PAUSE_S, self._period_s))
@@ -152,7 +152,7 @@ class HttpSource:
                     raise TimeoutError("timed out")
         try:
             return json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise NoReading("the wall meter's answer is not JSON") from None
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import selectors
+import shlex
 import subprocess
 import threading
 import time
@@ -28,9 +29,7 @@ class CommandSource:
         self, command: str | Sequence[str], *, value: str | int | None, stamp: str | int | None, period_s: float
     ) -> None:
         self._command = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-        words = command.split() if isinstance(command, str) else self._command
-        # The program's name, and nothing that is set for it before.
-        self.name = next((Path(word).name for word in words if "=" not in word), "command")
+        self.name = _program(command)
         self._value, self._stamp, self._period_s = value, stamp, period_s
         self._guarding = threading.Lock()
         self._guard: subprocess.Popen[bytes] | None = None
@@ -85,7 +84,7 @@ class CommandSource:
                         waiting.unregister(key.fileobj)
                         ended_s = time.monotonic()
                     elif key.fileobj is err:
-                        complaint = (complaint + text)[-500:]
+                        complaint = (complaint + text)[-_LINE_BYTES:]  # whole, or what hides credentials would miss their address
                     else:
                         *whole, rest = (rest + text).split(b"\n")
                         rest = rest[:_LINE_BYTES]
@@ -144,3 +143,12 @@ class CommandSource:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._guard.wait(timeout=TIMEOUT_S)
             self._guard = None
+
+
+def _program(command: str | Sequence[str]) -> str:
+    """The program's name: nothing that is set for it before, and no argument, for either may be secret."""
+    try:
+        words = shlex.split(command) if isinstance(command, str) else command
+    except ValueError:  # quotes that only the shell understands
+        words = []
+    return next((Path(word).name for word in words if "=" not in word), "command")

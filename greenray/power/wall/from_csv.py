@@ -115,7 +115,10 @@ class CsvSource:
     def _split(self, line: str) -> list[str]:
         if self._delimiter is None:
             return line.split()
-        return [field.strip() for field in next(csv.reader([line], delimiter=self._delimiter), [])]
+        try:
+            return [field.strip() for field in next(csv.reader([line], delimiter=self._delimiter), [])]
+        except csv.Error:  # two writers at once, a logger that died in the middle: one line is lost, not the meter
+            return []
 
     def _index(self, column: str | int) -> int:
         return column if isinstance(column, int) else (self._columns or []).index(column)

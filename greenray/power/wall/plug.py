@@ -174,7 +174,7 @@ def _by_counter(readings: Readings, start_s: float, end_s: float) -> Energy:
     power_w = np.diff(energy_j) / np.diff(knots)
     quantum_j = 0.0 if coarse else _quantum(np.diff(energy_j))
     near = readings.within(start_s - 2 * usual_s, end_s + 2 * usual_s)
-    doubt_s = float(np.max(np.nan_to_num(near.column("doubt_s"))))
+    doubt_s = float(np.max(np.nan_to_num(near.column("doubt_s")), initial=0.0))  # in a long gap nothing is near
     error_j = 0.0
     for edge_s in (start_s, end_s):
         at = min(max(int(np.searchsorted(knots, edge_s, side="right")) - 1, 0), len(power_w) - 1)
