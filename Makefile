@@ -31,8 +31,9 @@ sweep: $(READY) ## run CONFIG (the quickstart) into OUT and write its report; th
 report: $(READY) ## analyse OUT again and write its report
 	$(BIN)/greenray report $(OUT)
 
-test: check ## checks, then the tests
-	$(BIN)/python -m pytest
+test: check ## checks, then the tests, most of them two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 check: $(READY) ## ruff, formatting, types
 	$(BIN)/ruff check .

@@ -250,8 +250,9 @@ def test_an_ordinary_user_can_measure(tmp_path):
     out = tmp_path / "of the user" / "measured.json"
     out.parent.mkdir()
     out.parent.chmod(0o777)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o011)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and folder.stat().st_mode & 0o011 != 0o011:
+            folder.chmod(folder.stat().st_mode | 0o011)
     root = make_tree(tmp_path, INTEL)
     for file in root.rglob("energy_uj"):
         file.chmod(0)

@@ -51,7 +51,7 @@ def test_every_window_has_the_energy_at_the_plug(swept: tuple[Path, HttpMeter]) 
     out, _ = swept
     rows = reader.scan(out, table="windows").collect()
     long = rows.filter(pl.col("duration_s") > 0.3)
-    assert long.height >= 4
+    assert long.height >= 2
     assert long["wall_energy_j"].null_count() == 0, long["grade_reasons"].to_list()
     assert set(long["wall_parts"]) == {"cpu+dram"}
     expected = pl.col("wall_parts_energy_j") / EFFICIENCY + OVERHEAD_W * pl.col("duration_s")
