@@ -1,5 +1,7 @@
 """The trace algebra: energy as a pure function of (readings, start, end)."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -69,6 +71,14 @@ def test_power_integral_of_a_constant_is_exact():
     assert power_energy(samples, START_S + 1, START_S + 3, hz=50).energy_j == pytest.approx(600, rel=1e-9)
 
 
+def test_averaged_power_of_a_recorder_that_came_by_seldom():
+    """No sample lies within a second of the window, yet the pause is too short to be a gap at this rate."""
+    samples = readings([0.0, 1.0, 5.5, 6.5], power_w=[100.0, 100.0, 200.0, 200.0])
+    energy = power_energy(samples, 2.9, 3.1, hz=1, lag_s=1.0)
+    assert energy.energy_j == pytest.approx(0.2 * 150)
+    assert energy.error_j >= 50
+
+
 def steady(*, seconds: float = 6.0, watts: float = 200.0) -> Readings:
     return made_readings(Board(high_w=watts), seconds=seconds)
 
@@ -89,6 +99,61 @@ def test_a_reset_makes_only_the_windows_that_touch_it_unknown():
     across = energy.between(reset_s - 0.5, reset_s + 0.5)
     assert across.energy_j is None
     assert "backwards" in across.reason
+
+
+def test_a_jump_that_no_board_can_have_used_makes_only_the_windows_that_touch_it_unknown():
+    samples = made_readings(Board(wave="square", low_w=80, high_w=620, period_s=0.7, counter_ms=100), seconds=6)
+    jump_s = samples.times[150]
+    jumped = broken(samples, counter_j=samples.column("counter_j") + np.where(samples.times >= jump_s, 1e6, 0.0))
+    energy, whole = (counter_energy(given, hz=50, period_s=0.1) for given in (jumped, samples))
+    across = energy.between(jump_s - 0.5, jump_s + 0.5)
+    assert across.energy_j is None
+    assert "jumped" in across.reason
+    for start_s in (START_S + 0.5, jump_s + 0.5):
+        beside, unhurt = energy.between(start_s, start_s + 1.5), whole.between(start_s, start_s + 1.5)
+        assert beside.energy_j == pytest.approx(unhurt.energy_j, rel=0.01)
+        assert beside.error_j < 0.005 * unhurt.energy_j
+
+
+def test_a_counter_that_rested_for_long_may_catch_up():
+    samples = steady(watts=40_000)  # a rack at the plug
+    counter = samples.column("counter_j")
+    resting = (samples.times > START_S + 1) & (samples.times < START_S + 5)
+    energy = counter_energy(
+        broken(samples, counter_j=np.where(resting, counter[np.argmax(resting)], counter)), hz=50, period_s=0.02
+    )
+    assert energy.between(START_S + 0.5, START_S + 5.5).energy_j == pytest.approx(200_000, rel=0.01)
+
+
+def test_power_of_nothing_is_no_reading():
+    """A board that tells 0 W, always or for a while, has not stopped using any: the counter moves."""
+    samples = steady()
+    for silent in (samples.times > 0, (samples.times > START_S + 2) & (samples.times < START_S + 4)):
+        watts = np.where(silent, 0.0, samples.column("power_w"))
+        energy = counter_energy(broken(samples, power_w=watts), hz=50, period_s=0.02)
+        for start_s in (START_S + 2.5, START_S + 2.505, samples.times[0]):
+            assert energy.between(start_s, start_s + 0.1).energy_j == pytest.approx(20, rel=0.05)
+
+
+@pytest.mark.parametrize("power", [True, False])
+def test_a_counter_faster_than_the_samples_is_not_read_half_a_sample_late(power):
+    board = Board(wave="ramp", low_w=80, high_w=380, period_s=10.0, counter_ms=1)
+    energy = prepared(board, made_readings(board, seconds=8, hz=10, power=power))
+    window = (START_S + 1.03, START_S + 7.03)
+    assert energy.between(*window).energy_j == pytest.approx(true_energy_j(board, *window), rel=2e-3)
+
+
+@pytest.mark.parametrize("border_s", [10.0, 20.0])
+def test_energies_add_up_where_two_blocks_of_a_long_trace_meet(border_s):
+    board = Board(wave="square", low_w=5, high_w=1005, period_s=2.0, duty=0.3, jitter_ms=2)
+    samples = made_readings(board, seconds=30, power=False)
+    energy = counter_energy(samples, hz=50, period_s=0.0202)
+    edges = samples.times[0] + border_s + np.array([-1.5, -0.9, -0.1, -1e-3, -1e-6, 1e-6, 1e-3, 0.1, 0.9, 1.5])
+    pieces = [energy.between(*pair).energy_j for pair in itertools.pairwise(edges)]
+    assert min(pieces) >= 0
+    assert sum(pieces) == pytest.approx(energy.between(edges[0], edges[-1]).energy_j, abs=1e-6)
+    # Two microseconds at a kilowatt.
+    assert energy.between(edges[4], edges[5]).energy_j < 0.01
 
 
 def test_a_counter_that_stops_is_unknown_not_zero():
@@ -186,6 +251,17 @@ def test_rapl_refuses_a_pause_that_may_hide_a_wrap():
     assert hidden.energy_j is None
     assert "half of its wrap" in hidden.reason
     assert rapl_energy(samples, START_S + 6.5, START_S + 7, hz=50, range_j=range_j).energy_j == pytest.approx(100)
+
+
+@pytest.mark.parametrize("before_j", [260_000.0, 200_000.0, 400_000.0])
+def test_rapl_does_not_take_a_reset_for_a_wrap(before_j):
+    times = START_S + np.arange(0, 4, 0.02)
+    counter = 50 * (times - START_S) + np.where(times < START_S + 2, before_j, 0.0)
+    samples = readings(times, counter_j=counter)
+    across = rapl_energy(samples, START_S + 1, START_S + 3, hz=50, range_j=262_143.328850)
+    assert across.energy_j is None
+    assert "reset" in across.reason
+    assert rapl_energy(samples, START_S + 2.5, START_S + 3.5, hz=50, range_j=262_143.328850).energy_j == pytest.approx(50)
 
 
 def test_rapl_does_not_take_a_vanished_zone_for_zero():

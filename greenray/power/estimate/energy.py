@@ -9,6 +9,7 @@ from greenray.power.trace import Floats, Readings
 
 GAP_PERIODS = 5  # a pause of more sampling periods than this is a gap
 GAP_SHARE = 0.1  # a gap at an edge may widen the error up to this share of the energy
+_RAPL_MOST_W = 1e4  # no processor, memory or platform uses more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,8 @@ def power_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, 
     touched = (times[1:] > start_s) & (times[:-1] < end_s)
     slack_j = 1.96 * float(np.sqrt(np.sum(curve.slack_j[touched] ** 2)))
     if lag_s > 0:
-        near = power_w[(times >= start_s - lag_s) & (times <= end_s + lag_s)]
+        beside = np.append(touched, False) | np.append(False, touched)
+        near = power_w[beside | ((times >= start_s - lag_s) & (times <= end_s + lag_s))]
         slack_j += lag_s * float(near.max() - near.min()) / 2
     energy_j = curve.at(end_s) - curve.at(start_s)
     # The absolute error of a power sensor is some 5 %, which no trace can show.
@@ -84,8 +86,12 @@ def rapl_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, r
         return unknown("RAPL was not read during the window")
     steps = np.diff(counter)
     if np.isfinite(range_j) and range_j > 0:
-        steps = np.where(steps < 0, steps + range_j, steps)
+        wrapped = steps < 0
+        steps = np.where(wrapped, steps + range_j, steps)
         touched = (times[1:] > start_s) & (times[:-1] < end_s)
+        # Counted from zero anew, the counter seems to have used what was left of its range, all at once.
+        if np.any(touched & wrapped & ((steps < 0) | (steps > _RAPL_MOST_W * (np.diff(times) + 0.1)))):
+            return unknown("the RAPL counter went backwards: it was reset")
         usual_w = float(np.median(steps / np.diff(times)))
         hidden_j = max(usual_w, 0.0) * np.diff(times)
         long = np.diff(times) > GAP_PERIODS / hz

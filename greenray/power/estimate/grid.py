@@ -97,7 +97,9 @@ def locate(times: Floats, counter_j: Floats, *, period_s: float, jitter_s: float
         return plain
     grid = _grid(times, np.diff(counter_j) != 0, period_s=period_s, jitter_s=jitter_s)
     if len(grid.centres) == 0:
-        return plain
+        # Where several updates fit between two samples, the last of them was at most a period before the second sample.
+        close = np.minimum(half, period_s / 2 + jitter_s)
+        return replace(plain, times=until - close, half_widths_s=close)
     tolerance_s = 1.2 * jitter_s + grid.half_width_at(until) + 2e-4
     # The counter shows its last update: the last grid point that can lie before the sample which saw the change.
     last = grid.last_before(until + tolerance_s)
