@@ -71,19 +71,8 @@ def combine(
     duration_s: float,
 ) -> WindowReading:
     """The row of one window. The total is NULL when a part named in `scope` is unknown; the grade is the main meter's."""
-    cpu_evidence = CpuEvidence(
-        energy_j=cpu.energy.energy_j,
-        source=cpu.source,
-        energy_reason=cpu.energy.reason,
-        workers=household.workers,
-        idle_known=cpu.idle_known,
-        neighbours_busy=cpu.neighbours_busy,
-        logical_cores=household.logical_cores,
-        model=household.model,
-        no_meter=household.no_meter,
-    )
     parts = {"cpu": cpu.energy, "dram": cpu.dram}
-    grade, reasons = grade_cpu(cpu_evidence)
+    grade, reasons = grade_cpu(cpu_evidence(cpu, household))
     gpu_energy = None if gpu is None else gpu.energy.energy_j
     if gpu is not None:
         parts["gpu"] = gpu.energy
@@ -165,6 +154,21 @@ def _check(wall: Energy, *, cpu: CpuReading, gpu: GpuReading | None) -> WallChec
 def _above_idle(energy: Energy, *, idle_w: float | None, duration_s: float) -> float | None:
     """What is left of a part's energy without its idle power, J; slightly below 0 where a part did nothing."""
     return None if energy.energy_j is None or idle_w is None else energy.energy_j - idle_w * duration_s
+
+
+def cpu_evidence(cpu: CpuReading, household: Household) -> CpuEvidence:
+    """What the grade of a processor's reading rests on."""
+    return CpuEvidence(
+        energy_j=cpu.energy.energy_j,
+        source=cpu.source,
+        energy_reason=cpu.energy.reason,
+        workers=household.workers,
+        idle_known=cpu.idle_known,
+        neighbours_busy=cpu.neighbours_busy,
+        logical_cores=household.logical_cores,
+        model=household.model,
+        no_meter=household.no_meter,
+    )
 
 
 def gpu_evidence(gpu: GpuReading, *, power_source: str | None, counter_missing: str | None, foreign: int | None) -> GpuEvidence:

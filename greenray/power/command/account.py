@@ -8,10 +8,10 @@ from greenray.power.board import BoardSensor
 from greenray.power.command.run import Ended
 from greenray.power.company import foreign_processes
 from greenray.power.estimate.energy import unknown
-from greenray.power.grade import CpuEvidence, grade_cpu, grade_gpu
+from greenray.power.grade import grade_cpu, grade_gpu
 from greenray.power.reading import CpuReading, Household, facts_of, prepare_counter, read_gpu, read_wall
 from greenray.power.trace import Trace
-from greenray.power.window import gpu_evidence
+from greenray.power.window import cpu_evidence, gpu_evidence
 
 
 def board_entry(
@@ -58,18 +58,7 @@ def left_out(board: nvml.Board) -> dict[str, Any]:
 
 
 def cpu_entry(cpu: CpuReading, household: Household, *, idle_measured: bool) -> dict[str, Any]:
-    grade, reasons = grade_cpu(
-        CpuEvidence(
-            energy_j=cpu.energy.energy_j,
-            source=cpu.source,
-            energy_reason=cpu.energy.reason,
-            idle_known=cpu.idle_known,
-            neighbours_busy=cpu.neighbours_busy,
-            logical_cores=household.logical_cores,
-            model=household.model,
-            no_meter=household.no_meter,
-        )
-    )
+    grade, reasons = grade_cpu(cpu_evidence(cpu, household))
     return {
         "energy_j": cpu.energy.energy_j,
         "host_energy_j": cpu.host.energy_j,

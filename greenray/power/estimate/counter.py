@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from greenray.power.estimate.curve import EnergyCurve
-from greenray.power.estimate.energy import GAP_SHARE, Energy, disorder, gaps_of, unknown
+from greenray.power.estimate.energy import GAP_SHARE, NO_LENGTH, Energy, disorder, gaps_of, unknown
 from greenray.power.estimate.fusion import counter_curve
 from greenray.power.estimate.grid import changes, locate, period_of
 from greenray.power.trace import EMPTY, Floats, Readings
@@ -50,7 +50,7 @@ class CounterEnergy:
         """Energy from start_s to end_s."""
         times, moved = self.times, self.moved
         if not end_s > start_s:
-            return unknown("the window has no length")
+            return unknown(NO_LENGTH)
         if self.fault is not None:
             return unknown(self.fault)
         if len(times) < 2 or times[-1] <= start_s or times[0] >= end_s:

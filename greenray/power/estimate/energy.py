@@ -7,6 +7,7 @@ import numpy as np
 from greenray.power.estimate.curve import EnergyCurve, power_curve
 from greenray.power.trace import Floats, Readings
 
+NO_LENGTH = "the window has no length"
 GAP_PERIODS = 5  # a pause of more sampling periods than this is a gap
 GAP_SHARE = 0.1  # a gap at an edge may widen the error up to this share of the energy
 _RAPL_MOST_W = 1e4  # no processor, memory or platform uses more
@@ -44,9 +45,7 @@ def power_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, 
         hz: sampling rate, which says what a gap is.
         lag_s: length over which the board averages what it calls power (1 s for the averaged reading).
     """
-    if not end_s > start_s:
-        return unknown("the window has no length")
-    problem = disorder(samples.times)
+    problem = disorder(samples.times) if end_s > start_s else NO_LENGTH
     if problem is not None:
         return unknown(problem)
     power_w = samples.column("power_w")
@@ -74,9 +73,7 @@ def rapl_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, r
 
     A pause that may hide more than half a wrap makes it unknown.
     """
-    if not end_s > start_s:
-        return unknown("the window has no length")
-    problem = disorder(samples.times)
+    problem = disorder(samples.times) if end_s > start_s else NO_LENGTH
     if problem is not None:
         return unknown(problem)
     counter = samples.column("counter_j")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenray.power.estimate.energy import GAP_SHARE, Energy, unknown
+from greenray.power.estimate.energy import GAP_SHARE, NO_LENGTH, Energy, unknown
 from greenray.power.trace import Floats, Readings, Series
 
 _GAP_PERIODS = 2.5  # one reading that is missing is made up for; two are a gap
@@ -42,7 +42,7 @@ def plug_energy(meter: Series, start_s: float, end_s: float) -> Energy:
     """Energy from start_s to end_s by a meter with times of its own (`period_s`): its counter if it has one, else its power."""
     readings, period_s = meter.fast, meter.period_s
     if not end_s > start_s:
-        return unknown("the window has no length")
+        return unknown(NO_LENGTH)
     found = _energy(readings, start_s, end_s, period_s)
     # What has gone wrong since the last reading before the window, and until the first that could have come after it.
     since_s = max(readings.times[readings.times <= start_s], default=-np.inf)
