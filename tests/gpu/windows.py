@@ -37,7 +37,8 @@ to a grid of moments, and each shorter window at a random place is compared with
 windows and grid are whole numbers of periods, so that every window holds the same work wherever it begins. What the load
 itself does unevenly counts against the figures here; an error that is the same in every period (a lag) cancels and is not
 seen. The reference is no surer than a long window, so windows over a quarter of the recording are shown but not judged.
-Coverage is the share of windows whose stated error, combined with the scatter of the reference, holds the difference."""
+Coverage is the share of windows whose stated error, combined with the reference's own (its scatter, and what the long recording
+states of its energy), holds the difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +64,29 @@ class LengthError:
 def smooth_reference(read: Read, *, span: tuple[float, float], step_s: float) -> Reference:
     """The energy between two moments by a second-degree curve through E(start, start + n * step), and the curve's own error.
 
+    An error that grows evenly over the recording bends the curve and leaves no scatter, so what the longest energy states of
+    itself counts too, shared out evenly.
+
     Raises:
         ValueError: fewer than six of these energies are known.
     """
     start_s, end_s = span
     moments = start_s + step_s * np.arange(1, int((end_s - start_s) / step_s + 1e-9) + 1)
-    found = [read(start_s, float(moment)).energy_j for moment in moments]
-    known = np.array([value is not None for value in found], dtype=bool)
-    if known.sum() < 6:
+    found = [(float(moment), read(start_s, float(moment))) for moment in moments]
+    known = [(moment, energy.energy_j, energy.error_j) for moment, energy in found if energy.energy_j is not None]
+    if len(known) < 6:
         raise ValueError("too little of the long recording has a known energy")
     middle_s = (start_s + end_s) / 2
-    energies = np.array([value for value in found if value is not None])
-    curve, spread = np.polyfit(moments[known] - middle_s, energies, 2, cov=True)
+    curve, spread = np.polyfit([moment - middle_s for moment, _, _ in known], [energy for _, energy, _ in known], 2, cov=True)
+    last_s, _, last_error_j = known[-1]
+    shared_w = (last_error_j or 0.0) / (last_s - start_s)
 
     def reference(a: float, b: float) -> tuple[float, float]:
         first, second = a - middle_s, b - middle_s
         # The constant falls out of a difference, and with it the error of the start that all the energies share.
         gradient = np.array([second**2 - first**2, second - first, 0.0])
-        return float(gradient @ curve), 1.96 * float(np.sqrt(max(gradient @ spread @ gradient, 0.0)))
+        scatter_j = 1.96 * math.sqrt(max(gradient @ spread @ gradient, 0.0))
+        return float(gradient @ curve), math.hypot(scatter_j, shared_w * (b - a))
 
     return reference
 
