@@ -29,8 +29,8 @@ explore.register(app)
 
 def main() -> None:
     """Entry point: an error that the user can mend ends in one sentence on stderr and exit code 2."""
-    logging.basicConfig(level=os.environ.get("GREENRAY_LOG", "WARNING"), format="%(name)s: %(message)s", stream=sys.stderr)
     try:
+        logging.basicConfig(level=_log_level(), format="%(name)s: %(message)s", stream=sys.stderr)
         app()
     except UserError as error:
         print(f"greenray: {error}", file=sys.stderr)  # noqa: T201
@@ -40,6 +40,14 @@ def main() -> None:
     except BrokenPipeError:  # `greenray schema | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
+
+
+def _log_level() -> str:
+    """What `GREENRAY_LOG` asks for."""
+    level = os.environ.get("GREENRAY_LOG", "").upper() or "WARNING"
+    if level not in logging.getLevelNamesMapping():
+        raise UserError(f"GREENRAY_LOG is {level.lower()!r}; it takes debug, info, warning, error or critical")
+    return level
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """Small real meters: an HTTP server, and programs that print or append, all of known power on this host's CLOCK_MONOTONIC."""
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from greenray.power.trace import Series
+from greenray.power.wall.meter import WallSensor
 
 
 class HttpMeter:
@@ -84,3 +88,8 @@ def until(condition: Callable[[], Any], *, timeout_s: float = 20.0, what: str = 
         assert time.monotonic() < deadline_s, f"{what} did not happen within {timeout_s} s"
         time.sleep(0.01)
     return answer
+
+
+def everything(sensor: WallSensor) -> Series:
+    """All that a meter's follower has taken."""
+    return sensor.series(start_s=-math.inf, end_s=math.inf)

@@ -16,8 +16,7 @@ from greenray.power.wall.from_command import CommandSource
 from greenray.power.wall.meter import WallSensor, follow
 from greenray.power.wall.plug import plug_energy
 from greenray.settings import WallMeter
-from tests.power.plugmeter import until
-from tests.power.test_wall import everything
+from tests.power.plugmeter import everything, until
 
 # Appends readings in two writes each, of a power that grows by 40 W a second; stamped every 20 ms, however late they are written.
 LOGGER = """

@@ -51,6 +51,11 @@ def test_missing_and_unreadable_configs(tmp_path: Path) -> None:
     sentence("sweep", parts=("--model",))
 
 
+def test_a_log_level_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENRAY_LOG", "loud")
+    sentence("tactics", parts=("GREENRAY_LOG is 'loud'", "debug, info"))
+
+
 def test_stores_that_are_none(tmp_path: Path) -> None:
     config = write_config(tmp_path, TINY_TRAINING)
     (tmp_path / "mine").mkdir()
