@@ -16,6 +16,7 @@ from greenray.power.trace import Floats
 _CHUNK = 48  # updates whose phase is taken as one; their span keeps an error of 0.1 % of the period below a twentieth of it
 _SURE = 2.3  # half-width of an interval in deviations: a phase that is off is off for a whole trace, so it had better be rare
 _PERIOD_DEVIATION = 3e-4  # of a period that was measured for a second, as a share; jitter adds to it
+_ROUNDS, _STILL = 4, 0.5  # the period is corrected until a phase drifts by less than this share of its width within a chunk
 _COARSE, _FINE = 96, 48  # phases that are tried: over a whole period, and around the best of them
 _LEAST_AGREEMENT = 0.9  # share of changes that lie on the grid, else there is none
 _STRAY = 0.01  # probability of a sample that does not fit
@@ -129,15 +130,22 @@ def locate(times: Floats, counter_j: Floats, *, period_s: float, jitter_s: float
 
 def _grid(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s: float) -> Grid:
     """A straight grid through all chunks where they allow it, for many phases are surer than one; else chunk by chunk."""
-    found = _phase(times, moved, period_s=period_s, jitter_s=jitter_s)
-    if not len(found.centres):
-        return found
-    # Least squares for phase and period, the period being known beforehand as well as calibration can know it.
-    middle = float(np.average(found.centres, weights=found.widths**-2))
-    away, weight = found.centres - middle, (_SURE / found.widths) ** 2
+    # The period is known beforehand as well as calibration can know it, and the phases say more.
     deviation = _PERIOD_DEVIATION + 3 * jitter_s * np.sqrt(period_s)
-    covariance = np.linalg.inv([[weight.sum(), weight @ away], [weight @ away, weight @ away**2 + deviation**-2]])
-    offset, slope = covariance @ [weight @ found.drifts, weight @ (away * found.drifts)]
+    corrected_s = period_s
+    for _ in range(_ROUNDS):
+        found = _phase(times, moved, period_s=corrected_s, jitter_s=jitter_s)
+        if not len(found.centres):
+            return found
+        middle = float(np.average(found.centres, weights=found.widths**-2))
+        away, weight = found.centres - middle, (_SURE / found.widths) ** 2
+        covariance = np.linalg.inv([[weight.sum(), weight @ away], [weight @ away, weight @ away**2 + deviation**-2]])
+        known = (period_s / corrected_s - 1) * deviation**-2
+        offset, slope = covariance @ [weight @ found.drifts, weight @ (away * found.drifts) + known]
+        # A phase that drifts within its chunk is none: the next round has a period with which it does not.
+        if abs(slope) * float(times[-1] - times[0]) < _STILL * float(found.widths.min()) * len(found.centres):
+            break
+        corrected_s *= 1 + float(slope)
     if np.any(np.abs(found.drifts - offset - slope * away) > 2 * found.widths):
         return found
     away = np.linspace(times[0], times[-1], 65) - middle
