@@ -97,7 +97,7 @@ def outcome_of(meter: str, board: Board, window: Sequence[float], *, length_s: f
 def plan_of(seed: int, *, quick: bool) -> list[tuple[float, float]]:
     """The windows of one board in random order: (gap before it, its length), s."""
     dice = random.Random(seed)
-    counts = {0.3: 12, 1.0: 7, 3.0: 3} if quick else {0.3: 36, 1.0: 16, 3.0: 6}
+    counts = {0.3: 12, 1.0: 7, 3.0: 3} if quick else {0.3: 36, 1.0: 16, 3.0: 12}
     lengths = [length_s for length_s, count in counts.items() for _ in range(count)]
     dice.shuffle(lengths)
     return [(dice.uniform(0.02, 0.25), length_s) for length_s in lengths]

@@ -10,9 +10,9 @@ import numpy as np
 from greenray.power.estimate.grid import Updates
 from greenray.power.trace import Floats
 
-SURE = 2.4
+SURE = 2.2
 """Half-width of a 95 % interval in deviations: 1.96 would do if errors were normal and independent. Over the made waves of
-tests/power/test_accuracy.py this covers 98 % of windows at 3.6 times the mean error; a real host adds noise of its own."""
+tests/power/test_accuracy.py this covers 97 % of windows at 3.3 times the mean error; a real host adds noise of its own."""
 
 
 def _none() -> Floats:

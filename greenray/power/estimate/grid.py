@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from greenray.power.trace import Floats
 
 _CHUNK = 48  # updates whose phase is taken as one; their span keeps an error of 0.1 % of the period below a twentieth of it
-_SURE = 2.3  # half-width of an interval in deviations: a phase that is off is off for a whole trace, so it had better be rare
+_SURE = 1.96  # half-width of a 95 % interval in deviations
 _PERIOD_DEVIATION = 3e-4  # of a period that was measured for a second, as a share; jitter adds to it
 _ROUNDS, _STILL = 4, 0.5  # the period is corrected until a phase drifts by less than this share of its width within a chunk
 _COARSE, _FINE = 96, 48  # phases that are tried: over a whole period, and around the best of them
