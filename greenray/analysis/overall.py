@@ -1,7 +1,9 @@
 """What a tactic does to models as such: geometric means over family means, on the same hardware.
 
 Near-duplicate checkpoints are not independent, so a family counts once. The interval is a t interval on log ratios with
-families - 1 degrees of freedom; under three families there is none.
+families - 1 degrees of freedom, and never narrower than the families' own intervals make their mean: few families may agree by
+chance (Roever, Knapp and Friede, "Hartung-Knapp-Sidik-Jonkman approach and its modification for random-effects meta-analysis with
+few studies", 2015). Under three families there is none.
 """
 
 import math
@@ -66,38 +68,55 @@ def _overall(
         scope=scope,
         tactic=tactic,
         models=len({m.subject[3:6] for m in members}),
-        families=len(_family_means(members, lambda m: m.energy)),
-        energy=_over_families(_family_means(members, lambda m: m.energy)),
-        time=_over_families(_family_means(members, lambda m: m.time)),
+        families=len(_by_family(members, lambda m: m.energy)),
+        energy=_over_families(_by_family(members, lambda m: m.energy)),
+        time=_over_families(_by_family(members, lambda m: m.time)),
         modelled=any(m.modelled for m in members),
         wilcoxon_p=test[0] if test else None,
         cliffs_delta=test[1] if test else None,
     )
 
 
-def _family_means(members: Sequence[ModelEffect], metric: Callable[[ModelEffect], stats.Estimate | None]) -> list[float]:
-    """Mean log ratio of each family: near-duplicate checkpoints are not independent."""
-    families: dict[str, list[float]] = defaultdict(list)
+def _by_family(
+    members: Sequence[ModelEffect], metric: Callable[[ModelEffect], stats.Estimate | None]
+) -> list[list[stats.Estimate]]:
+    """The estimates of each family: near-duplicate checkpoints are not independent."""
+    families: dict[str, list[stats.Estimate]] = defaultdict(list)
     for member in members:
         found = metric(member)
         if found is not None:
-            families[member.subject.model_family].append(math.log(found.ratio))
-    return [stats.mean(families[family]) for family in sorted(families)]
+            families[member.subject.model_family].append(found)
+    return [families[family] for family in sorted(families)]
 
 
-def _over_families(log_ratios: Sequence[float]) -> stats.Estimate | None:
-    if not log_ratios:
+def _means(families: Sequence[Sequence[stats.Estimate]]) -> list[float]:
+    """Mean log ratio of each family."""
+    return [stats.mean([math.log(found.ratio) for found in family]) for family in families]
+
+
+def _over_families(families: Sequence[Sequence[stats.Estimate]]) -> stats.Estimate | None:
+    if not families:
         return None
-    if len(log_ratios) < MIN_FAMILIES:
-        return stats.estimate(stats.mean(log_ratios), None, basis="on these models", count=len(log_ratios))
-    return stats.t_estimate(log_ratios, basis=f"{len(log_ratios)} model families")
+    log_ratios, count = _means(families), len(families)
+    if count < MIN_FAMILIES:
+        return stats.estimate(stats.mean(log_ratios), None, basis="on these models", count=count)
+    found = stats.t_estimate(log_ratios, basis=f"{count} model families")
+    own = stats.quadrature([_mean_half_width(family) for family in families])
+    if own is None or own / count <= (found.log_half_width or 0.0):
+        return found
+    return stats.estimate(stats.mean(log_ratios), own / count, basis=found.basis, count=count)
+
+
+def _mean_half_width(family: Sequence[stats.Estimate]) -> float | None:
+    own = stats.quadrature([found.log_half_width for found in family])
+    return None if own is None else own / len(family)
 
 
 def _tests(tactics: dict[str, list[ModelEffect]]) -> dict[str, tuple[float, float]]:
     """Wilcoxon signed-rank p (Holm over the group's tactics) and Cliff's delta, from eight families on."""
     p_values: dict[str, float] = {}
     for tactic, members in tactics.items():
-        log_ratios = _family_means(members, lambda m: m.energy)
+        log_ratios = _means(_by_family(members, lambda m: m.energy))
         if len(log_ratios) >= MIN_FAMILIES_FOR_TEST:
             p_values[tactic] = stats.wilcoxon_p(log_ratios)
     adjusted = dict(zip(p_values, stats.holm(list(p_values.values())), strict=True))

@@ -41,6 +41,11 @@ class Estimate:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2 * 100
 
     @property
+    def log_half_width(self) -> float | None:
+        """Half the width of the interval of the log ratio."""
+        return None if self.low is None or self.high is None else math.log(self.high / self.low) / 2
+
+    @property
     def clear(self) -> bool | None:
         """Whether the interval leaves out "no difference"; None without an interval."""
         return None if self.low is None or self.high is None else not self.low <= 1 <= self.high

@@ -101,7 +101,7 @@ def overall_sentence(effect: OverallEffect, context: str = "") -> str:
     what = _change(effect.energy, unit, modelled=effect.modelled)
     if effect.energy.low is None or effect.energy.high is None:
         return f"On these models ({models}{context}): {effect.tactic} {what} (no interval, under 3 families)."
-    return f"Over {models}{context}: {effect.tactic} {what} ({_figure(effect.energy)}95 % t interval {_range(effect.energy)})."
+    return f"Over {models}{context}: {effect.tactic} {what} ({_figure(effect.energy)}95 % interval {_range(effect.energy)})."
 
 
 def _energy_clause(effect: ModelEffect, unit: str) -> str:

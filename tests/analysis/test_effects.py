@@ -189,6 +189,20 @@ def test_near_duplicates_count_once(tmp_path: Path) -> None:
     assert overall.energy.ratio == pytest.approx(math.sqrt(0.5))
 
 
+def test_models_that_agree_by_chance_make_nothing_surer_than_it_is(tmp_path: Path) -> None:
+    """Three models at 4 % less each, none of them known to better than its drift."""
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, drift=0.1)
+    for model in ("a", "b", "c"):
+        sweep.visit(model, family=model, energy_j=0.004, tactics={"prune-global": 0.96})
+    analysis = analyse(sweep.finish())
+    (overall,) = analysis.overall
+    (finding, *_) = analysis.findings
+    assert overall.energy is not None
+    assert finding.effect.energy is not None
+    assert overall.energy.log_half_width == pytest.approx(finding.effect.energy.log_half_width / math.sqrt(3), rel=0.01)
+    assert overall.energy.clear is False
+
+
 def test_eight_families_get_a_test(tmp_path: Path) -> None:
     models = {f"m{index}": (f"family-{index}", 0.001 * (index + 1)) for index in range(8)}
     overall = {effect.tactic: effect for effect in analyse(quickstart(tmp_path / "out", models=models)).overall}
