@@ -50,6 +50,11 @@ class CpuModel(Frozen):
     idle_w_per_core: Annotated[float, Field(ge=0, le=1000)] = 1.5
     active_w_per_core: Annotated[float, Field(ge=0, le=1000)] = 6.0
 
+    @property
+    def assumption(self) -> str:
+        """What is assumed, as a clause."""
+        return f"{self.idle_w_per_core:g} W idle and {self.active_w_per_core:g} W active a core were assumed"
+
 
 class WallMeter(Frozen):
     """A power meter outside the host, such as a plug meter. `{host}` in url, command or csv stands for the host's name.

@@ -30,6 +30,7 @@ from greenray.analysis.effects import ModelEffect, VisitEffect
 from greenray.analysis.overall import OverallEffect, overall_effects
 from greenray.analysis.prices import Prices
 from greenray.analysis.results import Analysis, Finding, Table
+from greenray.settings import CpuModel
 from greenray.store import reader
 
 SAMPLES = 1000
@@ -215,8 +216,7 @@ def _attempts(out: Path) -> pl.DataFrame:
 def _assumptions(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the sweeps assumed of processors without a meter, each once."""
     models = [manifest["cpu_model"] for manifest in manifests.values() if isinstance(manifest.get("cpu_model"), dict)]
-    clause = "{idle_w_per_core:g} W idle and {active_w_per_core:g} W active a core were assumed"
-    return sorted({clause.format(**model) for model in models})
+    return sorted({CpuModel.model_construct(**model).assumption for model in models})
 
 
 def _sum(values: pl.Series) -> float | None:

@@ -7,7 +7,7 @@ from greenray.analysis.arms import Arm
 from greenray.analysis.effects import DRIFT_LIMIT, IDLE_SHARE, IDLE_W, MIN_VISITS, drifted
 from greenray.analysis.overall import MIN_FAMILIES, OverallEffect
 from greenray.analysis.prices import Prices
-from greenray.analysis.quality import kind_of, merged
+from greenray.analysis.quality import alike, merged
 from greenray.analysis.results import Caveat, Finding
 from greenray.analysis.wording import unit_of
 
@@ -70,10 +70,7 @@ def _limits(arms: Sequence[Arm], assumptions: Sequence[str]) -> Iterator[str]:
         )
     missing = sum(arm.windows_without_energy for arm in arms)
     if missing:
-        kinds: dict[str, list[str]] = {}
-        for reason in sorted({reason for arm in arms for reason in arm.missing_reasons}):
-            kinds.setdefault(kind_of(reason), []).append(reason)
-        reasons = "; ".join(merged(alike) for alike in kinds.values())
+        reasons = "; ".join(map(merged, alike(sorted({reason for arm in arms for reason in arm.missing_reasons}))))
         yield f"{_count(missing, 'window')} without a total energy {'was' if missing == 1 else 'were'} left out" + (
             f" ({reasons})." if reasons else "."
         )
@@ -95,12 +92,10 @@ def _drift(findings: Sequence[Finding]) -> Iterator[str]:
 
 def _rejected(arms: Sequence[Arm]) -> Iterator[str]:
     """Windows that were measured and not used, by reason."""
-    kinds: dict[str, list[str]] = {}
-    for reason in (reason for arm in arms if arm.ok for reason in arm.rejected):
-        kinds.setdefault(kind_of(reason), []).append(reason)
-    if kinds:
-        said = "; ".join(f"{len(reasons)} x {merged(reasons)}" for reasons in kinds.values())
-        count = sum(map(len, kinds.values()))
+    rejected = [reason for arm in arms if arm.ok for reason in arm.rejected]
+    if rejected:
+        said = "; ".join(f"{len(reasons)} x {merged(reasons)}" for reasons in alike(rejected))
+        count = len(rejected)
         yield f"Rejected: {_count(count, 'window')} {'was' if count == 1 else 'were'} not used ({said})."
 
 

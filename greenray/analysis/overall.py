@@ -101,15 +101,16 @@ def _over_families(families: Sequence[Sequence[stats.Estimate]]) -> stats.Estima
     if count < MIN_FAMILIES:
         return stats.estimate(stats.mean(log_ratios), None, basis="on these models", count=count)
     found = stats.t_estimate(log_ratios, basis=f"{count} model families")
-    own = stats.quadrature([_mean_half_width(family) for family in families])
-    if own is None or own / count <= (found.log_half_width or 0.0):
+    own = _of_mean([_of_mean([estimate.log_half_width for estimate in family]) for family in families])
+    if own is None or own <= (found.log_half_width or 0.0):
         return found
-    return stats.estimate(stats.mean(log_ratios), own / count, basis=found.basis, count=count)
+    return stats.estimate(stats.mean(log_ratios), own, basis=found.basis, count=count)
 
 
-def _mean_half_width(family: Sequence[stats.Estimate]) -> float | None:
-    own = stats.quadrature([found.log_half_width for found in family])
-    return None if own is None else own / len(family)
+def _of_mean(half_widths: Sequence[float | None]) -> float | None:
+    """Half-width of a mean of independent values; an unknown one counts as the others do, None when none is known."""
+    known = [half for half in half_widths if half is not None]
+    return math.sqrt(stats.mean([half * half for half in known]) / len(half_widths)) if known else None
 
 
 def _tests(tactics: dict[str, list[ModelEffect]]) -> dict[str, tuple[float, float]]:

@@ -104,6 +104,14 @@ def kind_of(reason: str) -> str:
     return _FIGURE.sub("#", reason)
 
 
+def alike(reasons: Iterable[str]) -> list[list[str]]:
+    """Sentences by their kind, in the order in which the kinds come."""
+    kinds: dict[str, list[str]] = {}
+    for reason in reasons:
+        kinds.setdefault(kind_of(reason), []).append(reason)
+    return list(kinds.values())
+
+
 def merged(reasons: Sequence[str]) -> str:
     """Sentences of one kind as one: figures that differ become ranges."""
     columns = iter(zip(*(_FIGURE.findall(reason) for reason in reasons), strict=True))

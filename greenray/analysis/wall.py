@@ -13,7 +13,7 @@ from greenray.store import reader
 
 
 def caveats(out: Path) -> list[Caveat]:
-    """A sentence for each host with a wall meter, over the work windows of its settled cells; none without such a meter."""
+    """A sentence for each host and set of parts that a wall meter gave figures for, over work windows of settled cells."""
     cells = reader.settled(out).select("sweep", "run_id", "host")
     windows = (
         work_windows(reader.scan(out, table="windows"))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from greenray.power.board import SLOWDOWNS
-from greenray.power.modelled import assumption
 from greenray.settings import CpuModel
 
 AGREEMENT_A, AGREEMENT_B = 0.05, 0.10  # counter against power integral
@@ -111,7 +110,7 @@ def grade_cpu(evidence: CpuEvidence) -> tuple[str | None, list[str]]:
         return None, [evidence.energy_reason or "the processor's energy is unknown"]
     if evidence.source == "modelled":
         why = "" if evidence.no_meter is None else f" ({evidence.no_meter})"
-        assumed = "" if evidence.model is None else f"; {assumption(evidence.model)}"
+        assumed = "" if evidence.model is None else f"; {evidence.model.assumption}"
         return "D", [f"processor energy is modelled from CPU time{why}{assumed}"]
     missed = []
     if evidence.workers > 1:

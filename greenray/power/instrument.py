@@ -140,7 +140,7 @@ class Instrument:
         if lost is not None:
             for sensor in sensors:
                 sensor.close()
-            raise MeasurementError(f"board {lost.board.uuid} is lost: it no longer answers (nvidia-smi -q, or restart the host)")
+            raise lost.board.lost()
         problem = survey(setup.powercap_root).problem
         return cls(board=board, sensors=sensors, host=host_info(), hz=hz, cpu_model=cpu_model, no_cpu_meter=problem)
 
@@ -182,7 +182,7 @@ class Instrument:
             MeasurementError: it does not.
         """
         if self.board is not None and not self.board.board.answers():
-            raise MeasurementError(f"board {self.board.uuid} is lost: it no longer answers (nvidia-smi -q, or restart the host)")
+            raise self.board.board.lost()
 
     def record(self) -> "Recording":
         """Starts the sampling thread; the first sample has been taken when this returns."""

@@ -4,11 +4,6 @@ from greenray.power.sharing import IdlePower
 from greenray.settings import CpuModel
 
 
-def assumption(model: CpuModel) -> str:
-    """What is assumed, as a clause."""
-    return f"{model.idle_w_per_core:g} W idle and {model.active_w_per_core:g} W active a core were assumed"
-
-
 def modelled_idle(model: CpuModel, *, logical_cores: int) -> IdlePower:
     """Idle power by the config's assumption."""
     return IdlePower(cpu_w=model.idle_w_per_core * logical_cores)

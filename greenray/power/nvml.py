@@ -17,6 +17,8 @@ from greenray.errors import MeasurementError
 
 logger = logging.getLogger(__name__)
 
+IN_MIG_MODE = "the board is in MIG mode: energy is known per board only"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
@@ -35,6 +37,10 @@ class Board:
     def answers(self) -> bool:
         """Whether the board is still there."""
         return text(ask("nvmlDeviceGetUUID", self.handle)) == self.uuid
+
+    def lost(self) -> MeasurementError:
+        """What to raise when it is not."""
+        return MeasurementError(f"board {self.uuid} is lost: it no longer answers (nvidia-smi -q, or restart the host)")
 
     def memory_used_bytes(self) -> int | None:
         """Memory in use by everybody; None where the board does not tell."""

@@ -100,7 +100,7 @@ class RaplSensor:
 
 
 def open_sensors(setup: Setup) -> list[RaplSensor]:
-    """A sensor for each zone; none where the processor cannot be measured."""
+    """A sensor for each zone that can be read."""
     found = survey(setup.powercap_root)
     if found.problem is not None:
         logger.info("%s; processor energy is modelled", found.problem)

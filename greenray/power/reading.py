@@ -62,7 +62,7 @@ class CpuReading:
     host_dram: Energy | None
     metered: bool
     idle_w: float
-    dram_idle_w: float
+    dram_idle_w: float | None
     idle_known: bool
     cell_s: float | None
     neighbours_busy: float | None
@@ -181,7 +181,6 @@ def read_cpu(trace: Trace, household: Household, *, start_s: float, end_s: float
                     household.model, logical_cores=household.logical_cores, host_s=busy_s, duration_s=duration_s
                 )
             )
-    dram_idle_w = 0.0 if idle.dram_w is None else idle.dram_w
     memory = trace.of_part("dram")
     dram = _sum(memory, start_s, end_s, trace.hz) if memory else unknown("no DRAM domain")
     return CpuReading(
@@ -190,9 +189,10 @@ def read_cpu(trace: Trace, household: Household, *, start_s: float, end_s: float
         host=host,
         host_dram=dram if memory else None,
         metered=bool(packages),
-        dram=_cell_share(dram, dram_idle_w, household.workers, cell_s, host_s, duration_s),
+        # Without a known idle power all of the memory's energy goes by processor time.
+        dram=_cell_share(dram, idle.dram_w or 0.0, household.workers, cell_s, host_s, duration_s),
         idle_w=idle.cpu_w,
-        dram_idle_w=dram_idle_w,
+        dram_idle_w=idle.dram_w,
         idle_known=idle_known,
         cell_s=cell_s,
         neighbours_busy=None if host_s is None or cell_s is None or duration_s <= 0 else max(0.0, host_s - cell_s) / duration_s,

@@ -1,7 +1,7 @@
 """What a sensor is, and the registry that names all of them.
 
 To add one: a file with a class that has the members of `Sampler` (or of `Follower`, for what is slow or has its own clock) and
-a function `open_sensors(setup)`, and one line in `SENSORS`. A sensor of part `wall` fills `wall_energy_j`; every sensor's
+a function `open_sensors(setup)`, and one line in `SENSORS`. The first sensor of part `wall` fills `wall_energy_j`; every sensor's
 readings reach the trace table.
 """
 

@@ -1,5 +1,6 @@
 """What the recorder saw: for each sensor a frozen set of columns over time."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -78,7 +79,7 @@ class Trace:
         """The same trace between two moments; a sensor with times of its own, whose readings are few, is kept whole."""
         series = {
             name: replace(one, fast=one.fast.within(start_s, end_s), slow=one.slow.within(start_s, end_s))
-            if one.period_s != one.period_s
+            if math.isnan(one.period_s)
             else one
             for name, one in self.series.items()
         }

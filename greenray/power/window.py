@@ -88,9 +88,12 @@ def combine(
     known_j = [energy.energy_j for energy in in_scope.values() if energy.energy_j is not None]
     modelled_j = cpu.energy.energy_j if cpu.source == "modelled" and "cpu" in in_scope else 0.0
     # A cell's part of the host's idle power is the even one of the sharing rule; the board is the cell's alone.
-    idle_w = {"gpu": gpu_idle_w, "cpu": cpu.idle_w / household.workers, "dram": cpu.dram_idle_w / household.workers}
+    dram_idle_w = None if cpu.dram_idle_w is None else cpu.dram_idle_w / household.workers
+    idle_w = {"gpu": gpu_idle_w, "cpu": cpu.idle_w / household.workers, "dram": dram_idle_w}
     active_j = {name: _above_idle(energy, idle_w=idle_w[name], duration_s=duration_s) for name, energy in parts.items()}
     above_idle = [joules for name, joules in active_j.items() if name in in_scope and joules is not None]
+    if "dram" in in_scope and dram_idle_w is None:
+        reasons = [*reasons, "dram: its idle power is unknown, so it is shared by processor time alone and nothing is active"]
     check = WallCheck()
     if wall != NO_WALL_METER:
         check = _check(wall, cpu=cpu, gpu=gpu)

@@ -92,9 +92,9 @@ class WorkerDesk:
     def _enough(self, window: Window) -> bool:
         reading = self._read(window.start_s, window.end_s)
         rejected = rejection(kind=window.kind, device=self._device, said=window.rejected, clock_change=reading.clock_change)
-        known = reading.total_energy_j is not None and window.samples > 0
+        total_j = reading.total_energy_j
         return self._verdicts.take(
-            j_per_sample=reading.total_energy_j / window.samples if known and reading.total_energy_j is not None else None,
+            j_per_sample=None if total_j is None or window.samples <= 0 else total_j / window.samples,
             rejected=rejected is not None,
         )
 

@@ -1,9 +1,9 @@
 """When a cell has been measured enough, and which of its windows may be used.
 
-The load runs until the 95 % t interval of the mean energy per sample is narrow enough, or `max_windows` are there. A window in
-which code was compiled or the board's clock changed level counts neither towards `min_windows` nor into the interval, but it does
-count towards `max_windows`: a board that never holds its clock ends there too, and then its windows are kept, with a reason and a
-worse grade, since a doubtful figure says more than none.
+The load runs until the 95 % t interval of the mean energy per sample is narrow enough, `max_windows` are there, or energy turns
+out to be unreadable. A window in which code was compiled or the board's clock changed level counts neither towards `min_windows`
+nor into the interval, but it does count towards `max_windows`: a board that never holds its clock ends there too, and then its
+windows are kept, with a reason and a worse grade (C at worst), since a doubtful figure says more than none.
 """
 
 import math
@@ -50,10 +50,11 @@ class Verdicts:
             rejected: whether it must not be used.
         """
         self._taken += 1
-        if not rejected and j_per_sample is None:
-            self._unreadable += 1
-        elif not rejected and j_per_sample is not None:
-            self._usable.append(j_per_sample)
+        if not rejected:
+            if j_per_sample is None:
+                self._unreadable += 1
+            else:
+                self._usable.append(j_per_sample)
         if self._taken >= self._measure.max_windows:
             return True
         if len(self._usable) < self._measure.min_windows:

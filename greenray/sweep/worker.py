@@ -10,6 +10,7 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -141,30 +142,19 @@ class Worker:
             self._instrument.close()
 
     def _examine(self) -> WorkerInfo:
-        board, host = self._instrument.board, self._instrument.host
-        uses_cuda = board is not None and self._board_works(board.uuid)
+        board = self._instrument.board
         versions = {
             "python": platform.python_version(),
             "torch": metadata.version("torch"),
             "transformers": metadata.version("transformers"),
             "greenray": __version__,
         }
-        return WorkerInfo(
-            pid=os.getpid(),
-            host=host.hostname,
-            machine=host.boot_id or host.hostname,
-            cpu_name=host.cpu_name,
-            physical_cores=host.physical_cores,
-            usable_cores=host.usable_cores,
-            gpu_uuid=board.uuid if board else None,
-            gpu_name=board.name if board else None,
-            power_limit_w=board.power_limit_w if board else None,
-            driver_version=board.driver_version if board else None,
-            uses_cuda=uses_cuda,
-            energy_scope=self._instrument.energy_scope,
+        return worker_info(
+            self._instrument,
+            uses_cuda=board is not None and self._board_works(board.uuid),
             sees_store=self._settings.probe is None or Path(self._settings.probe).is_file(),
             versions=versions,
-            notes=tuple(self._notes),
+            notes=self._notes,
         )
 
     def _board_works(self, uuid: str) -> bool:
@@ -237,6 +227,30 @@ class Worker:
                     f"board {board.uuid} still holds {used / 2**30:.1f} GiB, {_MEMORY_TIMEOUT_S:g} s after its last cell"
                 )
             time.sleep(0.1)
+
+
+def worker_info(
+    instrument: Instrument, *, uses_cuda: bool, sees_store: bool, versions: dict[str, str], notes: Sequence[str] = ()
+) -> WorkerInfo:
+    """What a worker with this instrument tells of itself and its host."""
+    board, host = instrument.board, instrument.host
+    return WorkerInfo(
+        pid=os.getpid(),
+        host=host.hostname,
+        machine=host.boot_id or host.hostname,
+        cpu_name=host.cpu_name,
+        physical_cores=host.physical_cores,
+        usable_cores=host.usable_cores,
+        gpu_uuid=board.uuid if board else None,
+        gpu_name=board.name if board else None,
+        power_limit_w=board.power_limit_w if board else None,
+        driver_version=board.driver_version if board else None,
+        uses_cuda=uses_cuda,
+        energy_scope=instrument.energy_scope,
+        sees_store=sees_store,
+        versions=versions,
+        notes=tuple(notes),
+    )
 
 
 def _lent_by_ray() -> str | None:

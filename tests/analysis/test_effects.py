@@ -203,6 +203,15 @@ def test_models_that_agree_by_chance_make_nothing_surer_than_it_is(tmp_path: Pat
     assert overall.energy.clear is False
 
 
+def test_one_model_without_an_interval_does_not_make_the_others_surer(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, drift=0.1)
+    for model in ("a", "b", "c"):
+        sweep.visit(model, family=model, energy_j=0.004, tactics={"prune-global": 0.96}, closing=model != "c")
+    (overall,) = analyse(sweep.finish()).overall
+    assert overall.energy is not None
+    assert overall.energy.clear is False
+
+
 def test_eight_families_get_a_test(tmp_path: Path) -> None:
     models = {f"m{index}": (f"family-{index}", 0.001 * (index + 1)) for index in range(8)}
     overall = {effect.tactic: effect for effect in analyse(quickstart(tmp_path / "out", models=models)).overall}

@@ -151,6 +151,7 @@ def test_the_table_of_comparisons_is_that_of_the_data_dictionary(tmp_path: Path)
     table = pl.read_parquet(tmp_path / "c.parquet")
     assert table.columns == arrow_schema("comparisons").names
     assert table.height == 9
+    assert table.select("drifted", "energy_low", "energy_ratio", "energy_high").null_count().row(0) == (0, 0, 0, 0)
     assert table["drifted"].all()
     assert table["drift"].to_list() == pytest.approx([0.05] * 9, abs=0.03)
     assert (table["energy_low"] < table["energy_ratio"]).all()

@@ -19,6 +19,7 @@ from tests.gpu import report
 from tests.gpu.finding import Finding, Table
 from tests.gpu.load import ROOT
 from tests.gpu.sections import SECTIONS
+from tests.sweep.running import wait_until
 
 WAVES = "tests.gpu.waves:open_load"
 PLAIN = simnvml.Board(jitter_ms=0.5, more={"instant_ms": 40})
@@ -199,7 +200,7 @@ def test_a_killed_check_leaves_its_report_and_no_process(tmp_path: Path, library
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("6 identity: ok")
-        wait_for(lambda: of_check(tmp_path))
+        wait_until(lambda: of_check(tmp_path), timeout_s=15, what="a section")
         os.kill(process.pid, signal.SIGKILL)
     finally:
         process.kill()
@@ -207,7 +208,7 @@ def test_a_killed_check_leaves_its_report_and_no_process(tmp_path: Path, library
     page = (tmp_path / "out" / "gpu-check.md").read_text()
     assert "| 4 | error against window length | not reached |" in page
     assert "## 6. identity: ok" in page
-    wait_for(lambda: not of_check(tmp_path))
+    wait_until(lambda: not of_check(tmp_path), timeout_s=15, what="the end of its processes")
 
 
 def of_check(folder: Path) -> list[int]:
@@ -221,13 +222,6 @@ def of_check(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def wait_for(condition: Any, *, timeout_s: float = 15.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

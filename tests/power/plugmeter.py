@@ -11,6 +11,7 @@ from typing import Any
 
 from greenray.power.trace import Series
 from greenray.power.wall.meter import WallSensor
+from tests.sweep.running import wait_until
 
 
 class HttpMeter:
@@ -83,11 +84,7 @@ def http_meter(power_w: Callable[[float], float], **options: float) -> Iterator[
 
 def until(condition: Callable[[], Any], *, timeout_s: float = 20.0, what: str = "it") -> Any:
     """Polls what another process or thread does; the condition's answer once it is true."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline_s, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.01)
-    return answer
+    return wait_until(condition, timeout_s=timeout_s, what=what)
 
 
 def everything(sensor: WallSensor) -> Series:

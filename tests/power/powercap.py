@@ -19,10 +19,6 @@ INTEL = {
 AMD = {"intel-rapl:0": "package-0", "intel-rapl:0/intel-rapl:0:0": "core"}
 
 
-# A program that computes until its input ends.
-BURN = "import select, sys\nwhile not select.select([sys.stdin], [], [], 0)[0]:\n    sum(range(20000))\n"
-
-
 def make_tree(folder: Path, zones: dict[str, str], *, energy_uj: int = 1_000_000) -> Path:
     """Zones under their parents, and beside them links to all as in /sys/class/powercap; returns the root."""
     root = folder / "powercap"

@@ -16,6 +16,7 @@ from greenray.power.wall.from_command import CommandSource
 from greenray.power.wall.meter import WallSensor, follow
 from greenray.power.wall.plug import plug_energy
 from greenray.settings import WallMeter
+from greenray.sweep.processes import is_alive
 from tests.power.plugmeter import everything, until
 
 # Appends readings in two writes each, of a power that grows by 40 W a second; stamped every 20 ms, however late they are written.
@@ -113,6 +114,7 @@ def test_a_file_that_was_there_before_gives_its_last_lines_and_columns_by_index(
         assert watts(sensor) == [k + 0.5 for k in range(1000 - len(watts(sensor)), 1000)]
         assert 50 < len(watts(sensor)) < 300
     with following(csv=str(path), value=1) as sensor:
+        until(lambda: str(path.resolve()) in opened(), what="opening the file")
         time.sleep(0.3)
         assert watts(sensor) == []  # of lines without a stamp nobody knows when they were
         begin_s = time.monotonic()
@@ -137,7 +139,7 @@ def test_a_command_that_goes_on_and_one_that_ends_are_both_followed(tmp_path: Pa
         until(lambda: len(watts(sensor)) >= 5)
         assert watts(sensor)[:5] == [1, 2, 3, 4, 5]
         times = everything(sensor).fast.times
-        assert sensor.period_s == pytest.approx(0.1, abs=0.05)
+        assert 0.05 <= sensor.period_s < 0.8
         assert (times[1:] > times[:-1]).all()
         assert faults(sensor) == []
     with following(command=["echo", '{"a": {"b": "41.5"}}'], value="a.b", period_s=0.1) as sensor:
@@ -197,8 +199,8 @@ def test_what_the_command_started_ends_with_its_follower(tmp_path: Path) -> None
     with following(command=command) as sensor:
         until(lambda: watts(sensor))
         started = [int(pid) for pid in pids.read_text().split()]
-        assert all(alive(pid) for pid in started)
-    assert until(lambda: not any(alive(pid) for pid in started), timeout_s=5)
+        assert all(is_alive(pid) for pid in started)
+    assert until(lambda: not any(is_alive(pid) for pid in started), timeout_s=5)
     # And when nobody is left to close it.
     pids.write_text("")
     code = (
@@ -209,15 +211,13 @@ def test_what_the_command_started_ends_with_its_follower(tmp_path: Path) -> None
     try:
         until(lambda: len(pids.read_text().split()) == 2)
         started = [int(pid) for pid in pids.read_text().split()]
-        assert all(alive(pid) for pid in started)
+        assert all(is_alive(pid) for pid in started)
     finally:
         os.kill(owner.pid, signal.SIGKILL)
         owner.wait(10)
-    assert until(lambda: not any(alive(pid) for pid in started), timeout_s=5)
+    assert until(lambda: not any(is_alive(pid) for pid in started), timeout_s=5)
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
+def opened() -> set[str]:
+    """Paths that this process has open."""
+    return {os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").iterdir()}

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from greenray.power.estimate.energy import Energy, unknown
@@ -34,8 +34,7 @@ def test_energies_add_up_and_cover_the_truth(edges: tuple[float, float, float], 
     columns = {"counter_j": np.floor(sine_j(times) + 1e4)} if counter else {"power_w": sine_w(times)}
     made = meter(times, **columns)
     first, second, third = sorted(edges)
-    if min(second - first, third - second) < 0.5:
-        return
+    assume(min(second - first, third - second) >= 0.5)
     early, late, whole = (plug_energy(made, *pair) for pair in ((first, second), (second, third), (first, third)))
     assert early.energy_j + late.energy_j == pytest.approx(whole.energy_j, rel=1e-9)
     for energy, (start_s, end_s) in ((early, (first, second)), (whole, (first, third))):

@@ -1,5 +1,6 @@
 """RAPL trees as Intel and AMD lay them out, and what happens when they cannot be read."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from greenray.power import Instrument
 from greenray.power.instrument import idle_of
 from greenray.power.rapl import open_sensors, open_zones, powercap_root, survey
 from greenray.power.reading import Household, read_cpu
@@ -17,7 +19,7 @@ from greenray.power.sensors import Setup
 from greenray.power.sharing import IdlePower
 from greenray.power.trace import Series, Trace, readings
 from greenray.settings import CpuModel
-from tests.power.powercap import AMD, INTEL, make_tree, set_counter
+from tests.power.powercap import AMD, INTEL, LiveTree, make_tree, set_counter
 
 DIES = {
     "intel-rapl:0": "package-0-die-0",
@@ -164,6 +166,24 @@ def test_psys_is_recorded_beside_the_packages_and_not_added(tmp_path):
     assert climbed_j > 0
     assert idle.cpu_w == pytest.approx(2 * climbed_j / seconds, rel=0.2)  # two packages
     assert idle.dram_w == pytest.approx(2 * climbed_j / seconds, rel=0.2)  # two of memory, beside them
+
+
+def test_memory_without_a_known_idle_power_has_no_active_energy(tmp_path, monkeypatch):
+    """Its power at rest is unknown and not 0 W: all of its energy would pass for the work's."""
+    root = make_tree(tmp_path, {"intel-rapl:0": "package-0", "intel-rapl:0/intel-rapl:0:0": "dram"})
+    monkeypatch.setenv("GREENRAY_POWERCAP_ROOT", str(root))
+    with LiveTree(root, idle_w=30, active_w=20):
+        instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel())
+        recording = instrument.record()
+        recording.follow(os.getpid())
+        start_s = time.monotonic()
+        time.sleep(0.5)
+        reading = recording.read(start_s=start_s, end_s=time.monotonic(), device="cpu")
+        recording.stop()
+        instrument.close()
+    assert reading.dram_energy_j is not None
+    assert reading.active_energy_j is None
+    assert any(reason.startswith("dram: its idle power is unknown") for reason in reading.grade_reasons)
 
 
 def made_trace(counter_j: np.ndarray, *, range_j: float) -> Trace:

@@ -6,8 +6,6 @@ Other people's work on the host is part of every figure here: it is the rest of 
 import contextlib
 import itertools
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,26 +16,12 @@ from greenray.power import IdlePower, Instrument, WindowReading
 from greenray.power.activity import HostActivity
 from greenray.power.sharing import TOLERANCE
 from greenray.settings import CpuModel
-from tests.power.powercap import AMD, BURN, INTEL, LiveTree, make_tree, set_counter
+from tests.power.burning import running, used_s
+from tests.power.powercap import AMD, INTEL, LiveTree, make_tree, set_counter
 
 IDLE_W, ACTIVE_W = 30.0, 20.0
 WINDOW_S = 2.0
 pytestmark = pytest.mark.timeout(90)
-
-
-@contextlib.contextmanager
-def burner() -> Iterator[int]:
-    """A process that computes; its pid."""
-    process = subprocess.Popen([sys.executable, "-S", "-c", BURN], stdin=subprocess.PIPE, start_new_session=True)
-    try:
-        yield process.pid
-    finally:
-        process.communicate(timeout=10)
-
-
-def used_s(pid: int) -> float:
-    """Processor seconds of a process so far, by the kernel's own clock of it."""
-    return time.clock_gettime((~pid << 3) | 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +39,7 @@ def workers(tree: LiveTree, monkeypatch: pytest.MonkeyPatch, *, cells: int, of: 
     """`cells` burning cells, each under an instrument of its own, on a host with `of` workers."""
     monkeypatch.setenv("GREENRAY_POWERCAP_ROOT", str(tree.root))
     with contextlib.ExitStack() as stack:
-        pids = [stack.enter_context(burner()) for _ in range(cells)]
+        pids = [stack.enter_context(running()) for _ in range(cells)]
         instruments = [Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel()) for _ in pids]
         for instrument in instruments:
             stack.callback(instrument.close)
@@ -89,7 +73,7 @@ def test_shares_idle_parts_and_the_rest_add_up_to_the_host(tmp_path, monkeypatch
     with (
         LiveTree(root, idle_w=IDLE_W, active_w=ACTIVE_W) as tree,
         workers(tree, monkeypatch, cells=2, of=3) as staff,
-        burner(),  # nobody's cell
+        running(),  # nobody's cell
     ):
         seen = staff.window()
     host_j = tree.true_j(duration_s=seen.duration_s, busy_s=seen.host_s)
@@ -114,9 +98,9 @@ def test_a_neighbour_that_comes_and_goes_leaves_the_cells_figure_alone(tmp_path,
         workers(tree, monkeypatch, cells=1, of=2) as staff,
     ):
         alone = staff.window()
-        with burner():
+        with running():
             beside_one = staff.window()
-            with burner(), burner():
+            with running(), running():
                 beside_three = staff.window()
         again = staff.window()
     for seen in (alone, beside_one, beside_three, again):
@@ -133,7 +117,7 @@ def test_a_busy_neighbour_costs_a_grade_and_is_named(tmp_path, monkeypatch):
     with (
         LiveTree(make_tree(tmp_path, AMD), idle_w=IDLE_W, active_w=ACTIVE_W) as tree,
         workers(tree, monkeypatch, cells=1, of=1) as staff,
-        burner(),
+        running(),
     ):
         (reading,) = staff.window().readings
     assert reading.grade == "B"

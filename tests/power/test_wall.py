@@ -130,15 +130,15 @@ def test_the_recorder_does_not_wait_for_a_slow_meter() -> None:
     with http_meter(ramp, delay_s=1.0) as meter, following(meter, **ANSWER) as sensor:
         recorder = Recorder([Quick(), sensor], hz=50)
         recorder.start()
-        until(lambda: len(everything(sensor).fast.times) >= 3)
+        until(lambda: len(everything(sensor).fast.times) >= 4)
         recorder.stop()
         trace = recorder.trace()
     steps = np.diff(trace.series["gpu:made"].fast.times)
     assert len(steps) >= 0.9 * 2.0 * 50 / STEP
-    assert float(np.quantile(steps, 0.95)) < 2 / 50
+    assert float(np.quantile(steps, 0.95)) < 0.5  # a second and more, if it waited
     wall = trace.series[f"wall:{meter.address}"]
     assert wall.part == "wall"
-    assert wall.period_s == 0.1 or wall.period_s >= 1.0
+    assert wall.period_s >= 0.95  # its own, not the 0.1 s of the config
     rows = trace.rows()
     assert {name for name, watts in zip(rows["sensor"], rows["power_w"], strict=True) if watts is not None and watts > 50} == {
         wall.sensor

@@ -144,5 +144,5 @@ def test_nobody_waits_for_a_meter_that_has_fallen_silent(clocks: Clocks) -> None
     clocks.monotonic_s += 60
     begin_s = time.monotonic()
     assert not sensor.wait_past(1059.0)
-    assert time.monotonic() - begin_s < 1.0  # 3.5 s for one that may still answer
+    assert time.monotonic() - begin_s < 3.0  # 3.5 s for one that may still answer
     sensor.close()

@@ -8,11 +8,10 @@ import contextlib
 import functools
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +23,11 @@ from greenray.power import IdlePower, Instrument
 from greenray.power.activity import TreeActivity
 from greenray.sweep.attempt import run_attempt
 from greenray.sweep.launching import CellProcess
-from greenray.sweep.orders import Order, WorkerInfo, WorkerSettings
+from greenray.sweep.orders import Order, WorkerSettings
 from greenray.sweep.spawning import Spawn
-from tests.power.powercap import AMD, BURN, LiveTree, make_tree
+from greenray.sweep.worker import worker_info
+from tests.power.burning import running
+from tests.power.powercap import AMD, LiveTree, make_tree
 from tests.sweep.pretend_cell import CONTROL, STRANGER
 
 IDLE_W, ACTIVE_W = 10.0, 20.0
@@ -179,7 +180,7 @@ def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path],
         receipt = run_attempt(
             Order(cell=cell_of(config, name), attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
             settings=_settings(out, config),
-            info=_info(instrument),
+            info=worker_info(instrument, uses_cuda=instrument.board is not None, sees_store=True, versions={}),
             instrument=instrument,
             launcher=launcher,
             memory_limit_bytes=1 << 34,
@@ -201,36 +202,6 @@ def _settings(out: Path, config: SweepConfig) -> WorkerSettings:
     )
 
 
-def _info(instrument: Instrument) -> WorkerInfo:
-    board, host = instrument.board, instrument.host
-    return WorkerInfo(
-        pid=os.getpid(),
-        host=host.hostname,
-        machine=host.boot_id,
-        cpu_name=host.cpu_name,
-        physical_cores=host.physical_cores,
-        usable_cores=host.usable_cores,
-        gpu_uuid=board.uuid if board else None,
-        gpu_name=board.name if board else None,
-        power_limit_w=board.power_limit_w if board else None,
-        driver_version=board.driver_version if board else None,
-        uses_cuda=board is not None,
-        energy_scope=instrument.energy_scope,
-        sees_store=True,
-        versions={},
-    )
-
-
-@contextlib.contextmanager
-def _process(code: str) -> Iterator[int]:
-    """A real process that ends with its input; its pid."""
-    process = subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, start_new_session=True)
-    try:
-        yield process.pid
-    finally:
-        process.communicate(timeout=10)
-
-
 def main() -> None:
     out, names = Path(sys.argv[1]), sys.argv[3:]
     config = load(Path(sys.argv[2]))
@@ -240,9 +211,9 @@ def main() -> None:
         for host in ("alone", "vanishes"):
             stack.enter_context(LiveTree(roots[host], idle_w=IDLE_W, active_w=ACTIVE_W))
         (roots["denied"] / "intel-rapl:0" / "energy_uj").write_text("denied")
-        os.environ[STRANGER] = str(stack.enter_context(_process("input()")))
+        os.environ[STRANGER] = str(stack.enter_context(running("input()")))
         crowd = 2 if any(CASES[name].host.startswith("neighbour") for name in names) else 0
-        neighbours = [stack.enter_context(_process(BURN)) for _ in range(crowd)]
+        neighbours = [stack.enter_context(running()) for _ in range(crowd)]
         trees = {**roots, "neighbour": roots["alone"], "none": folder / "none"}
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=4 if crowd else 1))
         work = functools.partial(run, out=out, config=config, trees=trees, neighbours=neighbours)

@@ -65,16 +65,16 @@ window("idle", 0.4)
 verdicts = []
 if "settle" not in story:
     if story == "step":
-        time.sleep(work_s + 0.3 - time.monotonic())
+        time.sleep(max(0.0, work_s + 0.3 - time.monotonic()))
     if story == "clock never holds":  # the clock changes in the middle of every window
         time.sleep((0.5 - time.monotonic()) % 2.0)
     start_s = time.monotonic()
     while not (verdicts and verdicts[-1]):
         end_s = start_s + 1.0
         if story == "clock moves once" and len(verdicts) == 1:
-            time.sleep(start_s + 0.5 - time.monotonic())
+            time.sleep(max(0.0, start_s + 0.5 - time.monotonic()))
             write_control(control, **{"0.clock2_from": time.monotonic()})
-        time.sleep(end_s - time.monotonic())
+        time.sleep(max(0.0, end_s - time.monotonic()))
         heard = desk.handle(Window(kind="steady", start_s=start_s, end_s=end_s, samples=4, iterations=1))
         verdicts.append(heard.enough)
         start_s = end_s

@@ -55,6 +55,7 @@ def test_windows_are_measured_on_the_cells_clock(finished: tuple[Path, Path, End
     steady = served.filter(pl.col("kind") == "steady")
     assert (steady["duration_s"] >= 0.1).all()
     assert (steady["samples"] > 0).all()
+    assert steady.select("total_energy_j", "active_energy_j", "cpu_active_energy_j").null_count().row(0) == (0, 0, 0)
     assert (steady["total_energy_j"] > 0).all()
     # Without a board there is nothing to settle, and idle is the host's: the cell had it to itself.
     boardless = served.filter(pl.col("gpu_uuid").is_null())

@@ -130,6 +130,8 @@ def test_the_comparisons_are_in_a_table_beside_the_report(story: Story) -> None:
     table = pl.read_parquet(story.out / "comparisons.parquet")
     assert set(table.select("run_id", "open_run_id", "close_run_id").rows()) == expected_pairs(story.grown)
     whole = table.filter(pl.col("visit") > 1)
+    assert whole.height > 0
+    assert whole.select("drift", "drifted", "open_j", "close_j", "energy_ratio").null_count().row(0) == (0,) * 5
     drift = pl.max_horizontal("open_j", "close_j") / pl.min_horizontal("open_j", "close_j") - 1
     assert whole.filter((pl.col("drift") - drift).abs() > 1e-9).is_empty()
     assert (whole["drifted"] == (whole["drift"] > 0.03)).all()
@@ -138,6 +140,7 @@ def test_the_comparisons_are_in_a_table_beside_the_report(story: Story) -> None:
         table.filter(pl.col("visit") == 1).select("close_j", "drift", "drifted", "energy_low").null_count().row(0)
         == (len(tactics_of(served(story.cut))),) * 4
     )
+    assert table["active_ratio"].null_count() == 0
     assert (table["active_ratio"] > 0).all()
 
 

@@ -53,6 +53,7 @@ def test_every_window_has_the_energy_at_the_plug(swept: tuple[Path, HttpMeter]) 
     long = rows.filter(pl.col("duration_s") > 0.3)
     assert long.height >= 2
     assert long["wall_energy_j"].null_count() == 0, long["grade_reasons"].to_list()
+    assert long.select("wall_check", "wall_parts_energy_j", "wall_energy_error_j").null_count().row(0) == (0, 0, 0)
     assert set(long["wall_parts"]) == {"cpu+dram"}
     expected = pl.col("wall_parts_energy_j") / EFFICIENCY + OVERHEAD_W * pl.col("duration_s")
     # The meter's program and the cell compete for the same processors, so its stamps are late by some milliseconds.

@@ -7,7 +7,6 @@ from greenray.power import nvml
 from greenray.power.board import BoardSensor
 from greenray.power.command.run import Ended
 from greenray.power.company import foreign_processes
-from greenray.power.estimate.energy import unknown
 from greenray.power.grade import grade_cpu, grade_gpu
 from greenray.power.reading import CpuReading, Household, facts_of, prepare_counter, read_gpu, read_wall
 from greenray.power.trace import Trace
@@ -53,8 +52,7 @@ def board_entry(
 
 def left_out(board: nvml.Board) -> dict[str, Any]:
     names = ("energy_j", "source", "error_j", "power_energy_j", "idle_w", "active_energy_j", "grade")
-    reason = "the board is in MIG mode: energy is known per board only"
-    return {"index": board.index, "uuid": board.uuid, "name": board.name, **dict.fromkeys(names), "reasons": [reason]}
+    return {"index": board.index, "uuid": board.uuid, "name": board.name, **dict.fromkeys(names), "reasons": [nvml.IN_MIG_MODE]}
 
 
 def cpu_entry(cpu: CpuReading, household: Household, *, idle_measured: bool) -> dict[str, Any]:
@@ -83,7 +81,7 @@ def dram_entry(cpu: CpuReading) -> dict[str, Any]:
 
 
 def wall_entry(trace: Trace, ended: Ended) -> dict[str, Any]:
-    wall = read_wall(trace, start_s=ended.start_s, end_s=ended.end_s) or unknown("no wall meter")
+    wall = read_wall(trace, start_s=ended.start_s, end_s=ended.end_s)
     return {"energy_j": wall.energy_j, "error_j": wall.error_j, "reason": wall.reason}
 
 

@@ -1,5 +1,6 @@
 """What this host can measure, by what source, and how well at best."""
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -112,14 +113,14 @@ def _boards() -> list[GpuReport]:
 def _board(sensor: BoardSensor) -> GpuReport:
     board = sensor.board
     _, temperature_c, _, bits = sensor.sample_slow()
-    doing = None if bits != bits else throttle_names(int(bits))
+    doing = None if math.isnan(bits) else throttle_names(int(bits))
     processes = board.processes()
     counter = sensor.counter_missing is None
     instant = sensor.power_source if sensor.power_source in ("gpu", "module") else None
     source = None if board.mig else "counter" if counter else "power" if sensor.power_source else None
-    reason = "the board is in MIG mode: energy is known per board only" if board.mig else sensor.counter_missing
+    reason = nvml.IN_MIG_MODE if board.mig else sensor.counter_missing
     # The grade of a window in which everything goes as well as it can on this board.
-    temperature = None if temperature_c != temperature_c else temperature_c
+    temperature = None if math.isnan(temperature_c) else temperature_c
     best, reasons = grade_gpu(
         GpuEvidence(
             energy_j=None if source is None else 1.0,
@@ -182,4 +183,4 @@ def _busy_cores(busy_s: float) -> float | None:
     after, end_s = activity.sample()[0], time.monotonic()
     activity.close()
     busy = (after - before) / (end_s - start_s)
-    return busy if busy == busy else None
+    return None if math.isnan(busy) else busy

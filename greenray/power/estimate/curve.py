@@ -72,13 +72,11 @@ class EnergyCurve:
 
 def straight_curve(updates: Updates) -> EnergyCurve:
     """Without instant power: even power between updates, with the neighbouring intervals as a measure of what that misses."""
-    length, steps_j = np.diff(updates.times), np.diff(updates.counter_j)
-    mean_w = steps_j / length
-    padded = np.concatenate([mean_w[:1], mean_w, mean_w[-1:]])
-    spread_w = np.maximum.reduce([padded[:-2], mean_w, padded[2:]]) - np.minimum.reduce([padded[:-2], mean_w, padded[2:]])
+    length = np.diff(updates.times)
+    mean_w = np.diff(updates.counter_j) / length
     timing_s = np.hypot(updates.half_widths_s, updates.phases_s)
     timing_s = np.maximum(timing_s[:-1], timing_s[1:])
-    slack = np.hypot(timing_s * np.maximum(mean_w, 0), 0.25 * spread_w * length)
+    slack = np.hypot(timing_s * np.maximum(mean_w, 0), uneven_j(mean_w, length))
     # Some intervals more at each end, as if power went on as it was: a window's edge may lie beyond the updates that are known.
     beyond_s = 5 * float(np.median(length))
     before_j, after_j = (beyond_s * float(w.mean()) for w in (mean_w[:3], mean_w[-3:]))
@@ -88,10 +86,17 @@ def straight_curve(updates: Updates) -> EnergyCurve:
     return EnergyCurve(times=times, energy_j=energy_j, slack_j=slack)
 
 
+def uneven_j(mean_w: Floats, length_s: Floats) -> Floats:
+    """Slack of a straight line in each stretch: a quarter of what the mean powers of its neighbours and itself differ by."""
+    padded_w = np.pad(mean_w, 1, mode="edge")
+    slack_j: Floats = 0.25 * np.ptp(np.lib.stride_tricks.sliding_window_view(padded_w, 3), axis=1) * length_s
+    return slack_j
+
+
 def power_curve(times: Floats, power_w: Floats) -> EnergyCurve:
     """Integral of sampled power by trapezoids; `slack_j` is the slack of each stretch on its own."""
     length = np.diff(times)
     pieces_j = length * (power_w[1:] + power_w[:-1]) / 2
-    # A step between two samples lies anywhere between them: uniform, so its deviation is a twelfth of the range squared.
+    # A step between two samples lies anywhere between them: uniform, so its variance is a twelfth of the range squared.
     slack = np.abs(np.diff(power_w)) * length / np.sqrt(12)
     return EnergyCurve(times=times, energy_j=np.concatenate([[0.0], np.cumsum(pieces_j)]), slack_j=slack)

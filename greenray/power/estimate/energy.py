@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenray.power.estimate.curve import EnergyCurve, power_curve
+from greenray.power.estimate.curve import EnergyCurve, power_curve, uneven_j
 from greenray.power.trace import Floats, Readings
 
 NO_LENGTH = "the window has no length"
@@ -96,7 +96,9 @@ def rapl_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, r
             return unknown("RAPL was not read for more than half of its wrap")
     elif np.any(steps < 0):
         return unknown("the RAPL counter went backwards and its range is not known")
-    curve = EnergyCurve(times=times, energy_j=np.concatenate([[0.0], np.cumsum(steps)]), slack_j=_uneven(times, steps))
+    curve = EnergyCurve(
+        times=times, energy_j=np.concatenate([[0.0], np.cumsum(steps)]), slack_j=uneven_j(steps / np.diff(times), np.diff(times))
+    )
     if not times[0] <= start_s or not end_s <= times[-1]:
         return unknown("RAPL was not read up to the edges of the window")
     energy_j = curve.at(end_s) - curve.at(start_s)
@@ -122,15 +124,6 @@ def gaps_of(times: Floats, *, hz: float) -> list[tuple[float, float]]:
         return []
     at = np.flatnonzero(np.diff(times) > GAP_PERIODS / hz)
     return [(float(times[i]), float(times[i + 1])) for i in at]
-
-
-def _uneven(times: Floats, steps: Floats) -> Floats:
-    """Slack of a straight line between readings: a quarter of what the neighbouring stretches differ by."""
-    power = steps / np.diff(times)
-    padded = np.concatenate([power[:1], power, power[-1:]])
-    spread = np.maximum.reduce([padded[:-2], power, padded[2:]]) - np.minimum.reduce([padded[:-2], power, padded[2:]])
-    slack: Floats = 0.25 * spread * np.diff(times)
-    return slack
 
 
 def disorder(times: Floats) -> str | None:

@@ -154,7 +154,7 @@ def _grid(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s:
 
 
 def _phase(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s: float) -> Grid:
-    """The grid's drift against the nominal period, chunk by chunk: a slightly wrong period then does no harm.
+    """The grid's drift against a nominal period, chunk by chunk; within a chunk it is taken as one.
 
     Args:
         times: (n,) sampling times.
