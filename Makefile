@@ -48,7 +48,7 @@ bench: $(READY) ## benchmarks, beside their peers
 	$(BIN)/python -m tests.benchmarks.run
 
 gpu-check: $(READY) ## check the instrument on a real GPU, with a report; skipped where there is none
-	$(BIN)/python -m tests.gpu.check $(ARGS)
+	$(BIN)/python -m tests.gpu_check.check $(ARGS)
 
 clean: ## remove .venv, caches and benchmark leftovers; results stay
 	rm -rf $(VENV) .venv-peers .venv-meters .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

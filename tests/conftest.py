@@ -1,10 +1,15 @@
 """What several rooms of tests share."""
 
+import os
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.simnvml import build
+from tests.support import ROOT
 
 
 @pytest.fixture
@@ -19,3 +24,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"mounting a small file system needs privileges: {made.stderr.strip()}")
     yield mount
     subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+@pytest.fixture(scope="session")
+def simnvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated NVML, built once a session."""
+    return build(tmp_path_factory.mktemp("simnvml"))
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[..., str]:
+    """Runs a script in a fresh interpreter (NVML is loaded once a process) and returns its standard output."""
+
+    def run(code: str, *arguments: object, env: dict[str, str] | None = None, timeout_s: float = 60) -> str:
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=timeout_s)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run

@@ -14,8 +14,8 @@ from greenray.errors import NotApplied
 from greenray.power import sensors
 from greenray.power.instrument import Instrument
 from greenray.tactics import registry
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
@@ -51,7 +51,7 @@ def written() -> Iterator[dict[str, ModuleType]]:
 def test_the_tactic_takes_one_file_and_one_line(written: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from greenray.config import build
+    from greenray.config.load import build
     from greenray.tactics.base import Context
 
     new = entry(section("Add a tactic")[2])
@@ -74,7 +74,7 @@ def test_the_tactic_takes_one_file_and_one_line(written: dict[str, ModuleType], 
 def test_the_sensor_takes_one_file_and_one_line(
     written: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from greenray.settings import CpuModel
+    from greenray.config.settings import CpuModel
 
     (tmp_path / "hwmon0").mkdir()
     (tmp_path / "hwmon0" / "power1_average").write_text("250000000\n")

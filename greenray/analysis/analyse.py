@@ -30,7 +30,7 @@ from greenray.analysis.effects import ModelEffect, VisitEffect
 from greenray.analysis.overall import OverallEffect, overall_effects
 from greenray.analysis.prices import Prices
 from greenray.analysis.results import Analysis, Finding, Table
-from greenray.settings import CpuModel
+from greenray.config.settings import CpuModel
 from greenray.store import reader
 
 SAMPLES = 1000

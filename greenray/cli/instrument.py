@@ -10,7 +10,7 @@ import typer
 
 from greenray.cli.jsonfile import JsonFile
 from greenray.errors import ConfigError
-from greenray.signals import Interrupted, holding_signals
+from greenray.measure.signals import Interrupted, holding_signals
 
 _HZ = (1.0, 1000.0)
 _IDLE_S = (0.1, 3600.0)
@@ -46,7 +46,7 @@ def measure(
     with holding_signals() as signals:
         from greenray.cli.console import console as make_console
         from greenray.cli.measured import show_measurement
-        from greenray.power.command.measure import measure_command
+        from greenray.measure.command import measure_command
 
         if not command:
             raise ConfigError("measure: no command; try: greenray measure -- python train.py")
@@ -117,14 +117,14 @@ def doctor(
 
 
 def _local_report() -> dict[str, Any]:
-    from greenray.power.doctor.examine import examine
+    from greenray.doctor.examine import examine
 
     return examine().as_json()
 
 
 def _cluster_reports(address: str, *, timeout_s: float) -> list[dict[str, Any]]:
     from greenray.cli.progress import terminal_kept
-    from greenray.sweep.cluster import ask_every_host, connected
+    from greenray.driver.cluster import ask_every_host, connected
 
     with terminal_kept(Path("/dev/null")), connected(address) as ray:
         answers = ask_every_host(ray, _local_report, timeout_s=timeout_s)

@@ -9,7 +9,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from greenray.power.command.measure import Measurement
+    from greenray.measure.command import Measurement
 
 _WH_J = 3600.0
 _ROOMY = 76  # columns; below that a row has no room for the board's name

@@ -9,12 +9,12 @@ from rich.table import Table
 
 from greenray.analysis import expectations
 from greenray.analysis.prices import load as load_prices
-from greenray.config import SweepConfig
+from greenray.config.matrix import Block, Cell, expand
+from greenray.config.spec import SweepConfig
+from greenray.driver.preflight import read_ledger
+from greenray.driver.schedule import Schedule
 from greenray.errors import StoreError
-from greenray.matrix import Block, Cell, expand
 from greenray.store import layout, reader
-from greenray.sweep.preflight import read_ledger
-from greenray.sweep.schedule import Schedule
 
 _J_PER_KWH = 3.6e6
 
@@ -55,7 +55,7 @@ def auto_device(config: SweepConfig, *, out: Path) -> tuple[str, str]:
         manifest = None
     if manifest:
         return str(manifest["auto_device"]), "as in the store"
-    from greenray.power import nvml
+    from greenray.gpu.nvidia import nvml
 
     boards = len(nvml.boards()) if nvml.start() is None else 0
     return ("cuda", f"{boards} boards here, if torch can use them") if boards else ("cpu", "no NVIDIA board here")

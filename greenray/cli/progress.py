@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from greenray.cli.console import console as make_console
-from greenray.matrix import Cell
-from greenray.settings import Limits
-from greenray.sweep.orders import Receipt
-from greenray.sweep.progress import Snapshot, Watcher, cell_label
+from greenray.config.matrix import Cell
+from greenray.config.settings import Limits
+from greenray.driver.progress import Snapshot, Watcher, cell_label
+from greenray.worker.assignment import AttemptResult
 
 _STATUS_STYLE = {"ok": "green", "unsupported": "yellow", "not_applied": "yellow"}
 
@@ -60,7 +60,7 @@ class _Base(Watcher):
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def finished(self, cell: Cell, receipt: Receipt) -> None:
+    def finished(self, cell: Cell, receipt: AttemptResult) -> None:
         self._count += 1
         line = Text(f"{self._count:>4} ")
         line.append(f"{receipt.status:<11} ", style=_STATUS_STYLE.get(receipt.status, "red"))

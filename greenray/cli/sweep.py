@@ -10,7 +10,7 @@ import typer
 from greenray.errors import ConfigError
 
 if TYPE_CHECKING:
-    from greenray.config import SweepConfig
+    from greenray.config.spec import SweepConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +32,8 @@ def sweep(
 
     from greenray.cli.progress import terminal_kept, watcher_for
     from greenray.cli.report import show, write
+    from greenray.driver.sweep import run_sweep
     from greenray.store import layout
-    from greenray.sweep.driver import run_sweep
 
     folder = layout.local_path(out or f"results/{loaded.name}")
     layout.require_writable(folder)
@@ -59,7 +59,7 @@ def plan(
     """Show the cells of a config, what is done, and what the rest is expected to take; runs nothing."""
     from greenray.cli.console import console as make_console
     from greenray.cli.plan import print_plan
-    from greenray.config import load
+    from greenray.config.load import load
     from greenray.store import layout
 
     loaded = load(config)
@@ -67,7 +67,7 @@ def plan(
 
 
 def _config(path: Path | None, *, model: str | None, dataset: str, tactics: str | None) -> "SweepConfig":
-    from greenray.config import load
+    from greenray.config.load import load
 
     if (path is None) == (model is None):
         raise ConfigError("give either a config file or --model; `greenray sweep --help` shows both.")
@@ -78,7 +78,8 @@ def _config(path: Path | None, *, model: str | None, dataset: str, tactics: str 
 
 def _one_model(model: str, *, dataset: str, tactics: str | None) -> "SweepConfig":
     """The config that `--model` stands for: the five tactics, or those named, on one model."""
-    from greenray.config import ARCHITECTURES, FIVE_TACTICS, PRESETS, build
+    from greenray.config.load import build
+    from greenray.config.spec import ARCHITECTURES, FIVE_TACTICS, PRESETS
 
     architecture, _, preset = model.rpartition("-")
     fresh = architecture in ARCHITECTURES and preset in PRESETS

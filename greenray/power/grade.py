@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from greenray.power.board import SLOWDOWNS
-from greenray.settings import CpuModel
+from greenray.config.settings import CpuModel
+from greenray.gpu.nvidia.sensor import SLOWDOWNS
 
 AGREEMENT_A, AGREEMENT_B = 0.05, 0.10  # counter against power integral
 ENOUGH_UPDATES = 50

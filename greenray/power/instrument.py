@@ -17,23 +17,23 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pynvml
 
+from greenray.config.settings import CpuModel, WallMeter
 from greenray.errors import MeasurementError
-from greenray.power import nvml
+from greenray.gpu.foreign import foreign_processes
+from greenray.gpu.nvidia import nvml
+from greenray.gpu.nvidia.sensor import BoardSensor, calibrate
 from greenray.power.activity import TreeActivity
-from greenray.power.board import BoardSensor, calibrate
-from greenray.power.company import foreign_processes
 from greenray.power.estimate.counter import CounterEnergy
 from greenray.power.host import HostInfo, host_info
 from greenray.power.modelled import modelled_idle
 from greenray.power.rapl import powercap_root, survey
-from greenray.power.reading import Household, facts_of, prepare_counter, read_cpu, read_gpu, read_wall
+from greenray.power.reading import HostShare, facts_of, prepare_counter, read_cpu, read_gpu, read_wall
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Sensor, Setup, open_sensors
 from greenray.power.sharing import IdlePower
 from greenray.power.trace import Trace
 from greenray.power.wall.meter import WallSensor
 from greenray.power.window import WindowReading, combine
-from greenray.settings import CpuModel, WallMeter
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Instrument:
         self.board: BoardInfo | None = None
         self._sensors = sensors
         self._gpu = next((sensor for sensor in sensors if isinstance(sensor, BoardSensor)), None)
-        self._household = Household(logical_cores=host.logical_cores, model=cpu_model, no_meter=no_cpu_meter)
+        self._household = HostShare(logical_cores=host.logical_cores, model=cpu_model, no_meter=no_cpu_meter)
         self._memory_level = None if board is None else board.memory_used_bytes()
         if board is not None and self._gpu is not None:
             calibrate([self._gpu])

@@ -1,7 +1,7 @@
 """Processor energy where there is no meter: two assumed powers for every logical core, and the processor seconds."""
 
+from greenray.config.settings import CpuModel
 from greenray.power.sharing import IdlePower
-from greenray.settings import CpuModel
 
 
 def modelled_idle(model: CpuModel, *, logical_cores: int) -> IdlePower:

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from greenray.config.settings import CpuModel
+from greenray.gpu.nvidia.sensor import BoardSensor, Calibration, throttle_names
 from greenray.power.activity import HOST_STEP_S
-from greenray.power.board import BoardSensor, Calibration, throttle_names
-from greenray.power.clock import clock_change
 from greenray.power.estimate.counter import CounterEnergy, counter_energy
 from greenray.power.estimate.energy import Energy, interpolate, power_energy, rapl_energy, unknown
 from greenray.power.modelled import modelled_host_j, modelled_idle
 from greenray.power.sharing import IdlePower, share_j
+from greenray.power.sm_clock import clock_change
 from greenray.power.trace import EMPTY, Floats, Readings, Series, Trace
 from greenray.power.wall.plug import plug_energy
-from greenray.settings import CpuModel
 
 NO_WALL_METER = unknown("no wall meter")
 
@@ -69,7 +69,7 @@ class CpuReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Household:
+class HostShare:
     """How the host is shared: its idle power (None: never measured), its workers and the model of its processor.
 
     `no_meter` says why the processor is not metered, None when it is.
@@ -157,7 +157,7 @@ def read_gpu(
     )
 
 
-def read_cpu(trace: Trace, household: Household, *, start_s: float, end_s: float) -> CpuReading:
+def read_cpu(trace: Trace, household: HostShare, *, start_s: float, end_s: float) -> CpuReading:
     """The cell's share of processors and memory, metered where the trace has RAPL packages, else modelled."""
     duration_s = end_s - start_s
     host_s = _used(trace, "cpu:host", start_s, end_s)

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from greenray.config.settings import CpuModel, WallMeter
 from greenray.power.trace import Series
-from greenray.settings import CpuModel, WallMeter
 
 logger = logging.getLogger(__name__)
 
 # name -> "module:function"; the function takes a Setup and returns the sensors that exist on this host, possibly none.
 SENSORS: dict[str, str] = {
-    "nvml": "greenray.power.board:open_sensors",
+    "nvml": "greenray.gpu.nvidia.sensor:open_sensors",
     "rapl": "greenray.power.rapl:open_sensors",
     "activity": "greenray.power.activity:open_sensors",
     "wall": "greenray.power.wall.meter:open_sensors",
@@ -97,7 +97,7 @@ class Setup:
     """What sensors may want to know when they are opened.
 
     Attributes:
-        boards: the NVML boards to read (`greenray.power.nvml.Board`).
+        boards: the NVML boards to read (`greenray.gpu.nvidia.nvml.Board`).
         hz: sampling rate.
         cpu_model: assumed power of a processor without a meter.
         powercap_root: root of the powercap tree.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from greenray.power.estimate.energy import Energy
 from greenray.power.grade import CpuEvidence, GpuEvidence, grade_cpu, grade_gpu
-from greenray.power.reading import NO_WALL_METER, CpuReading, GpuReading, Household
+from greenray.power.reading import NO_WALL_METER, CpuReading, GpuReading, HostShare
 from greenray.power.wall.plug import WallCheck, check_wall
 
 
@@ -64,7 +64,7 @@ def combine(
     gpu_idle_w: float | None,
     foreign: int | None,
     cpu: CpuReading,
-    household: Household,
+    household: HostShare,
     wall: Energy,
     scope: str,
     device: str,
@@ -159,7 +159,7 @@ def _above_idle(energy: Energy, *, idle_w: float | None, duration_s: float) -> f
     return None if energy.energy_j is None or idle_w is None else energy.energy_j - idle_w * duration_s
 
 
-def cpu_evidence(cpu: CpuReading, household: Household) -> CpuEvidence:
+def cpu_evidence(cpu: CpuReading, household: HostShare) -> CpuEvidence:
     """What the grade of a processor's reading rests on."""
     return CpuEvidence(
         energy_j=cpu.energy.energy_j,

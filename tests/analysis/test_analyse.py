@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import MODELS, Sweep, quickstart
 
 from greenray.analysis import analyse, expectations, prices, wording
 from greenray.analysis.breakeven import break_even
 from greenray.errors import ConfigError, StoreError
 from greenray.store import writer
+from tests.support.synthetic import MODELS, Sweep, quickstart
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import MODELS, TACTICS, Sweep, quickstart
 
 from greenray.analysis import analyse
 from greenray.analysis.effects import LogRatio, _over_visits
 from greenray.analysis.results import Analysis, Finding
+from tests.support.synthetic import MODELS, TACTICS, Sweep, quickstart
 
 
 def only(analysis: Analysis) -> Finding:

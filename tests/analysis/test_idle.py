@@ -5,13 +5,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from synthetic import Sweep, quickstart
 
 from greenray.analysis import Analysis, analyse, comparisons
 from greenray.analysis.effects import VisitEffect
 from greenray.report.build import build
 from greenray.report.markdown import render
 from greenray.store.schema import arrow_schema
+from tests.support.synthetic import Sweep, quickstart
 
 BLOCK = {"model": "vit-tiny", "model_family": "vit", "visit": 1, "block_id": "b1"}
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import Sweep
 
 from greenray.analysis import quality
 from greenray.analysis.quality import kind_of, merged
+from tests.support.synthetic import Sweep
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import Sweep
 
 from greenray import report
 from greenray.analysis import Analysis, analyse
+from tests.support.synthetic import Sweep
 
 WALL: dict[str, Any] = {"wall_energy_j": 20.0, "wall_parts": "gpu+cpu+dram", "wall_parts_energy_j": 15.0, "wall_check": True}
 

@@ -17,16 +17,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from greenray.config import build
-from greenray.matrix import expand
-from greenray.settings import CpuModel, Measure, Trust
+from greenray.config.load import build
+from greenray.config.matrix import expand
+from greenray.config.settings import CpuModel, Measure, Trust
 from greenray.store import reader
-from greenray.sweep.orders import Order, WorkerSettings
-from greenray.sweep.worker import Worker
+from greenray.worker.assignment import Order, WorkerSettings
+from greenray.worker.worker import Worker
 from tests.benchmarks import peers
+from tests.support import ROOT
 
 TARGET_S = 0.5
-PEERS = peers.ROOT / ".venv-peers"
+PEERS = ROOT / ".venv-peers"
 PEER_PACKAGES = ("torch==2.13.0", "optimum-benchmark==0.6.0", "transformers<5", "pillow")
 MEASURE = Measure(window_s=0.5, min_windows=2, max_windows=2, idle_s=0.2, warmup_max_s=0.5, target_ci=0.5)
 

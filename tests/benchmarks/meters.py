@@ -37,8 +37,9 @@ from tests.benchmarks import peers
 from tests.benchmarks.meters_table import Outcome, print_tables
 from tests.benchmarks.paired import Neighbours
 from tests.simnvml import Board, build, environment, true_energy_j
+from tests.support import ROOT
 
-VENV = peers.ROOT / ".venv-meters"
+VENV = ROOT / ".venv-meters"
 PACKAGES = ("zeus==0.16.0", "codecarbon==3.3.2")
 PEERS = ("codecarbon", "zeus-instant", "zeus", "counter")  # the first is the outermost window
 REFERENCE = Board(wave="square", low_w=80, high_w=620, period_s=0.7, duty=0.4, counter_ms=100)
@@ -130,7 +131,7 @@ class Room:
         log = self.folder / f"{next(self._log_numbers)}.log"
         with log.open("w") as errors:
             process = subprocess.Popen(
-                command, env=env, cwd=peers.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+                command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
             )
             watch = threading.Timer(_PATIENCE_S * 3, process.kill)
             watch.start()
@@ -198,7 +199,7 @@ def measure_command(room: Room, board: Board, *, length_s: float) -> Outcome:
         path = Path(folder) / "figures.json"
         command = [sys.executable, "-m", "greenray.cli.app", "measure", "--json", str(path), "--", "sleep", str(length_s)]
         env = room.environ(board, shim=False)
-        subprocess.run(command, env=env, cwd=peers.ROOT, capture_output=True, timeout=_PATIENCE_S, check=True)
+        subprocess.run(command, env=env, cwd=ROOT, capture_output=True, timeout=_PATIENCE_S, check=True)
         figures = json.loads(path.read_text())
     window = (figures["start_monotonic_s"], figures["end_monotonic_s"])
     gpu = figures["gpus"][0]

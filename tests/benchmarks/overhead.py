@@ -24,8 +24,8 @@ import numpy as np
 import psutil
 
 from tests.benchmarks.paired import MISSED, Neighbours, Ratio, rates, ratio_of, switch, verdict
-from tests.power.powercap import INTEL, make_tree
 from tests.simnvml import Board, build, environment
+from tests.support.powercap import INTEL, make_tree
 
 TARGET, SLICE_S = 1.005, 0.08
 

@@ -9,8 +9,8 @@ import json
 import os
 import sys
 
+from greenray.config.settings import CpuModel
 from greenray.power import Instrument
-from greenray.settings import CpuModel
 
 
 def main() -> None:

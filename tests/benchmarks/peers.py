@@ -5,8 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-
 
 def python_of(folder: Path) -> Path:
     """The interpreter of a virtual environment."""

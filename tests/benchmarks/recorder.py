@@ -16,7 +16,7 @@ TARGET = 0.03
 # Runs by itself: NVML is loaded once a process. The thread's time is all that the process uses meanwhile.
 _RECORD = """
 import json, os, sys, time
-from greenray.power import nvml
+from greenray.gpu.nvidia import nvml
 from greenray.power.activity import TreeActivity
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup, open_sensors

@@ -5,11 +5,10 @@ python -m tests.benchmarks.run
 
 import subprocess
 import sys
-from pathlib import Path
 
 from tests.benchmarks.paired import MET, MISSED, UNRESOLVED
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 BENCHMARKS = (
     ("start of a cell process", "start"),
     ("an attempt outside its windows", "attempt"),

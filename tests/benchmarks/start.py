@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from greenray.sweep.launcher import PRELOAD, ForkServer, Launcher, LaunchError, Spawn
-from greenray.workload.messages import Channel, Ready
+from greenray.cell.protocol import Channel, Ready
+from greenray.processes.launcher import PRELOAD, ForkServer, Launcher, LaunchError, Spawn
 
 TARGET_S = 0.5
 TARGET_RATIO = 10.0

@@ -43,7 +43,7 @@ numpy.save(sys.argv[2], numpy.array(ended))
 
 _RECORD = """
 import sys
-from greenray.power import nvml
+from greenray.gpu.nvidia import nvml
 from greenray.power.activity import TreeActivity
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup, open_sensors

@@ -18,13 +18,13 @@ from typing import Any
 import polars as pl
 import yaml
 
-from greenray.config import build
-from greenray.matrix import Cell, expand
-from greenray.settings import CpuModel, Measure, Trust
+from greenray.config.load import build
+from greenray.config.matrix import Cell, expand
+from greenray.config.settings import CpuModel, Measure, Trust
 from greenray.store import reader
-from greenray.sweep.orders import Order, WorkerSettings
-from greenray.sweep.verdicts import Verdicts, half_width
-from greenray.sweep.worker import Worker
+from greenray.worker.assignment import Order, WorkerSettings
+from greenray.worker.verdicts import Verdicts, half_width
+from greenray.worker.worker import Worker
 from tests.benchmarks.paired import MET, MISSED, UNRESOLVED
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"

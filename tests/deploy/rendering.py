@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 BASE, CPU = ROOT / "k8s/base", ROOT / "k8s/overlays/cpu"
 
 

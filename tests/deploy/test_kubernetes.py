@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from greenray.config import load
+from greenray.config.load import load
+from greenray.driver.cluster import _LOCAL_ENVIRONMENT
 from greenray.power.rapl import ROOT_VARIABLE, powercap_root, survey
-from greenray.sweep.cluster import _LOCAL_ENVIRONMENT
 from tests.deploy import rendering
 from tests.deploy.rendering import BASE, CPU, ROOT, cluster, documents, environment, head, pods, render, worker
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from greenray.power.estimate.counter import counter_energy
-from tests.power.made import made_readings
 from tests.simnvml import Board, true_energy_j
+from tests.support.made import made_readings
 
 START_S, SECONDS = 1000.0, 12.0
 

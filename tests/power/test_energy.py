@@ -11,8 +11,8 @@ from greenray.power.estimate.counter import counter_energy
 from greenray.power.estimate.energy import power_energy, rapl_energy
 from greenray.power.estimate.grid import period_of
 from greenray.power.trace import Readings, readings
-from tests.power.made import made_readings
 from tests.simnvml import Board, true_energy_j
+from tests.support.made import made_readings
 
 START_S = 1000.0
 boards = st.builds(

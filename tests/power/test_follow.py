@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from greenray.config.settings import WallMeter
 from greenray.power.wall.from_command import CommandSource
 from greenray.power.wall.meter import WallSensor, follow
 from greenray.power.wall.plug import plug_energy
-from greenray.settings import WallMeter
-from greenray.sweep.processes import is_alive
-from tests.power.plugmeter import everything, until
+from greenray.processes.tree import is_alive
+from tests.support.plugmeter import everything, until
 
 # Appends readings in two writes each, of a power that grows by 40 W a second; stamped every 20 ms, however late they are written.
 LOGGER = """
@@ -204,7 +204,7 @@ def test_what_the_command_started_ends_with_its_follower(tmp_path: Path) -> None
     # And when nobody is left to close it.
     pids.write_text("")
     code = (
-        "import sys, time; from greenray.settings import WallMeter; from greenray.power.wall.meter import follow; "
+        "import sys, time; from greenray.config.settings import WallMeter; from greenray.power.wall.meter import follow; "
         "s = follow(WallMeter(command=sys.argv[1]), host='here'); time.sleep(60)"
     )
     owner = subprocess.Popen([sys.executable, "-c", code, command])

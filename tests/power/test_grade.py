@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from greenray.power.board import SLOWDOWNS
+from greenray.gpu.nvidia.sensor import SLOWDOWNS
 from greenray.power.grade import CpuEvidence, GpuEvidence, grade_cpu, grade_gpu
 
 GOOD = GpuEvidence(

@@ -12,13 +12,13 @@ import pytest
 
 from greenray.power.window import WindowReading
 from greenray.store.schema import TRACE, WINDOWS
-from tests.power.conftest import ROOT
 from tests.simnvml import Board, environment, true_energy_j, uuid_of, write_control
+from tests.support import ROOT
 
 # Arguments: accelerator, number of windows, their length, optionally a control file and what to write there in the last.
 READ_WINDOWS = """
 import dataclasses, json, os, sys, time
-from greenray.settings import CpuModel
+from greenray.config.settings import CpuModel
 from greenray.power import Instrument
 accelerator, count, length_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 instrument = Instrument.open(accelerator=accelerator, hz=50, cpu_model=CpuModel())
@@ -155,7 +155,7 @@ def test_a_fault_in_a_window_makes_only_that_window_unknown(simnvml, python, tmp
 
 REFUSED = """
 import sys
-from greenray.settings import CpuModel
+from greenray.config.settings import CpuModel
 from greenray.errors import MeasurementError
 from greenray.power import Instrument
 try:

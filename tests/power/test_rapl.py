@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from greenray.config.settings import CpuModel
 from greenray.power import Instrument
 from greenray.power.instrument import idle_of
 from greenray.power.rapl import open_sensors, open_zones, powercap_root, survey
-from greenray.power.reading import Household, read_cpu
+from greenray.power.reading import HostShare, read_cpu
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup
 from greenray.power.sharing import IdlePower
 from greenray.power.trace import Series, Trace, readings
-from greenray.settings import CpuModel
-from tests.power.powercap import AMD, INTEL, LiveTree, make_tree, set_counter
+from tests.support.powercap import AMD, INTEL, LiveTree, make_tree, set_counter
 
 DIES = {
     "intel-rapl:0": "package-0-die-0",
@@ -93,7 +93,7 @@ def open_folder() -> Iterator[Path]:
 AS_ORDINARY_USER = """
 import importlib, os, sys, time
 from pathlib import Path
-from greenray.settings import CpuModel
+from greenray.config.settings import CpuModel
 from greenray.power import Instrument
 from greenray.power.rapl import survey
 from greenray.power.sensors import SENSORS
@@ -196,7 +196,7 @@ def made_trace(counter_j: np.ndarray, *, range_j: float) -> Trace:
     return Trace(hz=50, series={"rapl:package-0": package, **series})
 
 
-HOUSEHOLD = Household(logical_cores=4, model=CpuModel(), idle=IdlePower(cpu_w=20, source="rapl"))
+HOUSEHOLD = HostShare(logical_cores=4, model=CpuModel(), idle=IdlePower(cpu_w=20, source="rapl"))
 
 
 def test_a_wrap_is_undone_where_the_range_is_known_and_unknown_where_it_is_not():

@@ -1,12 +1,12 @@
-"""Short traces of real boards in tests/power/data/<board>/; `python -m tests.gpu.check --keep-traces DIR` writes them."""
+"""Short traces of real boards in tests/power/data/<board>/; `python -m tests.gpu_check.check --keep-traces DIR` writes them."""
 
 from pathlib import Path
 
 import pytest
 
 from greenray.power.grade import AGREEMENT_A
-from tests.gpu import traces
-from tests.gpu.windows import additivity_j, errors_by_length, smooth_reference, whole_periods
+from tests.gpu_check import traces
+from tests.gpu_check.windows import additivity_j, errors_by_length, smooth_reference, whole_periods
 
 DATA = Path(__file__).with_name("data")
 FILES = sorted(DATA.glob("*/*.npz"))
@@ -35,7 +35,7 @@ def test_counter_and_power_agree(trace: traces.Kept) -> None:
 
 
 def test_stated_errors_hold_for_sub_windows(trace: traces.Kept) -> None:
-    """Against the smooth course of the whole trace; see tests/gpu/windows.py."""
+    """Against the smooth course of the whole trace; see tests/gpu_check/windows.py."""
     stretch, about = trace
     span, energy, period_s = (stretch.start_s, stretch.end_s), stretch.meter(), about["load_period_s"] or 0.0
     if period_s and stretch.duration_s < 6.1 * period_s:

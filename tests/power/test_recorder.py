@@ -9,11 +9,11 @@ import time
 
 import pytest
 
+from greenray.config.settings import CpuModel
 from greenray.power import Instrument
 from greenray.power.activity import HostActivity, TreeActivity
 from greenray.power.recorder import STEP, Recorder
 from greenray.power.sensors import SENSORS, Setup, open_sensors
-from greenray.settings import CpuModel
 
 
 class Meter:

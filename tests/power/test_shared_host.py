@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from greenray.config.settings import CpuModel
 from greenray.power import IdlePower, Instrument, WindowReading
 from greenray.power.activity import HostActivity
 from greenray.power.sharing import TOLERANCE
-from greenray.settings import CpuModel
-from tests.power.burning import running, used_s
-from tests.power.powercap import AMD, INTEL, LiveTree, make_tree, set_counter
+from tests.support.burning import running, used_s
+from tests.support.powercap import AMD, INTEL, LiveTree, make_tree, set_counter
 
 IDLE_W, ACTIVE_W = 30.0, 20.0
 WINDOW_S = 2.0

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenray.config.settings import CpuModel
 from greenray.power.instrument import idle_of
-from greenray.power.reading import Household, read_cpu
+from greenray.power.reading import HostShare, read_cpu
 from greenray.power.sharing import IdlePower, share_j
 from greenray.power.trace import Series, Trace, readings
-from greenray.settings import CpuModel
 
 watts = st.floats(0, 500)
 seconds = st.floats(0.01, 100)
@@ -48,7 +48,7 @@ def host_trace(*, package_w: float, cell: float, host: float, wall_w: float | No
 
 
 def test_rapl_is_shared_by_the_rule():
-    household = Household(logical_cores=8, model=CpuModel(), idle=IdlePower(cpu_w=40, source="rapl"), workers=4)
+    household = HostShare(logical_cores=8, model=CpuModel(), idle=IdlePower(cpu_w=40, source="rapl"), workers=4)
     cpu = read_cpu(host_trace(package_w=100, cell=1, host=3), household, start_s=2, end_s=7)
     assert (cpu.source, cpu.host.energy_j) == ("rapl", pytest.approx(500))
     assert cpu.energy.energy_j == pytest.approx(40 * 5 / 4 + (500 - 200) / 3)
@@ -57,7 +57,7 @@ def test_rapl_is_shared_by_the_rule():
 
 
 def test_without_rapl_the_same_rule_is_modelled():
-    household = Household(logical_cores=8, model=CpuModel(idle_w_per_core=1.5, active_w_per_core=6), workers=2)
+    household = HostShare(logical_cores=8, model=CpuModel(idle_w_per_core=1.5, active_w_per_core=6), workers=2)
     cpu = read_cpu(host_trace(package_w=0, cell=1, host=3), household, start_s=2, end_s=7)
     assert cpu.source == "modelled"
     assert cpu.host.energy_j == pytest.approx(1.5 * 8 * 5 + 4.5 * 15)
@@ -68,7 +68,7 @@ def test_without_rapl_the_same_rule_is_modelled():
 def test_a_cell_that_nobody_follows_is_unknown():
     trace = host_trace(package_w=100, cell=1, host=3)
     del trace.series["cpu:cell"]
-    cpu = read_cpu(trace, Household(logical_cores=8, model=CpuModel()), start_s=2, end_s=7)
+    cpu = read_cpu(trace, HostShare(logical_cores=8, model=CpuModel()), start_s=2, end_s=7)
     assert (cpu.energy.energy_j, cpu.source) == (None, None)
     assert cpu.host.energy_j == pytest.approx(500)
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from greenray.config.settings import CpuModel, WallMeter
 from greenray.power import Instrument
 from greenray.power.recorder import STEP, Recorder
 from greenray.power.sensors import Follower, Setup, open_sensors
 from greenray.power.wall.meter import WallSensor, follow
 from greenray.power.wall.plug import plug_energy
-from greenray.settings import CpuModel, WallMeter
-from tests.power.plugmeter import HttpMeter, everything, http_meter, until
-from tests.power.powercap import LiveTree, make_tree
+from tests.support.plugmeter import HttpMeter, everything, http_meter, until
+from tests.support.powercap import LiveTree, make_tree
 
 ANSWER: dict[str, Any] = {"value": "plug.0.watts", "period_s": 0.1}
 STAMPED: dict[str, Any] = {**ANSWER, "time": "plug.0.at"}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from greenray.config.settings import WallMeter
 from greenray.power.wall.follow import Found
 from greenray.power.wall.meter import WallSensor
-from greenray.settings import WallMeter
-from tests.power.plugmeter import everything
+from tests.support.plugmeter import everything
 
 EPOCH_S = 1_700_000_000.0
 

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from synthetic import Sweep, quickstart
 
 from greenray import report
 from greenray.analysis import Analysis, analyse
 from greenray.report.markdown import escape
 from greenray.store import writer
+from tests.support.synthetic import Sweep, quickstart
 
 EVIL = "<script>alert(1)</script>|`x`*_[a](javascript:b)"
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from greenray.config.settings import without_credentials
 from greenray.power.wall.follow import LONGEST_PAUSE_S, TIMEOUT_S, Desk, found_in, in_words
-from greenray.settings import without_credentials
 
 _LINE_BYTES = 1 << 16
 

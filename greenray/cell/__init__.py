@@ -1,0 +1,1 @@
+"""What runs in a cell's own process. No Ray, no NVML, no Parquet."""

@@ -1,0 +1,194 @@
+"""The wire between a cell's process and its worker: JSON lines over a stream socket.
+
+    worker                            cell
+      | -- CellTask ------------------> |   what to run
+      | <------------------- Ready ---- |   the device is initialised; on CUDA its UUID
+      | <------------------ Window ---- |   one for every interval, as it ends
+      | <------------------ Settle ---- |   may the idle window begin?
+      | -- Settled -------------------> |
+      | -- Verdict -------------------> |   after each steady window: are there enough of them?
+      | <---------- Done or Failed ---- |   the last word
+
+The cell only writes down times (CLOCK_MONOTONIC, which both processes share); energy is the worker's business.
+"""
+
+import json
+import select
+import socket
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from greenray.config.matrix import Cell
+from greenray.config.settings import Measure, Trust
+
+
+class Message(BaseModel):
+    """Base of everything that goes over the wire."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class CellTask(Message):
+    """What the worker asks of a cell process.
+
+    Attributes:
+        cell: the point of the matrix to run.
+        measure: window lengths and limits.
+        steady_window_s: least length of a steady window; at least `measure.window_s`, longer where the board's counter is slow.
+        threads: intra-op threads to use.
+        checkpoint: folder of the trained checkpoint for `from:` models.
+        save_to: folder into which training saves its checkpoint.
+        trust: what may be loaded beyond safetensors.
+    """
+
+    type: Literal["task"] = "task"
+    cell: Cell
+    measure: Measure
+    steady_window_s: float
+    threads: int
+    checkpoint: str | None = None
+    save_to: str | None = None
+    trust: Trust = Trust()
+
+
+class Probe(Message):
+    """Asks a fresh process whether it can use the device at all, before the first cell.
+
+    Attributes:
+        device: cpu or cuda.
+        warm_compiler: also compile something small, so that toolchain and headers are in the page cache for every cell alike.
+    """
+
+    type: Literal["probe"] = "probe"
+    device: Literal["cpu", "cuda"]
+    warm_compiler: bool = False
+
+
+class Ready(Message):
+    """The cell's device is initialised. `gpu_uuid` is what CUDA says, without the `GPU-` prefix; None on cpu."""
+
+    type: Literal["ready"] = "ready"
+    gpu_uuid: str | None = None
+
+
+class Settle(Message):
+    """The cell asks to be told when the board's power is steady."""
+
+    type: Literal["settle"] = "settle"
+
+
+class Settled(Message):
+    """Answer to Settle; `steady` is False when the wait ran out."""
+
+    type: Literal["settled"] = "settled"
+    steady: bool
+
+
+class Window(Message):
+    """One interval of the attempt, seconds of CLOCK_MONOTONIC. `rejected` says why it must not be used."""
+
+    type: Literal["window"] = "window"
+    kind: Literal["data", "load", "idle", "optimize", "warmup", "steady", "evaluate", "epoch"]
+    start_s: float
+    end_s: float
+    samples: int = 0
+    iterations: int = 0
+    latency_p50_s: float | None = None
+    latency_p95_s: float | None = None
+    latency_p99_s: float | None = None
+    rejected: str | None = None
+    epoch: int | None = None
+    loss: float | None = None
+    train_accuracy: float | None = None
+
+
+class Verdict(Message):
+    """The worker's word on the steady windows so far; after `enough` the cell ends its load."""
+
+    type: Literal["verdict"] = "verdict"
+    enough: bool
+
+
+class Done(Message):
+    """The cell's result; names and units are those of the `cells` table. Labels and predictions have one entry a sample."""
+
+    type: Literal["done"] = "done"
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    model_family: str | None = None
+    dataset_split: str | None = None
+    dtype: str | None = None
+    attention: str | None = None
+    num_threads: int | None = None
+    parameters: int | None = None
+    nonzero_parameters: int | None = None
+    size_bytes: int | None = None
+    macs_per_sample: float | None = None
+    flops_per_sample: float | None = None
+    peak_gpu_memory_bytes: int | None = None
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    labels: list[int] = Field(default_factory=list)
+    predictions: list[int] = Field(default_factory=list)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class Failed(Message):
+    """The cell ended without a result; `status` is one of the table's, the traceback is in the cell's log."""
+
+    type: Literal["failed"] = "failed"
+    status: Literal["not_applied", "unsupported", "oom", "failed"]
+    error: str
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    model_family: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+AnyMessage = CellTask | Probe | Ready | Settle | Settled | Window | Verdict | Done | Failed
+_ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
+
+
+class Channel:
+    """JSON lines over a connected stream socket.
+
+    Raises:
+        EOFError: from `receive` once the peer has closed its end and everything sent was read.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._buffer = bytearray()
+        self._eof = False
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: Message) -> None:
+        # NaN is no JSON: pydantic writes it as null, which is what unknown means here.
+        self._socket.sendall(message.model_dump_json().encode() + b"\n")
+
+    def receive(self, *, timeout_s: float) -> AnyMessage | None:
+        """The next message, or None when none is complete within `timeout_s` seconds."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            line, found, rest = self._buffer.partition(b"\n")
+            if found:
+                self._buffer = bytearray(rest)
+                return _ADAPTER.validate_python(json.loads(bytes(line)))
+            if self._eof:
+                raise EOFError("the other end of the channel is closed")
+            ready, _, _ = select.select([self._socket], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return None
+            try:
+                chunk = self._socket.recv(1 << 16)
+            except ConnectionResetError:
+                chunk = b""
+            self._eof = not chunk
+            self._buffer += chunk
+
+    def close(self) -> None:
+        self._socket.close()

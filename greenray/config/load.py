@@ -1,0 +1,92 @@
+"""From YAML, or from the words of a command line, to a validated config; what is wrong with it in one sentence."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from greenray.config.spec import SweepConfig
+from greenray.errors import ConfigError
+
+
+def load(path: Path) -> SweepConfig:
+    """Read and validate a config file.
+
+    Raises:
+        ConfigError: missing, unreadable or wrong; the sentence names the place, the value and what would be right.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file; give the path of a config, for example configs/quickstart.yaml."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {reason}.") from None
+    try:
+        data = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}.") from None
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path}: a config is a mapping with name and experiments.")
+    if "folder" in data:
+        raise ConfigError(f"{path}: folder: unknown key.")
+    try:
+        return SweepConfig.model_validate({**data, "folder": str(path.resolve().parent)})
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, path=path, node=node)) from None
+
+
+def build(data: Mapping[str, Any]) -> SweepConfig:
+    """A config from Python data (the command line without a file); raises ConfigError like `load`."""
+    try:
+        return SweepConfig.model_validate(dict(data))
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, path=None, node=None)) from None
+
+
+def _sentence(error: ValidationError, *, path: Path | None, node: yaml.Node | None) -> str:
+    """The first problem as one sentence: file:line, place, value, what would be right."""
+    problems = error.errors()
+    first = problems[0]
+    loc = [part for part in first["loc"] if not (isinstance(part, str) and re.search(r"[\[(]", part))]
+    place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc).lstrip(".") or "config"
+    line = _line(node, loc)
+    where = f"{path}:{line}: " if path and line else f"{path}: " if path else ""
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif first["type"] == "missing":
+        message = "is required"
+    elif not isinstance(first.get("input"), Mapping | Sequence) or isinstance(first.get("input"), str):
+        shown = repr(first.get("input"))
+        message = f"{shown} is not right: {message}" if shown not in message else message
+    more = f" ({len(problems) - 1} more problem{'s' if len(problems) > 2 else ''})" if len(problems) > 1 else ""
+    return f"{where}{place}: {message}{more}."
+
+
+def _line(node: yaml.Node | None, loc: Sequence[int | str]) -> int | None:
+    """The line of the deepest node on the way to `loc`, from 1."""
+    if node is None:
+        return None
+    line = node.start_mark.line + 1
+    for part in loc:
+        child: yaml.Node | None = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    line, child = key.start_mark.line + 1, value
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            child = node.value[part]
+            line = child.start_mark.line + 1
+        if child is None:
+            break
+        node = child
+    return line

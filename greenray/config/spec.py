@@ -1,0 +1,174 @@
+"""A sweep as frozen, validated data: the part of a config that is the matrix.
+
+Validating it touches neither network nor GPU nor disk. Whether models and datasets exist is checked by the driver, before the
+first cell.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from greenray.config.settings import Frozen, Host, Limits, Measure, Positive, Trust, is_path
+from greenray.tactics.registry import TACTICS, tactic_class
+
+NAME_PATTERN = r"[a-z][a-z0-9._-]{0,63}"
+ARCHITECTURES = ("vit", "resnet", "convnext", "mobilenet_v2", "swin", "efficientnet")
+PRESETS = ("tiny", "small")
+TASKS = ("image-classification",)
+FIVE_TACTICS = ("baseline", "dynamic-quantization", "compile", "prune-local", "prune-global")
+
+
+class TacticStep(Frozen):
+    """One tactic with every parameter filled in."""
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+def _parse_step(value: Any) -> TacticStep:
+    if isinstance(value, TacticStep):
+        return value
+    if isinstance(value, str):
+        name, given = value, {}
+    elif isinstance(value, Mapping) and set(value) == {"name", "params"}:
+        name, given = value["name"], value["params"]
+    elif isinstance(value, Mapping) and len(value) == 1:
+        name, given = next(iter(value.items()))
+    else:
+        raise ValueError(f"{value!r} is no tactic; write a name, {{name: {{parameter: value}}}} or a list of those for a chain")
+    if name not in TACTICS:
+        raise ValueError(f"unknown tactic {name!r}; known are {', '.join(TACTICS)}")
+    if not isinstance(given, Mapping | None):
+        raise ValueError(f"the parameters of {name} are {given!r}; write {{{name}: {{parameter: value}}}}")
+    params_model = tactic_class(name).Params
+    try:
+        params = params_model.model_validate(dict(given or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(params_model.model_fields) or "none"
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"tactic {name}, parameter {place}: {first['msg']} (its parameters: {known})") from None
+    return TacticStep(name=name, params=params.model_dump(mode="json"))
+
+
+def _parse_chain(value: Any) -> tuple[TacticStep, ...]:
+    steps = [_parse_step(item) for item in (value if isinstance(value, list | tuple) else [value])]
+    # `baseline` changes nothing, so it adds nothing to a chain.
+    return tuple(s for s in steps if s.name != "baseline") or (TacticStep(name="baseline"),)
+
+
+Chain = Annotated[tuple[TacticStep, ...], BeforeValidator(_parse_chain)]
+
+
+class DatasetSpec(Frozen):
+    """A dataset: `digits`, a hub id, or a local image folder or Parquet file (a path that starts with `.`, `/` or `~`)."""
+
+    id: Annotated[str, Field(min_length=1)]
+    split: str | None = None
+    samples: Annotated[int, Field(gt=0)] | None = None
+    revision: str | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if not is_path(value) and "/" not in value and value != "digits":
+            raise ValueError(
+                f"unknown dataset {value!r}; write digits, a hub id such as ethz/food101, or a path that starts with ./ or /"
+            )
+        return value
+
+
+class ModelSpec(Frozen):
+    """A model: hub id or folder (`id`), fresh weights (`architecture` and `preset`), or checkpoints of an experiment (`from`)."""
+
+    id: Annotated[str, Field(min_length=1)] | None = None
+    revision: str | None = None
+    architecture: str | None = None
+    preset: str | None = None
+    from_experiment: str | None = Field(default=None, alias="from")
+    datasets: tuple[Annotated[DatasetSpec, BeforeValidator(lambda v: {"id": v} if isinstance(v, str) else v)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = [self.id is not None, self.architecture is not None, self.from_experiment is not None]
+        if sum(kinds) != 1:
+            raise ValueError("a model has exactly one of id, architecture or from")
+        if self.architecture is not None and self.architecture not in ARCHITECTURES:
+            raise ValueError(f"unknown architecture {self.architecture!r}; known are {', '.join(ARCHITECTURES)}")
+        if self.architecture is not None and self.preset not in PRESETS:
+            raise ValueError(f"preset is {self.preset!r}; an architecture needs one of {', '.join(PRESETS)}")
+        if self.architecture is None and self.preset is not None:
+            raise ValueError("preset belongs to architecture")
+        if self.revision is not None and self.id is None:
+            raise ValueError("revision belongs to a hub id")
+        return self
+
+
+def _named(value: Any) -> Any:
+    return {"id": value} if isinstance(value, str) else value
+
+
+class Experiment(Frozen):
+    """The product of its axes."""
+
+    name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
+    phase: Literal["training", "inference"]
+    task: Literal["image-classification"] = "image-classification"
+    models: Annotated[tuple[Annotated[ModelSpec, BeforeValidator(_named)], ...], Field(min_length=1)]
+    datasets: tuple[Annotated[DatasetSpec, BeforeValidator(_named)], ...] = ()
+    split: str | None = None
+    samples: Annotated[int, Field(gt=0)] | None = None
+    tactics: Annotated[tuple[Chain, ...], Field(min_length=1)] = ((TacticStep(name="baseline"),),)
+    batch_sizes: Annotated[tuple[Annotated[int, Field(gt=0, le=1_000_000)], ...], Field(min_length=1)] = (32,)
+    devices: Annotated[tuple[Literal["auto", "cuda", "cpu"], ...], Field(min_length=1)] = ("auto",)
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = 1
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.001,)
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    optimizers: Annotated[tuple[Literal["adamw", "adam", "sgd"], ...], Field(min_length=1)] = ("adamw",)
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+
+    @model_validator(mode="after")
+    def _phase_fits(self) -> Self:
+        if self.phase == "training" and self.epochs is None:
+            raise ValueError("a training experiment needs epochs")
+        if self.phase == "inference":
+            extra = self.model_fields_set & {"epochs", "learning_rates", "schedule", "optimizers", "weight_decay"}
+            if extra:
+                raise ValueError(f"{', '.join(sorted(extra))} belongs to training experiments only")
+        if not self.datasets and any(m.datasets is None for m in self.models):
+            raise ValueError("name the datasets, for example datasets: [digits]")
+        return self
+
+
+class SweepConfig(Frozen):
+    """One config file, validated. `folder` is where its relative paths start."""
+
+    name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    experiments: Annotated[tuple[Experiment, ...], Field(min_length=1)]
+    measure: Measure = Measure()
+    limits: Limits = Limits()
+    host: Host = Host()
+    trust: Trust = Trust()
+    folder: str = "."
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        seen: dict[str, Experiment] = {}
+        for experiment in self.experiments:
+            if experiment.name in seen:
+                raise ValueError(f"two experiments are named {experiment.name!r}")
+            for model in experiment.models:
+                source = model.from_experiment
+                if source is not None and (source not in seen or seen[source].phase != "training"):
+                    raise ValueError(f"experiment {experiment.name}: from: {source} names no earlier training experiment")
+            seen[experiment.name] = experiment
+        return self

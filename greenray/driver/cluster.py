@@ -1,0 +1,145 @@
+"""Joining Ray: a private local instance, or a cluster that is already there."""
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from greenray.errors import ResourceError
+from greenray.processes import tree as processes
+from greenray.processes.reaper import Reaper
+
+log = logging.getLogger(__name__)
+
+_OBJECT_STORE_BYTES = 80 * 2**20  # receipts are tiny; this is close to Ray's minimum
+
+_CONNECT_TIMEOUT_S = 10.0
+
+# Must be in the environment before Ray starts its own processes.
+_LOCAL_ENVIRONMENT = {
+    "RAY_worker_niceness": "0",  # 15 by default: the workload would be measured at low priority
+    "RAY_memory_monitor_refresh_ms": "0",  # it would kill the worker, where our watchdog ends the cell
+    "RAY_AUTH_MODE": "token",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_TQDM_PATCH_PRINT": "0",
+    "SPT_NOENV": "1",  # Ray's agents set their title over their environment, and with it over our mark
+}
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """The `ray` module, connected; ends a local instance afterwards.
+
+    Args:
+        address: of a running cluster (`auto`, `host:port`), or None for a private local instance without dashboard, whose
+            token lives in the environment of its processes only.
+
+    Raises:
+        ResourceError: there is no cluster at the address, or it refuses the token.
+    """
+    with contextlib.ExitStack() as stack:
+        if address is None:
+            os.environ.update(_LOCAL_ENVIRONMENT)
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            stack.enter_context(_reaped())
+        yield stack.enter_context(_joined(address))
+
+
+@contextmanager
+def _reaped() -> Iterator[None]:
+    """Mark what this process starts, and have it killed when this process ends, however it ends.
+
+    Ray's own processes outlive a killed driver by seconds, some of them for good.
+    """
+    mark = processes.new_mark()
+    reaper = Reaper(mark=mark, environment={name: value for name, value in os.environ.items() if name != processes.MARK})
+    os.environ[processes.MARK] = mark
+    try:
+        yield
+    finally:
+        del os.environ[processes.MARK]
+        processes.kill_marked(mark)
+        reaper.close()
+
+
+@contextmanager
+def _joined(address: str | None) -> Iterator[Any]:
+    if address is not None and (problem := _unreachable(address)):
+        raise ResourceError(f"no Ray cluster can be joined at {address}: {problem}.")
+    import ray
+
+    try:
+        if address is None:
+            # "local" and not a bare init, which would join whatever a stale address file names.
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                configure_logging=False,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        where = f"no Ray cluster can be joined at {address}" if address else "Ray cannot be started here"
+        raise ResourceError(f"{where}: {reason}") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _unreachable(address: str) -> str | None:
+    """Why nothing can be there, or None; Ray itself would try for over a minute."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        return None
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one host answered, or the `problem` that kept it from answering; a sentence."""
+
+    hostname: str
+    node_id: str
+    value: Any = None
+    problem: str | None = None
+
+
+def ask_every_host(ray: Any, function: Callable[[], Any], *, timeout_s: float) -> list[Answer]:
+    """What a function answers on each living host, in the order of their names; all are asked at once."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeManagerHostname"]))
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    refs = [
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)).remote()
+        for node in nodes
+    ]
+    answered, _ = ray.wait(refs, num_returns=len(refs), timeout=timeout_s) if refs else ([], [])
+    answers = []
+    for node, ref in zip(nodes, refs, strict=True):
+        value = problem = None
+        if ref not in answered:
+            problem = f"did not answer within {timeout_s:.0f} s"
+            ray.cancel(ref, force=True)
+        else:
+            try:
+                value = ray.get(ref)
+            except ray.exceptions.RayError as error:
+                problem = f"cannot be asked: {str(error).strip().splitlines()[-1]}"
+        name = str(node["NodeManagerHostname"])
+        answers.append(Answer(hostname=name, node_id=str(node["NodeID"]), value=value, problem=problem))
+    return answers

@@ -1,0 +1,51 @@
+"""What a running sweep tells whoever watches."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from greenray.config.matrix import Cell
+from greenray.worker.assignment import AttemptResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """One worker right now; power in watts, temperature in degrees Celsius, None where unknown."""
+
+    host: str
+    board: str | None
+    cell: str | None
+    elapsed_s: float
+    power_w: float | None
+    temperature_c: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The sweep right now. `eta_s` is None before anything like the rest has been measured."""
+
+    workers: tuple[WorkerView, ...]
+    done: int
+    failed: int
+    total: int
+    eta_s: float | None
+
+
+class Watcher(Protocol):
+    """Whoever watches a sweep."""
+
+    def say(self, text: str) -> None:
+        """One sentence about what happens."""
+
+    def finished(self, cell: Cell, receipt: AttemptResult) -> None:
+        """An attempt was committed."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """The state, about twice a second."""
+
+
+def cell_label(cell: Cell) -> str:
+    """What people call a cell: model, tactic, device, batch size."""
+    tactic = f"baseline ({cell.bracket})" if cell.bracket else cell.tactic_slug
+    what = "training" if cell.phase == "training" else tactic
+    rounds = f" round {cell.round}" if cell.round > 1 else ""
+    return f"{cell.model.label} {what} {cell.device} batch {cell.batch_size}{rounds}"

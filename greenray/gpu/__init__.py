@@ -1,0 +1,1 @@
+"""Boards: what they are, what they tell, and what makes one visible to a process."""

@@ -1,1 +1,0 @@
-"""Who runs where: the schedule, the driver's loop, one worker a GPU and one fresh process a cell."""

@@ -1,0 +1,1 @@
+"""What work is: a folder a task, and a registry that imports them late."""

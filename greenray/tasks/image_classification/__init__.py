@@ -1,0 +1,1 @@
+"""Classifying images: digits, hub data sets and image folders; transformers classifiers."""

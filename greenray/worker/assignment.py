@@ -1,0 +1,121 @@
+"""What driver and workers say to each other: small frozen records, pickled by Ray."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from greenray.config.matrix import Cell
+from greenray.config.settings import CpuModel, Measure, Trust, WallMeter
+from greenray.power.sharing import IdlePower
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What every worker of a sweep is told when it starts.
+
+    Attributes:
+        out: the store; every worker must see the same folder.
+        probe: file that the driver keeps in the store while it runs, by which a worker tells.
+        sweep: name of the sweep.
+        measure: how long and how often to measure.
+        cpu_model: assumption where no CPU meter exists.
+        cell_timeout_s: deadline of a cell, seconds.
+        cell_memory_bytes: memory that a cell may take, where that is less than its share of the host's.
+        trust: what may be loaded beyond safetensors.
+        wall_meter: a power meter outside the hosts; its address may hold a password and is never shown.
+        launcher: `forkserver`, or `spawn` to start every cell from scratch.
+        environment: variables for the worker's process (with `ray start` it would have the raylet's, not the driver's).
+    """
+
+    out: str
+    probe: str | None
+    sweep: str
+    measure: Measure
+    cpu_model: CpuModel
+    cell_timeout_s: float
+    cell_memory_bytes: int | None
+    trust: Trust
+    wall_meter: WallMeter | None = None
+    launcher: Literal["forkserver", "spawn"] = "forkserver"
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """What a worker found on its host.
+
+    Attributes:
+        host: name, for people. Two nodes of a cluster can share it, and two containers of one machine have different ones.
+        machine: what tells machines apart: cells on one machine share its processors and its energy.
+        sees_store: whether the driver's probe file is there.
+        uses_cuda: whether a fresh process ran on the board with this torch.
+    """
+
+    pid: int
+    host: str
+    machine: str
+    cpu_name: str
+    physical_cores: int
+    usable_cores: int
+    gpu_uuid: str | None
+    gpu_name: str | None
+    power_limit_w: float | None
+    driver_version: str | None
+    uses_cuda: bool
+    energy_scope: str
+    sees_store: bool
+    versions: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One cell to run now.
+
+    Attributes:
+        cell: the cell.
+        attempt: number of this attempt, from 1.
+        visit: number of the visit it runs in, and its position there; None for plain cells.
+        workers_sharing: W of the sharing rule, the same for a whole visit: workers of the machine, or 1 if the cell has it to
+            itself.
+        idle: the machine's idle power; None where it has never been read.
+    """
+
+    cell: Cell
+    attempt: int
+    visit: int | None
+    order_in_visit: int | None
+    workers_sharing: int
+    idle: IdlePower | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResult:
+    """What the driver learns of a committed attempt; the measurements are in the store."""
+
+    cell_id: str
+    attempt: int
+    status: str
+    error: str | None
+    error_kind: str | None
+    duration_s: float
+    energy_j: float | None
+    j_per_sample: float | None = None
+    board_lost: str | None = None
+
+
+def ledger_row(order: Order, receipt: AttemptResult) -> dict[str, Any]:
+    """A receipt as the row that the schedule's ledger takes in."""
+    cell = order.cell
+    return {
+        "cell_id": cell.cell_id,
+        "block_id": cell.block_id,
+        "attempt": receipt.attempt,
+        "status": receipt.status,
+        "error_kind": receipt.error_kind,
+        "visit": order.visit,
+        "phase": cell.phase,
+        "device": cell.device,
+        "model": cell.model.label,
+        "tactic": cell.tactic_slug,
+        "duration_s": receipt.duration_s,
+    }

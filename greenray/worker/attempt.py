@@ -1,0 +1,149 @@
+"""One attempt of a cell, from a fresh process to its rows in the store.
+
+The cell marks windows on the monotonic clock; this side reads each window's energy off the trace when the cell is done,
+and already during the run for the steady windows, whose spread decides when there are enough of them.
+"""
+
+import logging
+import shutil
+import tempfile
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from greenray.cell.protocol import CellTask, Channel
+from greenray.errors import MeasurementError
+from greenray.power.instrument import Instrument
+from greenray.processes.launching import Launcher, LaunchError
+from greenray.store import layout, writer
+from greenray.worker.assignment import AttemptResult, Order, WorkerInfo, WorkerSettings
+from greenray.worker.monitor import WorkerDesk, j_per_sample
+from greenray.worker.rows import cell_row
+from greenray.worker.supervise import Outcome, supervise
+
+log = logging.getLogger(__name__)
+
+
+def run_attempt(
+    order: Order,
+    *,
+    settings: WorkerSettings,
+    info: WorkerInfo,
+    instrument: Instrument,
+    launcher: Launcher,
+    memory_limit_bytes: int,
+) -> AttemptResult:
+    """Run one cell in a fresh process, measure it and commit it.
+
+    Raises:
+        StoreError: the rows cannot be written.
+    """
+    cell = order.cell
+    out = Path(settings.out)
+    run_id = str(uuid.uuid4())
+    checkpoint = out / ".staging" / f"checkpoint-{run_id}" if cell.phase == "training" else None
+    # Compiled graphs and kernels must not come from an earlier cell: every cell gets empty caches.
+    caches = Path(tempfile.mkdtemp(prefix="greenray-"))
+    threads = max(1, info.usable_cores // order.workers_sharing)
+    started_at = datetime.now(UTC)
+    recording = instrument.record()
+    begin_s = time.monotonic()
+    desk = WorkerDesk(device=cell.device, measure=settings.measure, board=instrument.board, recording=recording)
+    try:
+        try:
+            process = launcher.start(
+                env=_environment(cell.device, gpu_uuid=info.gpu_uuid, threads=threads, caches=caches),
+                log_path=out / "logs" / f"{cell.cell_id}.{order.attempt}.log",
+            )
+            recording.follow(process.pid)
+            task = CellTask(
+                cell=cell,
+                measure=settings.measure,
+                steady_window_s=_steady_window_s(cell.device, settings=settings, instrument=instrument),
+                threads=threads,
+                checkpoint=str(out / "checkpoints" / cell.model.id) if cell.model.source == "checkpoint" else None,
+                save_to=str(checkpoint) if checkpoint else None,
+                trust=settings.trust,
+            )
+            _send_task(process.channel, task)
+            outcome = supervise(
+                process, deadline_s=settings.cell_timeout_s, memory_limit_bytes=memory_limit_bytes, handle=desk.handle
+            )
+        except MeasurementError as error:  # the board is not the one that is measured
+            outcome = Outcome(status="failed", error=str(error), error_kind="exception")
+        except LaunchError as error:
+            outcome = Outcome(status="crashed", error=str(error), error_kind="exception")
+        end_s = time.monotonic()
+        rows, attempt_energy = desk.read_all(begin_s=begin_s, end_s=end_s)
+    finally:
+        trace = recording.stop()
+        shutil.rmtree(caches, ignore_errors=True)
+    if outcome.status != "ok":
+        layout.require_space(out)  # a checkpoint that cannot be saved is not the cell's fault, and trying again is no use
+    row = cell_row(
+        order,
+        info=info,
+        outcome=outcome,
+        windows=rows,
+        energy=attempt_energy,
+        run_id=run_id,
+        started_at=started_at,
+        duration_s=end_s - begin_s,
+        threads=threads,
+    )
+    kept = checkpoint if checkpoint is not None and outcome.status == "ok" else None
+    done = outcome.done
+    writer.commit(
+        out,
+        sweep=settings.sweep,
+        tactic=cell.tactic_slug,
+        cell=row,
+        windows=rows,
+        trace=trace.rows(),
+        predictions={
+            "sample": list(range(len(done.predictions))) if done else [],
+            "label": list(done.labels) if done else [],
+            "prediction": list(done.predictions) if done else [],
+        },
+        checkpoint=kept,
+    )
+    if checkpoint is not None and kept is None:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    return AttemptResult(
+        cell_id=cell.cell_id,
+        attempt=order.attempt,
+        status=row["status"],
+        error=row["error"],
+        error_kind=row["error_kind"],
+        duration_s=row["duration_s"],
+        energy_j=row["energy_j"],
+        j_per_sample=j_per_sample(rows),
+        board_lost=desk.board_lost,
+    )
+
+
+def _send_task(channel: Channel, task: CellTask) -> None:
+    try:
+        channel.send(task)
+    except OSError as error:  # the cell died at once; supervise finds out how
+        log.debug("task not sent: %s", error)
+
+
+def _environment(device: str, *, gpu_uuid: str | None, threads: int, caches: Path) -> dict[str, str]:
+    return {
+        "CUDA_VISIBLE_DEVICES": gpu_uuid or "" if device == "cuda" else "",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
+        "TRITON_CACHE_DIR": str(caches / "triton"),
+    }
+
+
+def _steady_window_s(device: str, *, settings: WorkerSettings, instrument: Instrument) -> float:
+    """Long enough for `min_counter_updates` where the main meter is a counter that moves now and then."""
+    period_s = instrument.board.counter_period_s if device == "cuda" and instrument.board else None
+    # One more: where a window begins within a period decides whether n periods hold n updates.
+    return max(settings.measure.window_s, (settings.measure.min_counter_updates + 1) * (period_s or 0.0))

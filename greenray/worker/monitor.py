@@ -1,0 +1,112 @@
+"""The worker's side of the conversation with one cell: answers while it runs, and its windows' rows when it is done."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Window
+from greenray.config.settings import Measure
+from greenray.errors import MeasurementError
+from greenray.gpu.nvidia.nvml import same_board
+from greenray.power.instrument import BoardInfo, Recording
+from greenray.power.window import WindowReading
+from greenray.worker.verdicts import Verdicts, keep_a_figure, rejection
+
+_SETTLE_TIMEOUT_S = 10.0
+
+
+class WorkerDesk:
+    """Listens to one cell.
+
+    Attributes:
+        board_lost: why the worker's board must not be used any more; None while it may.
+    """
+
+    def __init__(self, *, device: str, measure: Measure, board: BoardInfo | None, recording: Recording) -> None:
+        self._device = device
+        self._measure = measure
+        self._board = board
+        self._recording = recording
+        self._windows: list[tuple[Window, float]] = []
+        self._verdicts = Verdicts(measure)
+        self._idle_settled: bool | None = None
+        self.board_lost: str | None = None
+
+    def handle(self, message: AnyMessage) -> Message | None:
+        """Answer one message of the cell.
+
+        Raises:
+            MeasurementError: the cell runs on another board than the one that is measured.
+        """
+        if isinstance(message, Ready):
+            self._check_board(message)
+        elif isinstance(message, Settle):
+            steady = self._recording.settled(timeout_s=_SETTLE_TIMEOUT_S)
+            # Without a board there is nothing to settle: a processor's idle power is the host's, read while no cell runs.
+            self._idle_settled = None if self._board is None else steady
+            return Settled(steady=steady)
+        elif isinstance(message, Window):
+            self._recording.look()
+            # Wall clock of the start, for people: computed now, while both clocks are at hand.
+            self._windows.append((message, time.time() - (time.monotonic() - message.start_s)))
+            if message.kind == "steady":
+                return Verdict(enough=self._enough(message))
+        return None
+
+    def read_all(self, *, begin_s: float, end_s: float) -> tuple[list[dict[str, Any]], WindowReading]:
+        """The rows of `windows`, and what the whole attempt cost."""
+        self._recording.wait_for_wall(end_s)
+        idle = next((window for window, _ in self._windows if window.kind == "idle"), None)
+        idle_w = None if idle is None else self._read(idle.start_s, idle.end_s).gpu_power_w
+        rows = []
+        for number, (window, started) in enumerate(self._windows):
+            reading = self._read(window.start_s, window.end_s, idle_w=idle_w)
+            rejected = rejection(kind=window.kind, device=self._device, said=window.rejected, clock_change=reading.clock_change)
+            rows.append(
+                {
+                    "window": number,
+                    "kind": window.kind,
+                    "start_monotonic_s": window.start_s,
+                    "end_monotonic_s": window.end_s,
+                    "started_at": datetime.fromtimestamp(started, UTC),
+                    "duration_s": window.end_s - window.start_s,
+                    "gpu_idle_settled": None if idle is None else self._idle_settled,
+                    **window.model_dump(exclude={"type", "kind", "start_s", "end_s"}),
+                    **dataclasses.asdict(reading),
+                    "rejected": rejected,
+                }
+            )
+        keep_a_figure(rows, min_windows=self._measure.min_windows)
+        return rows, self._read(begin_s, end_s, idle_w=idle_w)
+
+    def _check_board(self, ready: Ready) -> None:
+        if self._device != "cuda" or self._board is None:
+            return
+        if ready.gpu_uuid is None or not same_board(ready.gpu_uuid, self._board.uuid):
+            self.board_lost = f"CUDA ran on board {ready.gpu_uuid}, NVML measures {self._board.uuid}"
+            raise MeasurementError(self.board_lost)
+
+    def _enough(self, window: Window) -> bool:
+        reading = self._read(window.start_s, window.end_s)
+        rejected = rejection(kind=window.kind, device=self._device, said=window.rejected, clock_change=reading.clock_change)
+        total_j = reading.total_energy_j
+        return self._verdicts.take(
+            j_per_sample=None if total_j is None or window.samples <= 0 else total_j / window.samples,
+            rejected=rejected is not None,
+        )
+
+    def _read(self, start_s: float, end_s: float, *, idle_w: float | None = None) -> WindowReading:
+        return self._recording.read(start_s=start_s, end_s=end_s, device=self._device, gpu_idle_w=idle_w)
+
+
+def j_per_sample(rows: Sequence[dict[str, Any]]) -> float | None:
+    """Mean energy per sample of the steady windows that may be used; None when none knows it."""
+    known = [
+        row["total_energy_j"] / row["samples"]
+        for row in rows
+        if row["kind"] == "steady" and row["rejected"] is None and row["samples"] and row["total_energy_j"] is not None
+    ]
+    return statistics.fmean(known) if known else None

@@ -1,0 +1,268 @@
+"""The worker: one for each GPU of the cluster, one for a host that has none. It measures; it never computes.
+
+The class knows nothing of Ray but the id of its accelerator; `pool.py` makes actors of it.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from greenray import __version__
+from greenray.cell.protocol import AnyMessage, Failed, Message, Probe, Ready
+from greenray.errors import MeasurementError
+from greenray.gpu.nvidia.nvml import same_board
+from greenray.power.instrument import Instrument
+from greenray.power.modelled import modelled_idle
+from greenray.power.sharing import IdlePower
+from greenray.processes import launcher as launchers
+from greenray.processes import tree as processes
+from greenray.processes.launching import Launcher
+from greenray.worker.assignment import AttemptResult, Order, WorkerInfo, WorkerSettings
+from greenray.worker.attempt import run_attempt
+from greenray.worker.supervise import supervise
+
+log = logging.getLogger(__name__)
+
+_PROBE_TIMEOUT_S = 120.0
+_MEMORY_TIMEOUT_S = 60.0
+_MEMORY_SLACK_BYTES = 64 * 2**20
+_HOST_MEMORY_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What a board does right now, for the progress display; None where there is no board or nothing can be read."""
+
+    power_w: float | None
+    temperature_c: float | None
+
+
+class Worker:
+    """Runs one cell at a time, each in a fresh process, and measures it from outside."""
+
+    def __init__(self, settings: WorkerSettings, *, accelerator: str | None = None, from_ray: bool = True) -> None:
+        """Set up the instrument and the fork server.
+
+        Args:
+            settings: what every worker of the sweep is told.
+            accelerator: integer, UUID or None; ignored if `from_ray`, where Ray says which one it lent.
+            from_ray: whether this runs inside an actor.
+        """
+        # Ray nices its workers; what they start would be measured as something else than what users run.
+        with contextlib.suppress(OSError):  # needs privileges; the row's `settings` show the niceness that was left
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
+        if from_ray:
+            processes.die_with_parent(os.getppid())
+            accelerator = _lent_by_ray()
+        os.environ.update(dict(settings.environment))
+        processes.kill_stale()
+        self._settings = settings
+        self._notes: list[str] = []
+        self._refused: str | None = None
+        self._idle_memory: int | None = None
+        self._warm: set[str] = set()
+        try:
+            self._instrument = Instrument.open(
+                accelerator=accelerator,
+                hz=settings.measure.sampling_hz,
+                cpu_model=settings.cpu_model,
+                wall_meter=settings.wall_meter,
+            )
+        except MeasurementError as error:
+            self._refused = str(error)
+            return
+        # Ray sets it to 1, and OpenMP reads it once, when the fork server loads it.
+        os.environ["OMP_NUM_THREADS"] = str(self._instrument.host.usable_cores)
+        make = launchers.Spawn if settings.launcher == "spawn" else launchers.open_launcher
+        self._launcher: Launcher = make()
+        if self._launcher.fallback_reason:
+            self._notes.append(f"cells are spawned, which takes seconds each: {self._launcher.fallback_reason}")
+        wall_problem = self._instrument.wall_problem()
+        if wall_problem is not None:
+            self._notes.append(wall_problem)
+        self._info = self._examine()
+        if self._instrument.board is not None:
+            self._idle_memory = self._instrument.board.memory_used_bytes()
+
+    def describe(self) -> WorkerInfo:
+        """What this worker measures and runs on.
+
+        Raises:
+            MeasurementError: the board is refused; the message says why.
+        """
+        if self._refused is not None:
+            raise MeasurementError(self._refused)
+        return self._info
+
+    def measure_idle(self, seconds: float) -> IdlePower:
+        """The host's idle power; to be called while no cell runs on the host."""
+        return self._instrument.measure_idle(seconds)
+
+    def run(self, order: Order) -> AttemptResult:
+        """Run one cell, measure it, commit it.
+
+        Raises:
+            MeasurementError: the board is lost, or its memory does not come back; it must not be used any more.
+        """
+        self._instrument.require_board()
+        self._warm_compiler(order)
+        self._wait_for_memory()
+        idle = order.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
+        self._instrument.share_host(idle=idle, workers=order.workers_sharing)
+        memory = int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE) // order.workers_sharing
+        limit = self._settings.cell_memory_bytes
+        return run_attempt(
+            order,
+            settings=self._settings,
+            info=self._info,
+            instrument=self._instrument,
+            launcher=self._launcher,
+            memory_limit_bytes=min(memory, limit) if limit is not None else memory,
+        )
+
+    def live(self) -> Live:
+        """The board's power and temperature, for people who watch."""
+        board = self._instrument.board if self._refused is None else None
+        if board is None:
+            return Live(power_w=None, temperature_c=None)
+        return Live(power_w=board.power_w(), temperature_c=board.temperature_c())
+
+    def close(self) -> None:
+        """End what was started here."""
+        if self._refused is None:
+            self._launcher.close()
+            self._instrument.close()
+
+    def _examine(self) -> WorkerInfo:
+        board = self._instrument.board
+        versions = {
+            "python": platform.python_version(),
+            "torch": metadata.version("torch"),
+            "transformers": metadata.version("transformers"),
+            "greenray": __version__,
+        }
+        return worker_info(
+            self._instrument,
+            uses_cuda=board is not None and self._board_works(board.uuid),
+            sees_store=self._settings.probe is None or Path(self._settings.probe).is_file(),
+            versions=versions,
+            notes=self._notes,
+        )
+
+    def _board_works(self, uuid: str) -> bool:
+        """Whether a fresh process computes on the board that NVML measures; goes over to spawn if a forked one cannot."""
+        answer = self._probe(Probe(device="cuda"))
+        without_cuda = isinstance(answer, Failed) and answer.status == "unsupported"
+        if not isinstance(answer, Ready) and not without_cuda and isinstance(self._launcher, launchers.ForkServer):
+            why = answer.error if isinstance(answer, Failed) else "it gave no answer"
+            self._launcher = launchers.fall_back(self._launcher, reason=f"a forked process cannot use its GPU: {why}")
+            self._notes.append(f"cells are spawned, which takes seconds each: {self._launcher.fallback_reason}")
+            answer = self._probe(Probe(device="cuda"))
+        if not isinstance(answer, Ready):
+            reason = answer.error if isinstance(answer, Failed) else "the probe gave no answer"
+            self._notes.append(f"the board is measured but not used: {reason}")
+            return False
+        if answer.gpu_uuid is None or not same_board(answer.gpu_uuid, uuid):
+            self._refused = f"CUDA runs on board {answer.gpu_uuid} where NVML measures {uuid}"
+            return False
+        return True
+
+    def _warm_compiler(self, order: Order) -> None:
+        """Bring compiler and headers into the page cache before the first cell that compiles: no cell is to pay for that."""
+        compiles = any(step.name == "compile" for step in order.cell.tactic)
+        if compiles and order.cell.device not in self._warm:
+            self._warm.add(order.cell.device)
+            self._probe(Probe(device=order.cell.device, warm_compiler=True))
+
+    def _probe(self, probe: Probe) -> Ready | Failed | None:
+        board = self._instrument.board
+        answers: list[Ready | Failed] = []
+
+        def handle(message: AnyMessage) -> Message | None:
+            if isinstance(message, Ready | Failed):
+                answers.append(message)
+            return None
+
+        with tempfile.TemporaryDirectory(prefix="greenray-probe-") as folder:
+            process = self._launcher.start(
+                env={
+                    "CUDA_VISIBLE_DEVICES": board.uuid if board and probe.device == "cuda" else "",
+                    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+                    "OMP_NUM_THREADS": "1",
+                    "TORCHINDUCTOR_CACHE_DIR": folder,
+                    "TRITON_CACHE_DIR": folder,
+                },
+                log_path=Path(folder) / "probe.log",
+            )
+            process.channel.send(probe)
+            supervise(
+                process,
+                deadline_s=_PROBE_TIMEOUT_S,
+                memory_limit_bytes=int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE),
+                handle=handle,
+            )
+        return answers[0] if answers else None
+
+    def _wait_for_memory(self) -> None:
+        """Wait until the board's memory is back where it was; a cell must not share it with its predecessor's remains.
+
+        Raises:
+            MeasurementError: it does not come back.
+        """
+        board = self._instrument.board
+        if board is None or self._idle_memory is None:
+            return
+        deadline = time.monotonic() + _MEMORY_TIMEOUT_S
+        while (used := board.memory_used_bytes()) is not None and used > self._idle_memory + _MEMORY_SLACK_BYTES:
+            if time.monotonic() > deadline:
+                raise MeasurementError(
+                    f"board {board.uuid} still holds {used / 2**30:.1f} GiB, {_MEMORY_TIMEOUT_S:g} s after its last cell"
+                )
+            time.sleep(0.1)
+
+
+def worker_info(
+    instrument: Instrument, *, uses_cuda: bool, sees_store: bool, versions: dict[str, str], notes: Sequence[str] = ()
+) -> WorkerInfo:
+    """What a worker with this instrument tells of itself and its host."""
+    board, host = instrument.board, instrument.host
+    return WorkerInfo(
+        pid=os.getpid(),
+        host=host.hostname,
+        machine=host.boot_id or host.hostname,
+        cpu_name=host.cpu_name,
+        physical_cores=host.physical_cores,
+        usable_cores=host.usable_cores,
+        gpu_uuid=board.uuid if board else None,
+        gpu_name=board.name if board else None,
+        power_limit_w=board.power_limit_w if board else None,
+        driver_version=board.driver_version if board else None,
+        uses_cuda=uses_cuda,
+        energy_scope=instrument.energy_scope,
+        sees_store=sees_store,
+        versions=versions,
+        notes=tuple(notes),
+    )
+
+
+def _lent_by_ray() -> str | None:
+    import ray
+
+    ids = ray.get_runtime_context().get_accelerator_ids().get("GPU") or []
+    return str(ids[0]) if ids else None
+
+
+@functools.cache
+def actor_class() -> object:
+    """The worker as a Ray actor; progress is asked for beside a running cell, hence a concurrency group of its own."""
+    import ray
+
+    return ray.remote(concurrency_groups={"live": 1}, max_restarts=0, max_task_retries=0)(Worker)

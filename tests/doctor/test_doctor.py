@@ -1,0 +1,337 @@
+"""`doctor`: every defect has its sentence and a mend that can be run, mounted or set."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from greenray.doctor.advice import problems_of
+from greenray.doctor.examine import examine
+from greenray.doctor.findings import GpuReport, Problem, Surroundings
+from greenray.power.host import HostInfo, clock_limit, container, nvidia_boards_on_bus, sees_all_processes
+from greenray.power.rapl import Survey
+from tests.simnvml import Board, environment
+from tests.support import ROOT
+from tests.support.powercap import AMD, INTEL, make_tree
+from tests.support.running import COMMAND
+
+NO_TREE = Survey(problem="no RAPL package under /sys/class/powercap")
+REFUSED = Survey(problem="RAPL cannot be read: no permission for intel-rapl:0")
+HOST = HostInfo(
+    hostname="h",
+    cpu_name="c",
+    logical_cores=8,
+    physical_cores=4,
+    usable_cores=4,
+    memory_bytes=2**34,
+    boot_id="",
+    virtual_machine=False,
+    on_battery=False,
+)
+GOOD = GpuReport(
+    index=3,
+    uuid="GPU-1",
+    name="N",
+    driver_version="570",
+    power_limit_w=700,
+    default_power_limit_w=700,
+    counter=True,
+    counter_missing=None,
+    counter_period_s=0.1,
+    counter_jitter_s=0.001,
+    instant_power="gpu",
+    mig=False,
+    persistence=True,
+    clocks_limited_by=["gpu_idle"],
+    processes=[],
+    memory_used_bytes=0,
+    source="counter",
+    best_grade="A",
+    reasons=[],
+)
+
+
+def problems(
+    around: Surroundings | None = None,
+    *,
+    gpus: Sequence[GpuReport] = (),
+    rapl: Survey | None = None,
+    root: str = "/sys/class/powercap",
+) -> list[Problem]:
+    return problems_of(around or Surroundings(host=HOST), gpus=gpus, rapl=rapl or Survey(), root=Path(root))
+
+
+def doctor(*options: str, env: Mapping[str, str] | None = None):
+    result = subprocess.run(
+        [*COMMAND, "doctor", *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in result.stderr, result.stderr
+    return result
+
+
+def test_where_all_is_well_there_is_nothing_to_mend():
+    assert problems(gpus=[GOOD]) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "mend"),
+    [
+        ({"mig": True, "source": None}, "MIG mode", "sudo nvidia-smi -i 3 -mig 0"),
+        ({"counter_missing": "no permission to read it"}, "keeps its energy counter to itself", "sudo greenray doctor"),
+        ({"counter_missing": "it has none"}, "no readable energy counter", "nvidia-smi -i 3 --query-gpu=name,driver_version"),
+        ({"counter_period_s": None}, "did not move", "sudo nvidia-smi -i 3 --gpu-reset"),
+        ({"instant_power": None}, "instant power", "nvidia-smi -i 3 -q -d POWER"),
+        ({"persistence": False}, "persistence mode off", "sudo nvidia-smi -i 3 -pm 1"),
+        ({"processes": [77, 78]}, "other processes (77, 78)", "nvidia-smi -i 3 --query-compute-apps"),
+        ({"power_limit_w": 400}, "limited to 400 W, 700 W is its default", "sudo nvidia-smi -i 3 -pl 700"),
+        ({"clocks_limited_by": ["applications_clocks_setting"]}, "clocks held by a setting", "--reset-gpu-clocks"),
+        ({"clocks_limited_by": ["hw_thermal_slowdown"]}, "slowed down just now (hw_thermal_slowdown)", "-d PERFORMANCE"),
+    ],
+)
+def test_a_defect_of_a_board_has_its_sentence_and_its_mend(changes, said, mend):
+    (found,) = problems(gpus=[replace(GOOD, **changes)])
+    assert found.part == "GPU 3"
+    assert said in found.what
+    assert any(mend in command for command in found.commands)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "mend"),
+    [
+        ({"silent_boards": 1, "boards_on_bus": 2}, "do not answer: 1", "nvidia-smi --gpu-reset"),
+        ({"nvml_problem": "no NVML"}, "no NVIDIA board on the PCI bus", "lspci -d 10de:"),
+        ({"nvml_problem": "no NVML", "boards_on_bus": 2}, "2 NVIDIA board(s) on the PCI bus", "sudo modprobe nvidia"),
+        ({"nvml_problem": "no NVML", "boards_on_bus": 2, "container": "docker"}, "No GPU", "docker run --gpus all --env NVIDIA_"),
+        ({"nvml_problem": "no NVML", "boards_on_bus": 2, "container": "podman"}, "No GPU", "podman run --device nvidia.com/gpu"),
+        ({"nvml_problem": "no NVML", "boards_on_bus": 2, "container": "kubernetes"}, "No GPU", "NVIDIA_DRIVER_CAPABILITIES"),
+        ({"busy_cores": 3.0}, "3.0 of 8 processors busy", "ps -eo"),
+        ({"clock_limit_mhz": (2000.0, 3500.0)}, "2000 of 3500 MHz", "sudo cpupower frequency-set --max 3500MHz"),
+        ({"niceness": 15}, "niceness 15", "export RAY_worker_niceness=0"),
+        ({"host": replace(HOST, on_battery=True)}, "battery", "power_supply"),
+        ({"host": replace(HOST, virtual_machine=True)}, "virtual machine", "rounds: 3"),
+        ({"host": replace(HOST, usable_cores=2), "container": "docker"}, "Only 2 of 4 cores", "without --cpus"),
+        ({"host": replace(HOST, usable_cores=2), "container": "kubernetes"}, "Only 2 of 4 cores", "cpu: null"),
+        ({"host": replace(HOST, usable_cores=2)}, "Only 2 of 4 cores", "taskset"),
+    ],
+)
+def test_a_defect_of_the_host_has_its_sentence_and_its_mend(changes, said, mend):
+    (found,) = problems(Surroundings(**{"host": HOST, **changes}))
+    assert said in found.what
+    assert any(mend in command for command in found.commands)
+
+
+@pytest.mark.parametrize(
+    ("place", "virtual", "rapl", "root", "mend"),
+    [
+        (None, False, NO_TREE, "/sys/class/powercap", "sudo modprobe intel_rapl_msr"),
+        (None, True, NO_TREE, "/sys/class/powercap", "rapl=true"),
+        (None, False, REFUSED, "/sys/class/powercap", "sudo chmod -R a+r /sys/devices/virtual/powercap"),
+        (None, False, REFUSED, "/my/tree", "sudo chmod -R a+r /my/tree"),
+        ("docker", False, REFUSED, "/host/powercap", "sudo chmod -R a+r /sys/devices/virtual/powercap"),
+        ("docker", False, NO_TREE, "/sys/class/powercap", "--env GREENRAY_POWERCAP_ROOT=/host/powercap"),
+        ("podman", False, NO_TREE, "/sys/class/powercap", "podman run --volume /sys/devices/virtual/powercap:/host/powercap:ro"),
+        ("kubernetes", False, NO_TREE, "/sys/class/powercap", "components: [../../components/rapl]"),
+    ],
+)
+def test_missing_rapl_is_mended_where_one_is(place, virtual, rapl, root, mend):
+    around = Surroundings(host=replace(HOST, virtual_machine=virtual), container=place)
+    found = next(problem for problem in problems(around, rapl=rapl, root=root) if problem.part == "CPU")
+    assert "grade D" in found.what
+    assert any(mend in command for command in found.commands)
+
+
+def test_the_mounts_are_those_of_the_deployment():
+    """What doctor tells to mount is what docker/README.md and the Kubernetes component mount."""
+    commands = [
+        command
+        for place in ("docker", "kubernetes")
+        for problem in problems(Surroundings(host=HOST, container=place), rapl=NO_TREE)
+        for command in problem.commands
+    ]
+    mount = next(command for command in commands if "--volume" in command).split(" run ")[1].removesuffix(" ...")
+    assert mount in " ".join((ROOT / "docker/README.md").read_text().split())
+    component = (ROOT / "k8s/components/rapl/kustomization.yaml").read_text()
+    assert "path: /sys/devices/virtual/powercap" in component
+    assert "value: /host/powercap" in component
+    assert commands.count("components: [../../components/rapl]") == 1
+    assert "components: [../../components/rapl]" in (ROOT / "k8s/README.md").read_text()
+
+
+def test_a_container_that_cannot_see_other_processes_says_so():
+    for place, mend in (
+        ("docker", "docker run --pid host"),
+        ("podman", "podman run --pid host"),
+        ("kubernetes", "hostPID: true"),
+    ):
+        (found,) = problems(Surroundings(host=HOST, container=place, sees_all_processes=False), gpus=[GOOD])
+        assert "cannot see" in found.what
+        assert mend in found.commands[0]
+
+
+def test_every_problem_can_be_acted_on():
+    """Everything wrong at once: each problem is two sentences and something to run, mount or set."""
+    worst = replace(
+        GOOD, counter_missing="it has none", persistence=False, processes=[1], power_limit_w=1, clocks_limited_by=["hw_slowdown"]
+    )
+    for place in (None, "docker", "podman", "kubernetes", "container"):
+        around = Surroundings(
+            host=replace(HOST, on_battery=True, virtual_machine=True, usable_cores=1),
+            container=place,
+            nvml_problem="no NVML",
+            silent_boards=1,
+            busy_cores=8,
+            clock_limit_mhz=(1.0, 2.0),
+            niceness=1,
+        )
+        found = problems(around, gpus=[worst, replace(worst, counter_missing=None, counter_period_s=None)], rapl=REFUSED)
+        assert len(found) >= 12
+        for problem in found:
+            assert problem.what.endswith(".")
+            assert problem.what[0].isupper()
+            assert problem.mend.endswith(".")
+            assert problem.commands
+            assert all(command.strip() for command in problem.commands)
+
+
+@pytest.mark.parametrize(
+    ("files", "environ", "expected"),
+    [
+        ({}, {}, None),
+        ({"proc/1/cgroup": "0::/init.scope"}, {}, None),
+        ({".dockerenv": ""}, {}, "docker"),
+        ({"run/.containerenv": ""}, {}, "podman"),
+        ({".dockerenv": ""}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "kubernetes"),
+        ({"proc/1/cgroup": "0::/kubepods/besteffort/pod1/x"}, {}, "kubernetes"),
+        ({"proc/1/cgroup": "12:cpu:/docker/abc"}, {}, "docker"),
+        ({"proc/1/cgroup": "12:cpu:/lxc/abc"}, {}, "container"),
+        ({"run/systemd/container": "systemd-nspawn"}, {}, "container"),
+    ],
+)
+def test_a_container_is_known(tmp_path, files, environ, expected):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert container(environ, root=tmp_path) == expected
+
+
+def test_boards_on_the_bus_are_counted_without_a_driver(tmp_path):
+    devices = {"0": ("0x10de", "0x030200"), "1": ("0x10de", "0x030000"), "2": ("0x10de", "0x040300"), "3": ("0x8086", "0x030000")}
+    for name, (vendor, kind) in devices.items():
+        folder = tmp_path / "sys/bus/pci/devices" / name
+        folder.mkdir(parents=True)
+        (folder / "vendor").write_text(vendor + "\n")
+        (folder / "class").write_text(kind + "\n")
+    assert nvidia_boards_on_bus(root=tmp_path) == 2  # neither a board's sound device nor another maker's board
+    assert nvidia_boards_on_bus(root=tmp_path / "nothing") == 0
+
+
+def test_a_limit_on_the_clock_is_seen(tmp_path):
+    folder = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
+    folder.mkdir(parents=True)
+    (folder / "cpuinfo_max_freq").write_text("3500000\n")
+    (folder / "scaling_max_freq").write_text("3500000\n")
+    assert clock_limit(root=tmp_path) is None
+    (folder / "scaling_max_freq").write_text("2000000\n")
+    assert clock_limit(root=tmp_path) == (2000.0, 3500.0)
+    assert clock_limit(root=tmp_path / "nothing") is None
+
+
+def test_a_pid_namespace_is_told_from_the_machines_own(tmp_path):
+    (tmp_path / "proc/self/ns").mkdir(parents=True)
+    assert not sees_all_processes(root=tmp_path)
+    (tmp_path / "proc/self/ns/pid").symlink_to("pid:[4026531836]")
+    assert sees_all_processes(root=tmp_path)
+
+
+def test_this_host_as_it_is():
+    report = examine(busy_s=0.05)
+    plain = json.loads(json.dumps(report.as_json()))
+    assert plain["host"]["logical_cores"] == os.cpu_count()
+    assert report.gpus == []
+    assert any("No GPU can be measured" in problem.what for problem in report.problems)
+    assert all(problem.commands for problem in report.problems)
+
+
+@pytest.mark.parametrize(("zones", "dram"), [(INTEL, "rapl"), (AMD, None)])
+def test_processor_and_memory_by_rapl(tmp_path, zones, dram):
+    report = examine(environ={"GREENRAY_POWERCAP_ROOT": str(make_tree(tmp_path, zones))}, busy_s=0.05)
+    assert (report.cpu.source, report.cpu.best_grade, report.cpu.reasons) == ("rapl", "A", [])
+    assert report.dram.source == dram
+    assert bool(report.dram.reasons) == (dram is None)
+    assert not [problem for problem in report.problems if problem.part == "CPU"]
+
+
+def test_boards_through_the_command(simnvml):
+    """Each simulated board with one defect: source, best grade and why, in JSON and in words; the exit code tells."""
+    boards = [
+        Board(counter_ms=50, jitter_ms=2),
+        Board(more={"mig": 1}),
+        Board(more={"no_counter": 1, "persistence": 0}),
+        Board(more={"no_instant": 1, "processes": "77:1"}),
+        Board(more={"module_scope": 1, "default_limit_w": 900, "limit_w": 700}),
+        Board(more={"no_permission": 1, "throttle": 0x42}),
+        Board(more={"frozen_from": 0.001, "no_processes": 1}),
+    ]
+    env = environment(simnvml, boards=boards)
+    ended = doctor("--json", env=env)
+    assert ended.returncode == 1  # one board cannot be measured
+    (report,) = json.loads(ended.stdout)
+    gpus = report["gpus"]
+    assert report["able"] is False
+    assert [gpu["best_grade"] for gpu in gpus[:6]] == ["A", None, "C", "B", "B", "C"]
+    assert [gpu["source"] for gpu in gpus] == ["counter", None, "power", "counter", "counter", "power", "counter"]
+    assert gpus[0]["counter_period_s"] == pytest.approx(0.05, rel=0.02)
+    assert 0.0005 < gpus[0]["counter_jitter_s"] < 0.004
+    assert gpus[6]["counter_period_s"] is None
+    assert any("module" in reason for reason in gpus[4]["reasons"])
+    assert any("other processes" in reason for reason in gpus[6]["reasons"])
+    told = {(problem["part"], problem["what"]): problem["commands"] for problem in report["problems"]}
+    for index, words in {
+        1: ["MIG mode"],
+        2: ["no readable energy counter", "persistence mode off"],
+        3: ["instant power", "other processes (77)"],
+        4: ["power limited to 700 W, 900 W is its default"],
+        5: ["keeps its energy counter to itself", "clocks held", "hw_thermal_slowdown"],
+        6: ["did not move"],
+    }.items():
+        for word in words:
+            assert [commands for (part, what), commands in told.items() if part == f"GPU {index}" and word in what], word
+    assert not [part for part, _ in told if part == "GPU 0"]
+
+    page = doctor(env={**env, "COLUMNS": "80"}).stdout
+    lines = page.splitlines()
+    for gpu in gpus:
+        assert any(gpu["uuid"] in line for line in lines)
+    # Of the boards: what keeps the host busy may have changed since.
+    for problem in (problem for problem in report["problems"] if problem["part"].startswith("GPU")):
+        for command in problem["commands"]:
+            assert any(line.strip() == command for line in lines), command  # whole, to be copied
+    assert "\x1b" not in page
+
+
+def test_a_host_without_boards_is_able(tmp_path):
+    ended = doctor("--json")
+    (report,) = json.loads(ended.stdout)
+    assert (ended.returncode, report["able"], report["error"]) == (0, True, None)
+
+
+def test_a_missing_driver_is_said(simnvml):
+    ended = doctor(env=environment(simnvml, driver_missing=True))
+    assert "Driver Not Loaded" in ended.stdout
+
+
+def test_bad_options_are_one_sentence():
+    assert doctor("--timeout", "0").stderr == "greenray: --timeout 0: must be between 1 and 3600 seconds.\n"
+    ended = doctor("--address", "127.0.0.1:1")
+    assert ended.returncode == 2
+    assert "no Ray cluster" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

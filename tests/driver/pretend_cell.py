@@ -1,0 +1,111 @@
+"""The process of a cell that computes nothing: it says what a cell says, opens its windows on time, and brings about a fault.
+
+Each function is a target of `greenray.processes.spawning.Spawn`, which starts it in a process of its own. The board is the
+one that CUDA_VISIBLE_DEVICES names, as for a real cell; what befalls it goes into the control file of the simulated NVML.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from greenray.cell.protocol import CellTask, Channel, Done, Ready, Verdict, Window
+from tests import simnvml
+
+CONTROL, STRANGER = "GREENRAY_TEST_CONTROL", "GREENRAY_TEST_STRANGER"
+
+
+def quiet(channel: Channel) -> int:
+    """Nothing happens."""
+    return _run(channel)
+
+
+def busy(channel: Channel) -> int:
+    """Computes in its windows instead of waiting."""
+    return _run(channel, spend=_burn)
+
+
+def reset(channel: Channel) -> int:
+    """The driver is reloaded in the second steady window."""
+    return _run(channel, in_second=lambda: _befall(reset_at=time.monotonic()))
+
+
+def lost(channel: Channel) -> int:
+    """The board falls off the bus in the second steady window."""
+    return _run(channel, in_second=lambda: _befall(lost_from=time.monotonic()))
+
+
+def joined(channel: Channel) -> int:
+    """Another process, a real one that is no child of the cell, has the board too."""
+    _befall(processes=f"{os.getpid()}:1,{os.environ[STRANGER]}:1")
+    return _run(channel)
+
+
+def unlisted(channel: Channel) -> int:
+    """NVML lists processes that live here, but not the cell: its pids are of another namespace."""
+    _befall(processes="1:1")
+    return _run(channel)
+
+
+def elsewhere(channel: Channel) -> int:
+    """CUDA says that it runs on another board."""
+    return _run(channel, uuid="12345678-0000-0000-0000-000000000000")
+
+
+def unmetered(channel: Channel) -> int:
+    """RAPL vanishes in the second steady window."""
+    return _run(channel, in_second=lambda: _blank("intel-rapl:0/energy_uj"))
+
+
+def _run(
+    channel: Channel,
+    *,
+    spend: Callable[[float], None] = time.sleep,
+    in_second: Callable[[], None] | None = None,
+    uuid: str | None = None,
+) -> int:
+    task = channel.receive(timeout_s=60)
+    assert isinstance(task, CellTask)
+    on_board = task.cell.device == "cuda"
+    board = os.environ["CUDA_VISIBLE_DEVICES"].removeprefix("GPU-") if on_board else None
+    channel.send(Ready(gpu_uuid=uuid if uuid else board))
+    for kind in ("load", "idle"):
+        start_s = time.monotonic()
+        spend(0.2)
+        channel.send(Window(kind=kind, start_s=start_s, end_s=time.monotonic()))
+    number, enough = 0, False
+    while not enough:
+        number += 1
+        start_s = time.monotonic()
+        spend(task.steady_window_s / 2)
+        if number == 2 and in_second is not None:
+            in_second()
+        spend(task.steady_window_s / 2)
+        channel.send(Window(kind="steady", start_s=start_s, end_s=time.monotonic(), samples=320, iterations=10))
+        answer = channel.receive(timeout_s=30)
+        assert isinstance(answer, Verdict)
+        enough = answer.enough
+    channel.send(Done(model_family="resnet", dtype="float32", labels=[0, 1], predictions=[0, 1]))
+    return 0
+
+
+def _burn(seconds: float) -> None:
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        sum(range(2000))
+
+
+def _befall(**changes: object) -> None:
+    """Changes this cell's board; lines are only ever added, so that boards do not undo each other's faults."""
+    uuid = os.environ["CUDA_VISIBLE_DEVICES"]
+    index = next(number for number in range(32) if simnvml.uuid_of(number) == uuid)
+    lines = "".join(f"{index}.{key}={value}\n" for key, value in changes.items())
+    with Path(os.environ[CONTROL]).open("a") as control:
+        control.write(lines)
+
+
+def _blank(file: str) -> None:
+    emptied = Path(os.environ["GREENRAY_POWERCAP_ROOT"]) / file
+    while emptied.stat().st_size:  # its writer may be in the middle of a write
+        emptied.write_text("")
+        time.sleep(0.02)

@@ -1,0 +1,91 @@
+"""What a user can get wrong ends in one plain sentence and exit code 2, before anything was started."""
+
+from pathlib import Path
+
+import pytest
+
+from greenray.store import writer
+from tests.support.running import TINY_TRAINING, greenray, tiny_serving, write_config
+
+
+def sentence(*arguments: str | Path, parts: tuple[str, ...]) -> None:
+    ended = greenray(*arguments, timeout_s=60)
+    assert ended.code == 2, ended.out + ended.err
+    assert ended.err.startswith("greenray: ")
+    assert ended.err.count("\n") == 1
+    for part in parts:
+        assert part in ended.err
+
+
+def serving(model: object, dataset: object = "digits") -> dict[str, object]:
+    return {"name": "e", "phase": "inference", "models": [model], "datasets": [dataset], "devices": ["cpu"]}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "parts"),
+    [
+        (serving({"architecture": "vitt", "preset": "tiny"}), ("vitt", "convnext")),
+        (serving("./no-such-folder"), ("no-such-folder",)),
+        (serving({"architecture": "vit", "preset": "tiny"}, "digitz"), ("digitz", "digits")),
+        (serving({"architecture": "vit", "preset": "tiny"}, "./no-such-data"), ("no-such-data",)),
+        ({**serving({"architecture": "vit", "preset": "tiny"}), "tactics": ["prune"]}, ("prune", "prune-global")),
+        ({**serving({"architecture": "vit", "preset": "tiny"}), "batch_sizes": [-1]}, ("batch_sizes[0]", "-1")),
+        ({**serving({"architecture": "vit", "preset": "tiny"}), "colour": "red"}, ("colour", "unknown key")),
+    ],
+)
+def test_wrong_experiments(tmp_path: Path, experiment: dict[str, object], parts: tuple[str, ...]) -> None:
+    sentence("sweep", write_config(tmp_path, experiment), "--out", tmp_path / "out", parts=parts)
+    assert not (tmp_path / "out" / "cells").exists()
+
+
+def test_a_hub_model_that_cannot_be_reached(tmp_path: Path) -> None:
+    config = write_config(tmp_path, serving("nobody/no-such-model"))
+    sentence("sweep", config, "--out", tmp_path / "out", parts=("nobody/no-such-model",))
+
+
+def test_missing_and_unreadable_configs(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("a: [")
+    sentence("sweep", tmp_path / "none.yaml", parts=("no such file",))
+    sentence("sweep", tmp_path / "b.yaml", parts=("not valid YAML",))
+    sentence("plan", tmp_path, parts=("cannot be read",))
+    sentence("sweep", parts=("--model",))
+
+
+def test_a_log_level_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENRAY_LOG", "loud")
+    sentence("tactics", parts=("GREENRAY_LOG is 'loud'", "debug, info"))
+
+
+def test_stores_that_are_none(tmp_path: Path) -> None:
+    config = write_config(tmp_path, TINY_TRAINING)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("x")
+    sentence("sweep", config, "--out", tmp_path / "mine", parts=("not a GreenRay store",))
+    sentence("sweep", config, "--out", config, parts=("is a file",))
+    sentence("sweep", config, "--out", "/proc/nowhere", parts=("cannot be written",))
+    sentence("sweep", config, "--out", "s3://bucket/x", parts=("object stores",))
+    sentence("report", tmp_path / "none", parts=("no such store",))
+    sentence("status", tmp_path / "mine", parts=("not a GreenRay store",))
+
+
+def test_a_store_in_use(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    config = write_config(tmp_path, TINY_TRAINING)
+    with writer.lock(out):
+        sentence("sweep", config, "--out", out, parts=("in use by another sweep",))
+
+
+def test_a_device_that_is_not_there_and_a_cluster_that_is_not_there(tmp_path: Path) -> None:
+    config = write_config(tmp_path, TINY_TRAINING)
+    sentence("sweep", config, "--out", tmp_path / "out", "--address", "127.0.0.1:1", parts=("127.0.0.1:1",))
+
+
+def test_no_space_left(small_disk: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, TINY_TRAINING, tiny_serving("prune-local"))
+    out = small_disk / "out"
+    (small_disk / "ballast").write_bytes(b"\0" * (8 * 2**20 - 600 * 1024))
+    ended = greenray("sweep", config, "--out", out)
+    assert ended.code == 2, ended.out + ended.err
+    assert "no space left" in ended.err
+    assert ended.err.count("\n") == 1

@@ -1,0 +1,49 @@
+"""Section 6: CUDA and NVML mean the same board, however CUDA_VISIBLE_DEVICES names it."""
+
+from typing import Any
+
+from greenray.errors import MeasurementError
+from greenray.gpu.nvidia import nvml
+from tests.gpu_check.finding import Finding, Table
+from tests.gpu_check.rig import Rig
+
+
+def run(rig: Rig) -> Finding:
+    """Asks CUDA, in a fresh process for each setting, and NVML for the boards of the setting."""
+    rows: list[list[Any]] = []
+    wrong: list[str] = []
+    for setting in settings(rig.boards):
+        environ = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | ({} if setting is None else {"CUDA_VISIBLE_DEVICES": setting})
+        expected = [board.uuid for board in nvml.visible(environ, rig.boards)]
+        name = "not set" if setting is None else setting
+        try:
+            found = rig.load.cuda_uuids(environ)
+        except MeasurementError as error:
+            wrong.append(f"{name}: {error}")
+            rows.append([name, str(error), ", ".join(expected), "no"])
+            continue
+        agree = len(found) == len(expected) and all(map(nvml.same_board, found, expected))
+        if not agree:
+            wrong.append(name)
+        rows.append([name, ", ".join(found), ", ".join(expected), "yes" if agree else "no"])
+    summary = f"CUDA and NVML agree on the board in all {len(rows)} ways of naming it."
+    if wrong:
+        summary = f"CUDA and NVML disagree where CUDA_VISIBLE_DEVICES is {'; '.join(wrong)}."
+    return Finding(
+        verdict="off" if wrong else "ok",
+        summary=summary,
+        method="`torch.cuda.get_device_properties(i).uuid` in a fresh process with CUDA_DEVICE_ORDER=PCI_BUS_ID against the "
+        "boards that `greenray.gpu.nvidia.nvml.visible` chooses.",
+        tables=[Table(title="UUIDs", columns=["CUDA_VISIBLE_DEVICES", "CUDA", "NVML", "agree"], rows=rows)],
+        data={"settings": len(rows), "wrong": wrong},
+    )
+
+
+def settings(boards: list[nvml.Board]) -> list[str | None]:
+    """Not set, an index, a full and a shortened UUID; for several boards also their reversed order, by index and by UUID."""
+    first = boards[-1]
+    found: list[str | None] = [None, str(first.index), first.uuid, first.uuid[:12]]
+    if len(boards) > 1:
+        found.append(",".join(str(board.index) for board in reversed(boards)))
+        found.append(",".join(board.uuid for board in reversed(boards)))
+    return found

@@ -1,0 +1,160 @@
+"""The worker's side of a cell on simulated boards: settling, idle power, and windows in which the clock moves."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests import simnvml
+from tests.support import ROOT
+
+MAX_WINDOWS = 5
+
+# A cell of 1 s windows as its worker hears it. Arguments: what happens, a control file. NVML is loaded once a process.
+CELL = """
+import dataclasses, json, os, sys, time
+from pathlib import Path
+from greenray.config.settings import CpuModel, Measure
+from greenray.power import Instrument
+from greenray.worker.monitor import WorkerDesk
+from greenray.cell.protocol import Ready, Settle, Window
+from tests.simnvml import Board, environment, uuid_of, write_control
+
+story, control, library = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+work_s = time.monotonic() + 8.0
+board = {
+    # 80 W until work begins, then 300 W.
+    "step": Board(wave="square", high_w=300, period_s=600, phase_s=-work_s % 600),
+    "clock moves once": Board(more={"clock2_mhz": 1410}),
+    "clock never holds": Board(more={"clock2_mhz": 1410, "clock_period_s": 2.0}),
+    "never settles": Board(wave="square", period_s=0.5),
+    "settles later": Board(wave="square", period_s=0.5),
+}[story]
+write_control(control)
+os.environ.update(environment(library, boards=[board], control=control))
+instrument = Instrument.open(accelerator="0", hz=50, cpu_model=CpuModel())
+instrument.share_host(idle=instrument.measure_idle(1), workers=2)
+recording = instrument.record()
+recording.follow(os.getpid())
+measure = Measure(window_s=1, min_windows=3, max_windows=5, target_ci=0.5)
+desk = WorkerDesk(device="cuda", measure=measure, board=instrument.board, recording=recording)
+begin_s = time.monotonic()
+desk.handle(Ready(gpu_uuid=uuid_of(0).removeprefix("GPU-")))
+
+def window(kind, seconds, **fields):
+    start_s = time.monotonic()
+    time.sleep(seconds)
+    return desk.handle(Window(kind=kind, start_s=start_s, end_s=time.monotonic(), **fields))
+
+window("load", 0.1)
+asked_s = time.monotonic()
+changed_s = None
+if story == "settles later":
+    import threading
+    changed_s = asked_s + 2.0
+    threading.Timer(2.0, write_control, [control], {"0.wave": "const"}).start()  # from 80 and 300 W to 300 W
+answer = desk.handle(Settle())
+settled_s = time.monotonic()
+window("idle", 0.4)
+verdicts = []
+if "settle" not in story:
+    if story == "step":
+        time.sleep(max(0.0, work_s + 0.3 - time.monotonic()))
+    if story == "clock never holds":  # the clock changes in the middle of every window
+        time.sleep((0.5 - time.monotonic()) % 2.0)
+    start_s = time.monotonic()
+    while not (verdicts and verdicts[-1]):
+        end_s = start_s + 1.0
+        if story == "clock moves once" and len(verdicts) == 1:
+            time.sleep(max(0.0, start_s + 0.5 - time.monotonic()))
+            write_control(control, **{"0.clock2_from": time.monotonic()})
+        time.sleep(max(0.0, end_s - time.monotonic()))
+        heard = desk.handle(Window(kind="steady", start_s=start_s, end_s=end_s, samples=4, iterations=1))
+        verdicts.append(heard.enough)
+        start_s = end_s
+rows, attempt = desk.read_all(begin_s=begin_s, end_s=time.monotonic())
+recording.stop()
+instrument.close()
+print(json.dumps({"rows": rows, "attempt": dataclasses.asdict(attempt), "verdicts": verdicts, "steady": answer.steady,
+                  "waited_s": settled_s - asked_s, "after_change_s": changed_s and settled_s - changed_s}, default=str))
+"""
+STORIES = ("step", "clock moves once", "clock never holds", "never settles", "settles later")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """Every story at once, each in a process of its own; they mostly wait."""
+    folder = tmp_path_factory.mktemp("desk")
+    library = simnvml.build(folder / "lib")
+
+    def run(story: str) -> dict[str, Any]:
+        command = [sys.executable, "-c", CELL, story, str(folder / story.replace(" ", "-")), str(library)]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "LD_LIBRARY_PATH": str(library.parent)}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    with ThreadPoolExecutor() as pool:
+        stories: dict[str, Future[dict[str, Any]]] = {story: pool.submit(run, story) for story in STORIES}
+    return lambda story: stories[story].result()
+
+
+def steady(story: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in story["rows"] if row["kind"] == "steady"]
+
+
+def test_active_is_gross_less_idle(told: Callable[[str], dict[str, Any]]) -> None:
+    story = told("step")
+    assert (story["steady"], story["verdicts"]) == (True, [False, False, True])
+    for row in story["rows"]:
+        assert row["gpu_idle_w"] == pytest.approx(80, rel=0.03)
+        assert row["gpu_idle_settled"] is True
+    for row in steady(story):
+        duration_s = row["duration_s"]
+        assert row["gpu_energy_j"] == pytest.approx(300 * duration_s, rel=0.03)
+        assert row["gpu_active_energy_j"] == pytest.approx(220 * duration_s, rel=0.04)
+        # Of the host's idle power a worker of two answers for half.
+        assert row["cpu_energy_j"] - row["cpu_active_energy_j"] == pytest.approx(row["cpu_idle_w"] / 2 * duration_s)
+        assert row["active_energy_j"] == pytest.approx(row["gpu_active_energy_j"] + row["cpu_active_energy_j"])
+        assert 0 < row["active_energy_j"] < row["total_energy_j"]
+    assert story["attempt"]["active_energy_j"] < story["attempt"]["total_energy_j"]
+
+
+def test_a_change_of_clock_rejects_its_window_and_one_more_is_taken(told: Callable[[str], dict[str, Any]]) -> None:
+    story = told("clock moves once")
+    assert story["verdicts"] == [False, False, False, True]
+    rejected = [row["rejected"] for row in steady(story)]
+    assert rejected == [None, "the SM clock went from 1980 to 1410 MHz inside the window", None, None]
+    extremes = [(row["sm_clock_min_mhz"], row["sm_clock_max_mhz"]) for row in steady(story)]
+    assert extremes == [(1980, 1980), (1410, 1980), (1410, 1410), (1410, 1410)]
+    assert not any("clock" in reason for row in steady(story) for reason in row["grade_reasons"])
+
+
+def test_a_clock_that_never_holds_ends_at_the_most_windows_with_a_figure(told: Callable[[str], dict[str, Any]]) -> None:
+    story = told("clock never holds")
+    assert story["verdicts"] == [False] * (MAX_WINDOWS - 1) + [True]
+    for row in steady(story):
+        assert row["rejected"] is None
+        assert row["total_energy_j"] is not None
+        assert row["grade"] in ("B", "C")
+        assert any("SM clock went from" in reason and "0 of 5" in reason for reason in row["grade_reasons"])
+
+
+def test_idle_waits_until_power_has_been_steady_for_a_second(told: Callable[[str], dict[str, Any]]) -> None:
+    story = told("settles later")
+    assert story["steady"] is True
+    assert 0.75 <= story["after_change_s"] < 4.0  # four fifths of a second's samples are enough
+    assert {row["gpu_idle_settled"] for row in story["rows"]} == {True}
+
+
+def test_idle_is_taken_after_ten_seconds_all_the_same_and_says_so(told: Callable[[str], dict[str, Any]]) -> None:
+    story = told("never settles")
+    assert story["steady"] is False
+    assert 10.0 <= story["waited_s"] < 13.0
+    assert {row["gpu_idle_settled"] for row in story["rows"]} == {False}
+    assert {row["gpu_idle_w"] is not None for row in story["rows"]} == {True}

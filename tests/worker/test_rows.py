@@ -1,0 +1,63 @@
+"""The row of `cells` as it follows from the windows of an attempt."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from greenray.config.load import build
+from greenray.config.matrix import expand
+from greenray.power.window import WindowReading
+from greenray.worker.assignment import Order, WorkerInfo
+from greenray.worker.rows import cell_row
+from greenray.worker.supervise import Outcome
+
+INFO = WorkerInfo(
+    pid=1,
+    host="h",
+    machine="m",
+    cpu_name="c",
+    physical_cores=1,
+    usable_cores=1,
+    gpu_uuid=None,
+    gpu_name=None,
+    power_limit_w=None,
+    driver_version=None,
+    uses_cuda=False,
+    energy_scope="cpu",
+    sees_store=True,
+    versions={},
+)
+
+
+def grade_of(*windows: dict[str, Any]) -> str | None:
+    model = {"architecture": "vit", "preset": "tiny"}
+    experiment = {"name": "e", "phase": "inference", "models": [model], "datasets": ["digits"]}
+    cell = expand(build({"name": "t", "experiments": [experiment]}), auto_device="cpu")[0].cells[0]
+    found = cell_row(
+        Order(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
+        info=INFO,
+        outcome=Outcome(status="failed", error="e", error_kind="exception"),
+        windows=[{"duration_s": 1.0, "total_energy_j": 1.0, "rejected": None, **window} for window in windows],
+        energy=WindowReading(total_energy_j=1.0, energy_scope="cpu"),
+        run_id="r",
+        started_at=datetime.now(UTC),
+        duration_s=1.0,
+        threads=1,
+    )["grade"]
+    assert found is None or isinstance(found, str)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("windows", "grade"),
+    [
+        ([("steady", "A", None), ("steady", "B", None)], "B"),
+        ([("steady", "A", None), ("steady", "C", "the SM clock went up")], "A"),  # what is not used does not count
+        ([("steady", "C", "the SM clock went up")], None),
+        ([("epoch", "C", None), ("idle", "D", None)], "C"),
+        ([("steady", None, None)], None),
+    ],
+)
+def test_a_cell_is_as_good_as_the_worst_window_that_is_used(windows: list[tuple[str, str, str]], grade: str | None) -> None:
+    assert grade_of(*({"kind": kind, "grade": of, "rejected": rejected} for kind, of, rejected in windows)) == grade
