@@ -4,8 +4,8 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 from greenray.cell import quality, runtime
-from greenray.cell.marks import Desk
-from greenray.cell.partial import Known
+from greenray.cell.marks import WindowMarker
+from greenray.cell.partial import PartialResult
 from greenray.cell.protocol import CellTask, Done
 from greenray.cell.steady import Loop, predict, steady_windows, warm_up
 from greenray.tactics.base import Context
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FIRST_CALLS = 3  # the second and third are for CUDA graphs, which are recorded after a first run
 
 
-def run(task: CellTask, desk: Desk, known: Known) -> Done:
+def run(task: CellTask, marker: WindowMarker, partial: PartialResult) -> Done:
     """Measure one model under one tactic chain.
 
     Raises:
@@ -29,7 +29,7 @@ def run(task: CellTask, desk: Desk, known: Known) -> Done:
     cell, measure, device = task.cell, task.measure, task.cell.device
     chain = Chain((step.name, step.params) for step in cell.tactic)
 
-    with desk.window("data") as draft:
+    with marker.window("data") as draft:
         images = data.load(cell.dataset, purpose="test")
         plan = models.blueprint(
             cell.model,
@@ -40,9 +40,9 @@ def run(task: CellTask, desk: Desk, known: Known) -> Done:
         )
         prepared = batches.prepare(images, plan=plan, batch_size=cell.batch_size, pinned=device == "cuda")
         draft.samples, draft.iterations = prepared.samples_kept, len(prepared.kept)
-    known.family = plan.family
+    partial.family = plan.family
 
-    with desk.window("load"):
+    with marker.window("load"):
         loaded = models.build(plan)
         loaded.to(device)
         runtime.synchronize(device)
@@ -50,33 +50,33 @@ def run(task: CellTask, desk: Desk, known: Known) -> Done:
     attention = models.attention(loaded)
 
     gc.freeze()  # a full collection over all that was imported would take a tenth of a second of some window
-    desk.idle(measure.idle_s)
+    marker.idle(measure.idle_s)
 
     with torch.inference_mode():
-        with desk.window("optimize") as draft:
+        with marker.window("optimize") as draft:
             model = optimize(loaded, chain, example=runtime.to_device(prepared.kept[0], device), device=device)
             draft.samples, draft.iterations = FIRST_CALLS * cell.batch_size, FIRST_CALLS
-        known.evidence = chain.evidence(model)
+        partial.evidence = chain.evidence(model)
 
         loop = Loop(model, batches=prepared.kept, device=device)
-        warm = warm_up(loop, desk, max_s=measure.warmup_max_s)
-        known.settings |= {"warmup_stable": warm.stable, "warmup_variation": warm.variation}
+        warm = warm_up(loop, marker, max_s=measure.warmup_max_s)
+        partial.settings |= {"warmup_stable": warm.stable, "warmup_variation": warm.variation}
         steady_windows(
             loop,
-            desk,
+            marker,
             start_s=warm.end_s,
             window_s=task.steady_window_s,
             max_windows=measure.max_windows,
             compilations=chain.compilations,
         )
 
-        with desk.window("evaluate") as draft:
+        with marker.window("evaluate") as draft:
             outputs = classify(model, prepared, device=device)
             draft.samples, draft.iterations = len(outputs), prepared.count
 
     return Done(
-        evidence=known.evidence,
-        settings=known.settings,
+        evidence=partial.evidence,
+        settings=partial.settings,
         model_family=plan.family,
         dataset_split=images.split,
         dtype=runtime.dtype_name(model),
@@ -87,8 +87,8 @@ def run(task: CellTask, desk: Desk, known: Known) -> Done:
         size_bytes=quality.size_bytes(model),
         peak_gpu_memory_bytes=runtime.peak_gpu_memory_bytes(device),
         versions=runtime.versions(),
-        **operations(plan, shape=tuple(prepared.kept[0].shape[1:]), known=known),
-        **judge(outputs, images=images, plan=plan, known=known),
+        **operations(plan, shape=tuple(prepared.kept[0].shape[1:]), partial=partial),
+        **judge(outputs, images=images, plan=plan, partial=partial),
     )
 
 
@@ -111,11 +111,11 @@ def classify(model: "nn.Module", prepared: batches.Batches, *, device: str) -> l
     return outputs[: len(prepared.images)]
 
 
-def judge(outputs: list[int], *, images: data.ImageSet, plan: models.Blueprint, known: Known) -> dict[str, Any]:
+def judge(outputs: list[int], *, images: data.ImageSet, plan: models.Blueprint, partial: PartialResult) -> dict[str, Any]:
     """Labels, predictions and accuracy as fields of Done, in the data's classes; -1 is an output that is none of them."""
     of_class = models.label_map(plan.label_names, images.label_names)
     if of_class is None:
-        known.settings["accuracy_unknown"] = (
+        partial.settings["accuracy_unknown"] = (
             f"the model's {len(plan.label_names)} classes are not the data's {len(images.label_names)}"
         )
         return {"labels": list(images.labels), "predictions": outputs}
@@ -132,11 +132,11 @@ def judge(outputs: list[int], *, images: data.ImageSet, plan: models.Blueprint, 
     }
 
 
-def operations(plan: models.Blueprint, *, shape: tuple[int, ...], known: Known) -> dict[str, Any]:
+def operations(plan: models.Blueprint, *, shape: tuple[int, ...], partial: PartialResult) -> dict[str, Any]:
     """MACs and FLOPs of the baseline model as fields of Done; unknown where its code cannot run on the meta device."""
     try:
         macs, flops = quality.operations_per_sample(models.meta_copy(plan), shape=shape)
     except Exception as error:  # any model's own code runs here
-        known.settings["operations_unknown"] = f"{type(error).__name__}: {error}"[:200]
+        partial.settings["operations_unknown"] = f"{type(error).__name__}: {error}"[:200]
         return {"macs_per_sample": None, "flops_per_sample": None}
     return {"macs_per_sample": macs, "flops_per_sample": flops}

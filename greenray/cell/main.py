@@ -5,8 +5,8 @@ import sys
 import traceback
 
 from greenray.cell import probe, runtime
-from greenray.cell.marks import Desk
-from greenray.cell.partial import Known
+from greenray.cell.marks import WindowMarker
+from greenray.cell.partial import PartialResult
 from greenray.cell.protocol import CellTask, Channel, Failed, Probe, Ready
 from greenray.errors import CellError, GreenRayError
 
@@ -18,7 +18,7 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate mem
 
 def main(channel: Channel) -> int:
     """Run the cell that the worker asks for; returns the exit code: 0 after Done, 1 after Failed or without a worker."""
-    known = Known()
+    partial = PartialResult()
     try:
         task = channel.receive(timeout_s=_TASK_TIMEOUT_S)
         if isinstance(task, Probe):
@@ -27,38 +27,38 @@ def main(channel: Channel) -> int:
             log.error("no task came within %g s", _TASK_TIMEOUT_S)
             return 1
         try:
-            _run(task, channel, known)
+            _run(task, channel, partial)
             return 0
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except BaseException as error:
             traceback.print_exc(file=sys.stderr)
-            channel.send(last_word(error, known))
+            channel.send(last_word(error, partial))
             return 1
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 1  # the worker is gone; nobody is left to tell
 
 
-def _run(task: CellTask, channel: Channel, known: Known) -> None:
+def _run(task: CellTask, channel: Channel, partial: PartialResult) -> None:
     cell = task.cell
-    known.settings = runtime.configure(device=cell.device, threads=task.threads, seed=cell.seed)
+    partial.settings = runtime.configure(device=cell.device, threads=task.threads, seed=cell.seed)
     channel.send(Ready(gpu_uuid=runtime.gpu_uuid(cell.device)))
-    desk = Desk(channel)
+    marker = WindowMarker(channel)
     if cell.phase == "training":
         from greenray.cell import training
 
-        channel.send(training.run(task, desk, known))
+        channel.send(training.run(task, marker, partial))
     else:
         from greenray.cell import inference
 
-        channel.send(inference.run(task, desk, known))
+        channel.send(inference.run(task, marker, partial))
 
 
-def last_word(error: BaseException, known: Known) -> Failed:
+def last_word(error: BaseException, partial: PartialResult) -> Failed:
     """What the cell's row says about an error: a status and one sentence."""
-    evidence = known.evidence
+    evidence = partial.evidence
     if isinstance(error, CellError):
-        status, sentence, evidence = error.status, str(error), {**known.evidence, **error.evidence}
+        status, sentence, evidence = error.status, str(error), {**partial.evidence, **error.evidence}
     elif is_out_of_memory(error):
         status, sentence = "oom", f"out of memory: {_first_line(error)}"
     elif isinstance(error, GreenRayError):
@@ -70,7 +70,7 @@ def last_word(error: BaseException, known: Known) -> Failed:
             "status": status,
             "error": sentence,
             "evidence": evidence,
-            "model_family": known.family,
+            "model_family": partial.family,
             "versions": runtime.versions(),
         }
     )

@@ -26,7 +26,7 @@ class Draft:
     end_s: float | None = None
 
 
-class Desk:
+class WindowMarker:
     """Marks windows on CLOCK_MONOTONIC and sends them; the one place that talks to the worker while a cell runs."""
 
     def __init__(self, channel: Channel, *, clock: Callable[[], float] = time.monotonic) -> None:

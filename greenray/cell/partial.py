@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Known:
+class PartialResult:
     """What is known of a cell so far, for its last word also when it fails half-way."""
 
     family: str | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from greenray.cell import runtime
-from greenray.cell.marks import Desk
+from greenray.cell.marks import WindowMarker
 from greenray.cell.protocol import Window
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Warmup:
     end_s: float
 
 
-def warm_up(loop: Loop, desk: Desk, *, max_s: float) -> Warmup:
+def warm_up(loop: Loop, marker: WindowMarker, *, max_s: float) -> Warmup:
     """Iterate until the throughput of the last 5 groups of iterations varies by less than 5 %, at most `max_s` seconds.
 
     A group takes a fortieth of the time allowed, so that noise within a group averages out, but half a second at most.
@@ -68,8 +68,8 @@ def warm_up(loop: Loop, desk: Desk, *, max_s: float) -> Warmup:
     group_s = min(max_s / 40, 0.5)
     rates: list[float] = []
     variation: float | None = None
-    with desk.window("warmup") as draft:
-        start_s = now = desk.clock()
+    with marker.window("warmup") as draft:
+        start_s = now = marker.clock()
         while now - start_s < max_s:
             group_start_s, count = now, 0
             while not count or now - group_start_s < group_s:
@@ -98,7 +98,7 @@ class _Open:
 
 def steady_windows(
     loop: Loop,
-    desk: Desk,
+    marker: WindowMarker,
     *,
     start_s: float,
     window_s: float,
@@ -124,10 +124,10 @@ def steady_windows(
         before_s = now
         if now - running.start_s >= window_s and len(running.latencies_s) >= MIN_ITERATIONS and sent < max_windows:
             compiled = compilations()
-            desk.send(_window(running, end_s=now, batch_size=loop.batch_size, compiled=compiled - running.compilations))
+            marker.send(_window(running, end_s=now, batch_size=loop.batch_size, compiled=compiled - running.compilations))
             running = _Open(start_s=now, compilations=compiled)
             sent += 1
-        verdict = desk.verdict()
+        verdict = marker.verdict()
         if verdict is not None:
             judged += 1
             if verdict.enough or judged >= max_windows:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenray.cell import quality, runtime
 from greenray.cell.inference import classify, judge, operations
-from greenray.cell.marks import Desk
-from greenray.cell.partial import Known
+from greenray.cell.marks import WindowMarker
+from greenray.cell.partial import PartialResult
 from greenray.cell.protocol import CellTask, Done
 from greenray.config.matrix import Hyperparameters
 from greenray.errors import CellError, Unsupported
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SGD_MOMENTUM = 0.9
 
 
-def run(task: CellTask, desk: Desk, known: Known) -> Done:
+def run(task: CellTask, marker: WindowMarker, partial: PartialResult) -> Done:
     """Train one model, evaluate it and save it to `task.save_to`.
 
     Raises:
@@ -38,7 +38,7 @@ def run(task: CellTask, desk: Desk, known: Known) -> Done:
         raise CellError("a training cell without hyperparameters")
     chain = Chain((step.name, step.params) for step in cell.tactic)
 
-    with desk.window("data") as draft:
+    with marker.window("data") as draft:
         train, test = data.load(cell.dataset, purpose="train"), data.load(_test_ref(task), purpose="test")
         plan = models.blueprint(
             cell.model,
@@ -51,31 +51,31 @@ def run(task: CellTask, desk: Desk, known: Known) -> Done:
         pool = batches.Pool(train, plan=plan)
         prepared = batches.prepare(test, plan=plan, batch_size=cell.batch_size, pinned=device == "cuda")
         draft.samples = len(train) + prepared.samples_kept
-    known.family = plan.family
+    partial.family = plan.family
 
-    with desk.window("load"):
+    with marker.window("load"):
         model = models.build(plan)
         model.to(device)
         runtime.synchronize(device)
     parameters = quality.parameters(model)
     gc.freeze()  # a full collection over all that was imported would take a tenth of a second of some window
-    desk.idle(task.measure.idle_s)
+    marker.idle(task.measure.idle_s)
 
     if not cell.is_baseline:
-        with desk.window("optimize"):
+        with marker.window("optimize"):
             _optimize(model, chain, example=runtime.to_device(prepared.kept[0], device), device=device)
     trainer = Trainer(model, pool=pool, hyper=hyper, batch_size=cell.batch_size, device=device, seed=cell.seed)
     for epoch in range(1, hyper.epochs + 1):
-        with desk.window("epoch") as draft:
+        with marker.window("epoch") as draft:
             draft.epoch = epoch
             draft.loss, draft.train_accuracy = trainer.epoch()
             draft.samples, draft.iterations = trainer.steps_per_epoch * trainer.batch_size, trainer.steps_per_epoch
         if not math.isfinite(draft.loss):
             raise CellError(f"training diverged in epoch {epoch} (loss {draft.loss}); try a lower learning rate")
-    known.evidence = chain.evidence(model)
+    partial.evidence = chain.evidence(model)
 
     model.eval()
-    with torch.inference_mode(), desk.window("evaluate") as draft:
+    with torch.inference_mode(), marker.window("evaluate") as draft:
         outputs = classify(model, prepared, device=device)
         draft.samples, draft.iterations = len(outputs), prepared.count
     make_permanent(model)
@@ -83,8 +83,8 @@ def run(task: CellTask, desk: Desk, known: Known) -> Done:
         models.save(model, plan.processor, Path(task.save_to))
 
     return Done(
-        evidence=known.evidence,
-        settings=known.settings | {"inference_mode": False},
+        evidence=partial.evidence,
+        settings=partial.settings | {"inference_mode": False},
         model_family=plan.family,
         dataset_split=test.split,
         dtype=runtime.dtype_name(model),
@@ -95,8 +95,8 @@ def run(task: CellTask, desk: Desk, known: Known) -> Done:
         size_bytes=quality.size_bytes(model),
         peak_gpu_memory_bytes=runtime.peak_gpu_memory_bytes(device),
         versions=runtime.versions(),
-        **operations(plan, shape=tuple(prepared.kept[0].shape[1:]), known=known),
-        **judge(outputs, images=test, plan=plan, known=known),
+        **operations(plan, shape=tuple(prepared.kept[0].shape[1:]), partial=partial),
+        **judge(outputs, images=test, plan=plan, partial=partial),
     )
 
 

@@ -60,18 +60,18 @@ class _Base(Watcher):
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def finished(self, cell: Cell, receipt: AttemptResult) -> None:
+    def finished(self, cell: Cell, result: AttemptResult) -> None:
         self._count += 1
         line = Text(f"{self._count:>4} ")
-        line.append(f"{receipt.status:<11} ", style=_STATUS_STYLE.get(receipt.status, "red"))
+        line.append(f"{result.status:<11} ", style=_STATUS_STYLE.get(result.status, "red"))
         line.append(cell_label(cell))
-        line.append(f"  {receipt.duration_s:.1f} s")
-        if receipt.energy_j is not None:
-            line.append(f"  {receipt.energy_j:.0f} J")
-        if receipt.j_per_sample is not None:
-            line.append(f"  {_milli(receipt.j_per_sample)}J/sample")
-        if receipt.error:
-            line.append(f"  {receipt.error}", style="dim")
+        line.append(f"  {result.duration_s:.1f} s")
+        if result.energy_j is not None:
+            line.append(f"  {result.energy_j:.0f} J")
+        if result.j_per_sample is not None:
+            line.append(f"  {_milli(result.j_per_sample)}J/sample")
+        if result.error:
+            line.append(f"  {result.error}", style="dim")
         self._console.print(line, highlight=False, soft_wrap=True)
 
 

@@ -19,7 +19,7 @@ from greenray.driver.schedule import FINAL, Schedule, Visit, assign, is_exclusiv
 from greenray.errors import MeasurementError, ResourceError, StoreError
 from greenray.power.sharing import IdlePower
 from greenray.store import reader, writer
-from greenray.worker.assignment import AttemptResult, Order, ledger_row
+from greenray.worker.assignment import Assignment, AttemptResult, ledger_row
 from greenray.worker.rows import unmeasured_row
 
 _WORKLESS_S = 60.0
@@ -37,7 +37,7 @@ class _Run:
     handle: Handle
     sharing: int
     position: int = -1
-    order: Order | None = None
+    assignment: Assignment | None = None
     ref: Any = None
     started_s: float = 0.0
 
@@ -122,25 +122,25 @@ class VisitLoop:
         while True:
             running: dict[str, list[Cell]] = {}
             for run in self._runs:
-                if run.handle.info and run.order:
-                    running.setdefault(run.handle.info.machine, []).append(run.order.cell)
-            seats = {handle.worker_id: handle for handle in self._pool.workers if not handle.busy}
+                if run.handle.info and run.assignment:
+                    running.setdefault(run.handle.info.machine, []).append(run.assignment.cell)
+            idle = {handle.worker_id: handle for handle in self._pool.workers if not handle.busy}
             choice = assign(
                 visits=self._schedule.ready(),
-                idle=[handle.seat() for handle in seats.values()],
+                idle=[handle.worker_slot() for handle in idle.values()],
                 running=running,
                 exclusive_hosts=exclusive,
             )
             if choice is None:
                 return
-            visit, seat = choice
-            if seat.host not in running and not self._read_idle(seat.host):
+            visit, slot = choice
+            if slot.host not in running and not self._read_idle(slot.host):
                 return
             self._schedule.begin(visit)
-            handle = seats[seat.worker_id]
+            handle = idle[slot.worker_id]
             handle.busy = True
             alone = is_exclusive(visit.cells[0], exclusive_hosts=exclusive)
-            run = _Run(visit=visit, handle=handle, sharing=1 if alone else len(self._pool.on_machine(seat.host)))
+            run = _Run(visit=visit, handle=handle, sharing=1 if alone else len(self._pool.on_machine(slot.host)))
             self._runs.append(run)
             self._next(run)
 
@@ -167,7 +167,7 @@ class VisitLoop:
         cell = run.visit.cells[run.position]
         info = run.handle.info
         assert info is not None
-        run.order = Order(
+        run.assignment = Assignment(
             cell=cell,
             attempt=self._schedule.ledger.state(cell.cell_id).highest_attempt + 1,
             visit=run.visit.number,
@@ -176,7 +176,7 @@ class VisitLoop:
             idle=self._idle.get(info.machine),
         )
         run.started_s = time.monotonic()
-        run.ref = run.handle.actor.run.remote(run.order)
+        run.ref = run.handle.actor.run.remote(run.assignment)
 
     def _end(self, run: _Run) -> None:
         self._schedule.end(run.visit)
@@ -198,9 +198,9 @@ class VisitLoop:
             self._worker_died(run, status="timeout", reason=f"it did not answer within {limit_s:g} s")
 
     def _take(self, run: _Run) -> None:
-        assert run.order is not None
+        assert run.assignment is not None
         try:
-            receipt: AttemptResult = self._ray.get(run.ref)
+            result: AttemptResult = self._ray.get(run.ref)
         except StoreError as error:
             raise StoreError(sentence(error)) from None
         except MeasurementError as error:
@@ -215,58 +215,58 @@ class VisitLoop:
             self._worker_died(run, status="crashed", reason=sentence(error))
             return
         self._pool.fruitful(run.handle)
-        self._record(run.order, receipt)
-        if receipt.board_lost is not None:
+        self._record(run.assignment, result)
+        if result.board_lost is not None:
             self._end(run)
-            self._pool.refuse(run.handle, reason=receipt.board_lost)
-        elif not self._schedule.settled(run.order.cell) and not self._interrupts.count:
+            self._pool.refuse(run.handle, reason=result.board_lost)
+        elif not self._schedule.settled(run.assignment.cell) and not self._interrupts.count:
             self._start(run)  # another attempt, within the same visit
         else:
             self._next(run)
 
     def _worker_died(self, run: _Run, *, status: str, reason: str) -> None:
         """The worker is gone with its cell: a row says so, unless the worker had still committed one."""
-        order, info = run.order, run.handle.info
-        assert order is not None
+        assignment, info = run.assignment, run.handle.info
+        assert assignment is not None
         self._end(run)
         self._pool.lost(run.handle, reason=reason)
-        if (receipt := self._committed(order)) is not None:
-            self._record(order, receipt)
+        if (result := self._committed(assignment)) is not None:
+            self._record(assignment, result)
             return
         error = f"the worker ended with it: {reason}"
         host = info.host if info else None
         elapsed_s = time.monotonic() - run.started_s
-        self._commit_unmeasured(order, status=status, error=error, error_kind="worker", host=host, elapsed_s=elapsed_s)
+        self._commit_unmeasured(assignment, status=status, error=error, error_kind="worker", host=host, elapsed_s=elapsed_s)
 
     def _record_orphans(self) -> None:
         for cell, training in self._schedule.orphans():
             attempt = self._schedule.ledger.state(cell.cell_id).highest_attempt + 1
-            order = Order(cell=cell, attempt=attempt, visit=None, order_in_visit=None, workers_sharing=1)
+            assignment = Assignment(cell=cell, attempt=attempt, visit=None, order_in_visit=None, workers_sharing=1)
             error = f"its checkpoint is missing: training cell {training} is not ok"
-            self._commit_unmeasured(order, status="failed", error=error, error_kind="dependency", host=None, elapsed_s=0.0)
+            self._commit_unmeasured(assignment, status="failed", error=error, error_kind="dependency", host=None, elapsed_s=0.0)
 
-    def _committed(self, order: Order) -> AttemptResult | None:
+    def _committed(self, assignment: Assignment) -> AttemptResult | None:
         """What the store says of an attempt, if its worker committed it."""
         frame = reader.scan(self._out, table="cells", sweep=self._config.name)
-        own = (pl.col("cell_id") == order.cell.cell_id) & (pl.col("attempt") == order.attempt)
+        own = (pl.col("cell_id") == assignment.cell.cell_id) & (pl.col("attempt") == assignment.attempt)
         names = ["cell_id", "attempt", "status", "error", "error_kind", "duration_s", "energy_j"]
         rows = frame.filter(own).select(names).collect().to_dicts()
         return AttemptResult(**rows[0]) if rows else None
 
     def _commit_unmeasured(
-        self, order: Order, *, status: str, error: str, error_kind: str, host: str | None, elapsed_s: float
+        self, assignment: Assignment, *, status: str, error: str, error_kind: str, host: str | None, elapsed_s: float
     ) -> None:
-        row = unmeasured_row(order, status=status, error=error, error_kind=error_kind, host=host, elapsed_s=elapsed_s)
+        row = unmeasured_row(assignment, status=status, error=error, error_kind=error_kind, host=host, elapsed_s=elapsed_s)
         ours = writer.commit(
-            self._out, sweep=self._config.name, tactic=order.cell.tactic_slug, cell=row, windows=[], trace=[], predictions=[]
+            self._out, sweep=self._config.name, tactic=assignment.cell.tactic_slug, cell=row, windows=[], trace=[], predictions=[]
         )
-        receipt = None if ours else self._committed(order)  # the worker was quicker, by a hair
+        result = None if ours else self._committed(assignment)  # the worker was quicker, by a hair
         self._record(
-            order,
-            receipt
+            assignment,
+            result
             or AttemptResult(
-                cell_id=order.cell.cell_id,
-                attempt=order.attempt,
+                cell_id=assignment.cell.cell_id,
+                attempt=assignment.attempt,
                 status=status,
                 error=error,
                 error_kind=error_kind,
@@ -275,12 +275,12 @@ class VisitLoop:
             ),
         )
 
-    def _record(self, order: Order, receipt: AttemptResult) -> None:
-        self._schedule.ledger.add(ledger_row(order, receipt))
-        if self._schedule.settled(order.cell) or receipt.error_kind == "dependency":
+    def _record(self, assignment: Assignment, result: AttemptResult) -> None:
+        self._schedule.ledger.add(ledger_row(assignment, result))
+        if self._schedule.settled(assignment.cell) or result.error_kind == "dependency":
             self.finished += 1
-            self.failed += receipt.status not in FINAL
-        self._watcher.finished(order.cell, receipt)
+            self.failed += result.status not in FINAL
+        self._watcher.finished(assignment.cell, result)
 
     def _snapshot(self) -> Snapshot:
         now = time.monotonic()
@@ -293,7 +293,7 @@ class VisitLoop:
                 WorkerView(
                     host=info.host,
                     board=info.gpu_name,
-                    cell=cell_label(run.order.cell) if run and run.order else None,
+                    cell=cell_label(run.assignment.cell) if run and run.assignment else None,
                     elapsed_s=now - run.started_s if run else 0.0,
                     power_w=handle.live.power_w,
                     temperature_c=handle.live.temperature_c,

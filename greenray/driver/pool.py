@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from greenray.driver.schedule import Seat
+from greenray.driver.schedule import WorkerSlot
 from greenray.errors import MeasurementError
 from greenray.worker.assignment import WorkerInfo, WorkerSettings
 from greenray.worker.worker import Live, actor_class
@@ -41,9 +41,9 @@ class Handle:
     def worker_id(self) -> str:
         return f"{self.slot[0][:8]}/{self.slot[1]}"
 
-    def seat(self) -> Seat:
+    def worker_slot(self) -> WorkerSlot:
         assert self.info is not None
-        return Seat(
+        return WorkerSlot(
             worker_id=self.worker_id, host=self.info.machine, has_board=self.info.uses_cuda, idle_since_s=self.idle_since_s
         )
 
@@ -186,7 +186,7 @@ class Pool:
                 try:
                     handle.live = self._ray.get(ref)
                 except self._ray.exceptions.RayError as error:
-                    if not handle.busy:  # else its cell's receipt says so too, and the driver has a row to write
+                    if not handle.busy:  # else its cell's result says so too, and the driver has a row to write
                         self.lost(handle, reason=sentence(error))
 
     def _drop(self, handle: Handle) -> None:

@@ -36,7 +36,7 @@ class Watcher(Protocol):
     def say(self, text: str) -> None:
         """One sentence about what happens."""
 
-    def finished(self, cell: Cell, receipt: AttemptResult) -> None:
+    def finished(self, cell: Cell, result: AttemptResult) -> None:
         """An attempt was committed."""
 
     def update(self, snapshot: Snapshot) -> None:

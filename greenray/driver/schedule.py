@@ -168,7 +168,7 @@ def kind_of(cell: Cell) -> Kind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seat:
+class WorkerSlot:
     """A worker as the schedule sees it; `has_board` means that its torch can use the board."""
 
     worker_id: str
@@ -185,10 +185,10 @@ def is_exclusive(cell: Cell, *, exclusive_hosts: bool | Literal["auto"]) -> bool
 def assign(
     *,
     visits: Sequence[Visit],
-    idle: Iterable[Seat],
+    idle: Iterable[WorkerSlot],
     running: Mapping[str, Sequence[Cell]],
     exclusive_hosts: bool | Literal["auto"],
-) -> tuple[Visit, Seat] | None:
+) -> tuple[Visit, WorkerSlot] | None:
     """The next visit to start, or None if all must wait.
 
     Args:

@@ -55,8 +55,8 @@ def left_out(board: nvml.Board) -> dict[str, Any]:
     return {"index": board.index, "uuid": board.uuid, "name": board.name, **dict.fromkeys(names), "reasons": [nvml.IN_MIG_MODE]}
 
 
-def cpu_entry(cpu: CpuReading, household: HostShare, *, idle_measured: bool) -> dict[str, Any]:
-    grade, reasons = grade_cpu(cpu_evidence(cpu, household))
+def cpu_entry(cpu: CpuReading, host_share: HostShare, *, idle_measured: bool) -> dict[str, Any]:
+    grade, reasons = grade_cpu(cpu_evidence(cpu, host_share))
     return {
         "energy_j": cpu.energy.energy_j,
         "host_energy_j": cpu.host.energy_j,

@@ -108,19 +108,19 @@ def measure_command(
     finally:
         recorder.stop()
     trace = _with_used(recorder.trace(), ended)
-    household = HostShare(
+    host_share = HostShare(
         logical_cores=host_info().logical_cores,
         model=model,
         idle=None if idle is None else idle_of(trace.part(*idle)),
         no_meter=survey(root).problem,
     )
-    cpu = read_cpu(trace, household, start_s=ended.start_s, end_s=ended.end_s)
+    cpu = read_cpu(trace, host_share, start_s=ended.start_s, end_s=ended.end_s)
     entries = {
         sensor.board.index: board_entry(sensor, trace, ended, idle=idle, strangers=strangers[sensor.name]) for sensor in gpus
     }
     parts: dict[str, Any] = {
         "gpus": [entries.get(board.index) or left_out(board) for board in boards],
-        "cpu": cpu_entry(cpu, household, idle_measured=household.idle is not None),
+        "cpu": cpu_entry(cpu, host_share, idle_measured=host_share.idle is not None),
         "dram": dram_entry(cpu),
         "wall": wall_entry(trace, ended),
     }
@@ -139,7 +139,7 @@ def measure_command(
         cpu_user_s=ended.user_s,
         cpu_system_s=ended.system_s,
         still_running=len(ended.running),
-        logical_cores=household.logical_cores,
+        logical_cores=host_share.logical_cores,
         hz=hz,
         error=ended.error,
         notes=[*notes, *_surprises(trace, ended)],

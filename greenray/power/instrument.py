@@ -250,7 +250,7 @@ class Recording:
         self._wait_past(end_s)
         recorded = self._recorder.trace()
         trace = recorded.part(start_s - _BEYOND_S, end_s + _BEYOND_S)
-        household = self._instrument._household
+        host_share = self._instrument._household
         gpu = None
         if self._gpu is not None:
             counter = self._counter(recorded, end_s=end_s)
@@ -263,8 +263,8 @@ class Recording:
             gpu_counter_missing=None if self._gpu is None else self._gpu.counter_missing,
             gpu_idle_w=gpu_idle_w,
             foreign=self._foreign(start_s=start_s, end_s=end_s, uses_board=device == "cuda"),
-            cpu=read_cpu(trace, household, start_s=start_s, end_s=end_s),
-            household=household,
+            cpu=read_cpu(trace, host_share, start_s=start_s, end_s=end_s),
+            host_share=host_share,
             wall=read_wall(recorded, start_s=start_s, end_s=end_s),
             scope=self._instrument.energy_scope,
             device=device,

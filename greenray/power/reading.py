@@ -157,7 +157,7 @@ def read_gpu(
     )
 
 
-def read_cpu(trace: Trace, household: HostShare, *, start_s: float, end_s: float) -> CpuReading:
+def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: float) -> CpuReading:
     """The cell's share of processors and memory, metered where the trace has RAPL packages, else modelled."""
     duration_s = end_s - start_s
     host_s = _used(trace, "cpu:host", start_s, end_s)
@@ -166,31 +166,31 @@ def read_cpu(trace: Trace, household: HostShare, *, start_s: float, end_s: float
     idle_known = True
     if packages:
         host, source = _sum(packages, start_s, end_s, trace.hz), "rapl"
-        idle = household.idle
+        idle = host_share.idle
         if idle is None or idle.source != "rapl":
             idle_known = False
-            idle = replace(modelled_idle(household.model, logical_cores=household.logical_cores), source="assumed")
+            idle = replace(modelled_idle(host_share.model, logical_cores=host_share.logical_cores), source="assumed")
     else:
         source = "modelled"
-        idle = modelled_idle(household.model, logical_cores=household.logical_cores)
+        idle = modelled_idle(host_share.model, logical_cores=host_share.logical_cores)
         host = unknown("the host's processor time is unknown")
         if host_s is not None:
             busy_s = max(host_s, cell_s or 0.0)
             host = Energy(
                 energy_j=modelled_host_j(
-                    household.model, logical_cores=household.logical_cores, host_s=busy_s, duration_s=duration_s
+                    host_share.model, logical_cores=host_share.logical_cores, host_s=busy_s, duration_s=duration_s
                 )
             )
     memory = trace.of_part("dram")
     dram = _sum(memory, start_s, end_s, trace.hz) if memory else unknown("no DRAM domain")
     return CpuReading(
-        energy=_cell_share(host, idle.cpu_w, household.workers, cell_s, host_s, duration_s),
+        energy=_cell_share(host, idle.cpu_w, host_share.workers, cell_s, host_s, duration_s),
         source=source if host.energy_j is not None and cell_s is not None and host_s is not None else None,
         host=host,
         host_dram=dram if memory else None,
         metered=bool(packages),
         # Without a known idle power all of the memory's energy goes by processor time.
-        dram=_cell_share(dram, idle.dram_w or 0.0, household.workers, cell_s, host_s, duration_s),
+        dram=_cell_share(dram, idle.dram_w or 0.0, host_share.workers, cell_s, host_s, duration_s),
         idle_w=idle.cpu_w,
         dram_idle_w=idle.dram_w,
         idle_known=idle_known,

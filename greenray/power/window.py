@@ -64,7 +64,7 @@ def combine(
     gpu_idle_w: float | None,
     foreign: int | None,
     cpu: CpuReading,
-    household: HostShare,
+    host_share: HostShare,
     wall: Energy,
     scope: str,
     device: str,
@@ -72,7 +72,7 @@ def combine(
 ) -> WindowReading:
     """The row of one window. The total is NULL when a part named in `scope` is unknown; the grade is the main meter's."""
     parts = {"cpu": cpu.energy, "dram": cpu.dram}
-    grade, reasons = grade_cpu(cpu_evidence(cpu, household))
+    grade, reasons = grade_cpu(cpu_evidence(cpu, host_share))
     gpu_energy = None if gpu is None else gpu.energy.energy_j
     if gpu is not None:
         parts["gpu"] = gpu.energy
@@ -88,8 +88,8 @@ def combine(
     known_j = [energy.energy_j for energy in in_scope.values() if energy.energy_j is not None]
     modelled_j = cpu.energy.energy_j if cpu.source == "modelled" and "cpu" in in_scope else 0.0
     # A cell's part of the host's idle power is the even one of the sharing rule; the board is the cell's alone.
-    dram_idle_w = None if cpu.dram_idle_w is None else cpu.dram_idle_w / household.workers
-    idle_w = {"gpu": gpu_idle_w, "cpu": cpu.idle_w / household.workers, "dram": dram_idle_w}
+    dram_idle_w = None if cpu.dram_idle_w is None else cpu.dram_idle_w / host_share.workers
+    idle_w = {"gpu": gpu_idle_w, "cpu": cpu.idle_w / host_share.workers, "dram": dram_idle_w}
     active_j = {name: _above_idle(energy, idle_w=idle_w[name], duration_s=duration_s) for name, energy in parts.items()}
     above_idle = [joules for name, joules in active_j.items() if name in in_scope and joules is not None]
     if "dram" in in_scope and dram_idle_w is None:
@@ -112,7 +112,7 @@ def combine(
         cpu_energy_error_j=cpu.energy.error_j,
         cpu_idle_w=cpu.idle_w,
         cpu_active_energy_j=active_j["cpu"],
-        cpu_apportioned=household.workers > 1,
+        cpu_apportioned=host_share.workers > 1,
         dram_energy_j=cpu.dram.energy_j,
         host_cpu_energy_j=cpu.host.energy_j,
         host_dram_energy_j=None if cpu.host_dram is None else cpu.host_dram.energy_j,
@@ -159,18 +159,18 @@ def _above_idle(energy: Energy, *, idle_w: float | None, duration_s: float) -> f
     return None if energy.energy_j is None or idle_w is None else energy.energy_j - idle_w * duration_s
 
 
-def cpu_evidence(cpu: CpuReading, household: HostShare) -> CpuEvidence:
+def cpu_evidence(cpu: CpuReading, host_share: HostShare) -> CpuEvidence:
     """What the grade of a processor's reading rests on."""
     return CpuEvidence(
         energy_j=cpu.energy.energy_j,
         source=cpu.source,
         energy_reason=cpu.energy.reason,
-        workers=household.workers,
+        workers=host_share.workers,
         idle_known=cpu.idle_known,
         neighbours_busy=cpu.neighbours_busy,
-        logical_cores=household.logical_cores,
-        model=household.model,
-        no_meter=household.no_meter,
+        logical_cores=host_share.logical_cores,
+        model=host_share.model,
+        no_meter=host_share.no_meter,
     )
 
 

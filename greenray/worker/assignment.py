@@ -68,7 +68,7 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Assignment:
     """One cell to run now.
 
     Attributes:
@@ -103,19 +103,19 @@ class AttemptResult:
     board_lost: str | None = None
 
 
-def ledger_row(order: Order, receipt: AttemptResult) -> dict[str, Any]:
-    """A receipt as the row that the schedule's ledger takes in."""
-    cell = order.cell
+def ledger_row(assignment: Assignment, result: AttemptResult) -> dict[str, Any]:
+    """A result as the row that the schedule's ledger takes in."""
+    cell = assignment.cell
     return {
         "cell_id": cell.cell_id,
         "block_id": cell.block_id,
-        "attempt": receipt.attempt,
-        "status": receipt.status,
-        "error_kind": receipt.error_kind,
-        "visit": order.visit,
+        "attempt": result.attempt,
+        "status": result.status,
+        "error_kind": result.error_kind,
+        "visit": assignment.visit,
         "phase": cell.phase,
         "device": cell.device,
         "model": cell.model.label,
         "tactic": cell.tactic_slug,
-        "duration_s": receipt.duration_s,
+        "duration_s": result.duration_s,
     }

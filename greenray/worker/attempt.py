@@ -17,8 +17,8 @@ from greenray.errors import MeasurementError
 from greenray.power.instrument import Instrument
 from greenray.processes.launching import Launcher, LaunchError
 from greenray.store import layout, writer
-from greenray.worker.assignment import AttemptResult, Order, WorkerInfo, WorkerSettings
-from greenray.worker.monitor import WorkerDesk, j_per_sample
+from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
+from greenray.worker.monitor import CellMonitor, j_per_sample
 from greenray.worker.rows import cell_row
 from greenray.worker.supervise import Outcome, supervise
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def run_attempt(
-    order: Order,
+    assignment: Assignment,
     *,
     settings: WorkerSettings,
     info: WorkerInfo,
@@ -39,22 +39,22 @@ def run_attempt(
     Raises:
         StoreError: the rows cannot be written.
     """
-    cell = order.cell
+    cell = assignment.cell
     out = Path(settings.out)
     run_id = str(uuid.uuid4())
     checkpoint = out / ".staging" / f"checkpoint-{run_id}" if cell.phase == "training" else None
     # Compiled graphs and kernels must not come from an earlier cell: every cell gets empty caches.
     caches = Path(tempfile.mkdtemp(prefix="greenray-"))
-    threads = max(1, info.usable_cores // order.workers_sharing)
+    threads = max(1, info.usable_cores // assignment.workers_sharing)
     started_at = datetime.now(UTC)
     recording = instrument.record()
     begin_s = time.monotonic()
-    desk = WorkerDesk(device=cell.device, measure=settings.measure, board=instrument.board, recording=recording)
+    monitor = CellMonitor(device=cell.device, measure=settings.measure, board=instrument.board, recording=recording)
     try:
         try:
             process = launcher.start(
                 env=_environment(cell.device, gpu_uuid=info.gpu_uuid, threads=threads, caches=caches),
-                log_path=out / "logs" / f"{cell.cell_id}.{order.attempt}.log",
+                log_path=out / "logs" / f"{cell.cell_id}.{assignment.attempt}.log",
             )
             recording.follow(process.pid)
             task = CellTask(
@@ -68,21 +68,21 @@ def run_attempt(
             )
             _send_task(process.channel, task)
             outcome = supervise(
-                process, deadline_s=settings.cell_timeout_s, memory_limit_bytes=memory_limit_bytes, handle=desk.handle
+                process, deadline_s=settings.cell_timeout_s, memory_limit_bytes=memory_limit_bytes, handle=monitor.handle
             )
         except MeasurementError as error:  # the board is not the one that is measured
             outcome = Outcome(status="failed", error=str(error), error_kind="exception")
         except LaunchError as error:
             outcome = Outcome(status="crashed", error=str(error), error_kind="exception")
         end_s = time.monotonic()
-        rows, attempt_energy = desk.read_all(begin_s=begin_s, end_s=end_s)
+        rows, attempt_energy = monitor.read_all(begin_s=begin_s, end_s=end_s)
     finally:
         trace = recording.stop()
         shutil.rmtree(caches, ignore_errors=True)
     if outcome.status != "ok":
         layout.require_space(out)  # a checkpoint that cannot be saved is not the cell's fault, and trying again is no use
     row = cell_row(
-        order,
+        assignment,
         info=info,
         outcome=outcome,
         windows=rows,
@@ -112,14 +112,14 @@ def run_attempt(
         shutil.rmtree(checkpoint, ignore_errors=True)
     return AttemptResult(
         cell_id=cell.cell_id,
-        attempt=order.attempt,
+        attempt=assignment.attempt,
         status=row["status"],
         error=row["error"],
         error_kind=row["error_kind"],
         duration_s=row["duration_s"],
         energy_j=row["energy_j"],
         j_per_sample=j_per_sample(rows),
-        board_lost=desk.board_lost,
+        board_lost=monitor.board_lost,
     )
 
 

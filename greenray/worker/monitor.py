@@ -18,7 +18,7 @@ from greenray.worker.verdicts import Verdicts, keep_a_figure, rejection
 _SETTLE_TIMEOUT_S = 10.0
 
 
-class WorkerDesk:
+class CellMonitor:
     """Listens to one cell.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from greenray import __version__
 from greenray.power.window import WindowReading
-from greenray.worker.assignment import Order, WorkerInfo
+from greenray.worker.assignment import Assignment, WorkerInfo
 from greenray.worker.supervise import Outcome
 
 _GRADES = ("A", "B", "C", "D")
@@ -28,7 +28,7 @@ _FROM_DONE = (
 
 
 def cell_row(
-    order: Order,
+    assignment: Assignment,
     *,
     info: WorkerInfo,
     outcome: Outcome,
@@ -43,7 +43,7 @@ def cell_row(
     last_word: Any = outcome.done or outcome.failed
     grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"] and w["rejected"] is None]
     versions: Mapping[str, str] = info.versions | (last_word.versions if last_word else {})
-    row = _declared(order, run_id=run_id) | {
+    row = _declared(assignment, run_id=run_id) | {
         "status": outcome.status,
         "error": outcome.error,
         "error_kind": outcome.error_kind,
@@ -86,11 +86,11 @@ def cell_row(
 
 
 def unmeasured_row(
-    order: Order, *, status: str, error: str, error_kind: str, host: str | None, elapsed_s: float
+    assignment: Assignment, *, status: str, error: str, error_kind: str, host: str | None, elapsed_s: float
 ) -> dict[str, Any]:
     """The row of an attempt that has no measurements: its checkpoint is missing, or its worker died with it."""
     now = datetime.now(UTC)
-    declared = _declared(order, run_id=str(uuid.uuid4()))
+    declared = _declared(assignment, run_id=str(uuid.uuid4()))
     return declared | {
         "status": status,
         "error": error,
@@ -103,16 +103,16 @@ def unmeasured_row(
     }
 
 
-def _declared(order: Order, *, run_id: str) -> dict[str, Any]:
-    cell = order.cell
+def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
+    cell = assignment.cell
     return {
         "cell_id": cell.cell_id,
         "run_id": run_id,
-        "attempt": order.attempt,
+        "attempt": assignment.attempt,
         "block_id": cell.block_id,
-        "visit": order.visit,
+        "visit": assignment.visit,
         "bracket": cell.bracket,
-        "order_in_visit": order.order_in_visit,
+        "order_in_visit": assignment.order_in_visit,
         "round": cell.round,
         "experiment": cell.experiment,
         "phase": cell.phase,

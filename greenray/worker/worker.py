@@ -25,7 +25,7 @@ from greenray.power.sharing import IdlePower
 from greenray.processes import launcher as launchers
 from greenray.processes import tree as processes
 from greenray.processes.launching import Launcher
-from greenray.worker.assignment import AttemptResult, Order, WorkerInfo, WorkerSettings
+from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
 from greenray.worker.attempt import run_attempt
 from greenray.worker.supervise import supervise
 
@@ -106,21 +106,21 @@ class Worker:
         """The host's idle power; to be called while no cell runs on the host."""
         return self._instrument.measure_idle(seconds)
 
-    def run(self, order: Order) -> AttemptResult:
+    def run(self, assignment: Assignment) -> AttemptResult:
         """Run one cell, measure it, commit it.
 
         Raises:
             MeasurementError: the board is lost, or its memory does not come back; it must not be used any more.
         """
         self._instrument.require_board()
-        self._warm_compiler(order)
+        self._warm_compiler(assignment)
         self._wait_for_memory()
-        idle = order.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
-        self._instrument.share_host(idle=idle, workers=order.workers_sharing)
-        memory = int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE) // order.workers_sharing
+        idle = assignment.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
+        self._instrument.share_host(idle=idle, workers=assignment.workers_sharing)
+        memory = int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE) // assignment.workers_sharing
         limit = self._settings.cell_memory_bytes
         return run_attempt(
-            order,
+            assignment,
             settings=self._settings,
             info=self._info,
             instrument=self._instrument,
@@ -175,12 +175,12 @@ class Worker:
             return False
         return True
 
-    def _warm_compiler(self, order: Order) -> None:
+    def _warm_compiler(self, assignment: Assignment) -> None:
         """Bring compiler and headers into the page cache before the first cell that compiles: no cell is to pay for that."""
-        compiles = any(step.name == "compile" for step in order.cell.tactic)
-        if compiles and order.cell.device not in self._warm:
-            self._warm.add(order.cell.device)
-            self._probe(Probe(device=order.cell.device, warm_compiler=True))
+        compiles = any(step.name == "compile" for step in assignment.cell.tactic)
+        if compiles and assignment.cell.device not in self._warm:
+            self._warm.add(assignment.cell.device)
+            self._probe(Probe(device=assignment.cell.device, warm_compiler=True))
 
     def _probe(self, probe: Probe) -> Ready | Failed | None:
         board = self._instrument.board

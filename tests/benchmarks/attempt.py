@@ -21,7 +21,7 @@ from greenray.config.load import build
 from greenray.config.matrix import expand
 from greenray.config.settings import CpuModel, Measure, Trust
 from greenray.store import reader
-from greenray.worker.assignment import Order, WorkerSettings
+from greenray.worker.assignment import Assignment, WorkerSettings
 from greenray.worker.worker import Worker
 from tests.benchmarks import peers
 from tests.support import ROOT
@@ -58,12 +58,12 @@ def ours(runs: int) -> list[float]:
         worker = Worker(settings, from_ray=False)
         try:
             for attempt in range(1, runs + 2):
-                order = Order(cell=cell, attempt=attempt, visit=None, order_in_visit=None, workers_sharing=1)
+                assignment = Assignment(cell=cell, attempt=attempt, visit=None, order_in_visit=None, workers_sharing=1)
                 begin_s = time.monotonic()
-                receipt = worker.run(order)
+                result = worker.run(assignment)
                 elapsed_s = time.monotonic() - begin_s
-                if receipt.status != "ok":
-                    raise RuntimeError(receipt.error)
+                if result.status != "ok":
+                    raise RuntimeError(result.error)
                 windows = reader.scan(Path(folder), table="windows").collect()
                 measured_s = windows.filter(windows["attempt"] == attempt)["duration_s"].sum()
                 seconds.append(elapsed_s - measured_s)

@@ -22,7 +22,7 @@ from greenray.config.load import build
 from greenray.config.matrix import Cell, expand
 from greenray.config.settings import CpuModel, Measure, Trust
 from greenray.store import reader
-from greenray.worker.assignment import Order, WorkerSettings
+from greenray.worker.assignment import Assignment, WorkerSettings
 from greenray.worker.verdicts import Verdicts, half_width
 from greenray.worker.worker import Worker
 from tests.benchmarks.paired import MET, MISSED, UNRESOLVED
@@ -53,9 +53,9 @@ class Bench:
 
     def run(self, cell: Cell) -> list[float]:
         """J/sample of the cell's windows."""
-        receipt = self._worker.run(Order(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1))
-        if receipt.status != "ok":
-            raise RuntimeError(f"{cell.model.label} {cell.tactic_slug}: {receipt.error}")
+        result = self._worker.run(Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1))
+        if result.status != "ok":
+            raise RuntimeError(f"{cell.model.label} {cell.tactic_slug}: {result.error}")
         usable = (pl.col("cell_id") == cell.cell_id) & (pl.col("kind") == "steady") & pl.col("rejected").is_null()
         windows = reader.scan(self._out, table="windows").filter(usable).sort("window").collect()
         return (windows["total_energy_j"] / windows["samples"]).to_list()

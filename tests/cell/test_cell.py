@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from greenray.cell import main as cell
-from greenray.cell.partial import Known
+from greenray.cell.partial import PartialResult
 from greenray.cell.protocol import CellTask, Channel, Failed, Ready
 from greenray.config.matrix import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.spec import TacticStep
@@ -226,7 +226,7 @@ class TestFailure:
         ],
     )
     def test_every_error_has_a_status_and_one_sentence(self, error: Exception, status: str, sentence: str) -> None:
-        failed = cell.last_word(error, Known(family="vit"))
+        failed = cell.last_word(error, PartialResult(family="vit"))
         assert failed.status == status
         assert failed.error.startswith(sentence)
         assert "\n" not in failed.error

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from greenray.cell.marks import Desk
+from greenray.cell.marks import WindowMarker
 from greenray.cell.protocol import Channel, Verdict, Window
 from greenray.cell.steady import Loop, steady_windows, warm_up
 
@@ -47,7 +47,7 @@ class Bench:
         self._due: list[int] = []
         self._answered = 0
         self.windows: list[Window] = []
-        self.desk = Desk(Channel(self._ends[0]), clock=self.model.clock)
+        self.marker = WindowMarker(Channel(self._ends[0]), clock=self.model.clock)
         pixels = [torch.full((4, 2), float(number)) for number in range(batches)]
         self.loop = Loop(self.model, batches=pixels, device="cpu", clock=self.model.clock)
 
@@ -64,7 +64,7 @@ class Bench:
     def steady(self, *, window_s: float, max_windows: int, compilations: Callable[[], int] = lambda: 0) -> int:
         return steady_windows(
             self.loop,
-            self.desk,
+            self.marker,
             start_s=self.model.now_s,
             window_s=window_s,
             max_windows=max_windows,
@@ -99,7 +99,7 @@ def test_batches_are_taken_in_turn(bench: Callable[..., Bench]) -> None:
 class TestWarmup:
     def test_it_ends_once_throughput_is_steady(self, bench: Callable[..., Bench]) -> None:
         found = bench(itertools.chain([0.5, 0.4, 0.3], itertools.repeat(0.01)))
-        warm = warm_up(found.loop, found.desk, max_s=20.0)
+        warm = warm_up(found.loop, found.marker, max_s=20.0)
         found._listen()
         assert warm.stable
         assert warm.variation == pytest.approx(0.0, abs=0.01)
@@ -111,7 +111,7 @@ class TestWarmup:
 
     def test_it_is_bounded_and_says_that_it_never_settled(self, bench: Callable[..., Bench]) -> None:
         found = bench(itertools.cycle([0.2, 0.4]))
-        warm = warm_up(found.loop, found.desk, max_s=4.0)
+        warm = warm_up(found.loop, found.marker, max_s=4.0)
         found._listen()
         assert not warm.stable
         assert warm.variation is not None
@@ -120,7 +120,7 @@ class TestWarmup:
 
     def test_one_iteration_longer_than_allowed_is_enough(self, bench: Callable[..., Bench]) -> None:
         found = bench(itertools.repeat(100.0))
-        warm = warm_up(found.loop, found.desk, max_s=4.0)
+        warm = warm_up(found.loop, found.marker, max_s=4.0)
         assert (len(found.model.seen), warm.stable, warm.variation) == (1, False, None)
 
 

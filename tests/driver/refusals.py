@@ -24,7 +24,7 @@ from greenray.power import IdlePower, Instrument
 from greenray.power.activity import TreeActivity
 from greenray.processes.launching import CellProcess
 from greenray.processes.spawning import Spawn
-from greenray.worker.assignment import Order, WorkerSettings
+from greenray.worker.assignment import Assignment, WorkerSettings
 from greenray.worker.attempt import run_attempt
 from greenray.worker.worker import worker_info
 from tests.driver.pretend_cell import CONTROL, STRANGER
@@ -178,8 +178,8 @@ def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path],
     instrument.share_host(idle=idle, workers=2 if "two workers" in case.host else 1)
     target = f"tests.driver.pretend_cell:{case.cell}"
     with Told(target=target, environment={"GREENRAY_POWERCAP_ROOT": str(root)}, tell=host.cell) as launcher:
-        receipt = run_attempt(
-            Order(cell=cell_of(config, name), attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
+        result = run_attempt(
+            Assignment(cell=cell_of(config, name), attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
             settings=_settings(out, config),
             info=worker_info(instrument, uses_cuda=instrument.board is not None, sees_store=True, versions={}),
             instrument=instrument,
@@ -187,7 +187,7 @@ def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path],
             memory_limit_bytes=1 << 34,
         )
     instrument.close()
-    return receipt.board_lost
+    return result.board_lost
 
 
 def _settings(out: Path, config: SweepConfig) -> WorkerSettings:

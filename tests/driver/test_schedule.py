@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from greenray.config.load import build
 from greenray.config.matrix import Block, Cell, expand
-from greenray.driver.schedule import Ledger, Schedule, Seat, Visit, assign
+from greenray.driver.schedule import Ledger, Schedule, Visit, WorkerSlot, assign
 
 TRAIN = {
     "name": "train",
@@ -140,8 +140,8 @@ def test_longest_expected_first() -> None:
     assert [v.cells[0].model.label for v in plan.ready()] == ["resnet-tiny", "vit-tiny"]
 
 
-def seat(name: str, *, host: str = "h", board: bool = True, idle: float = 0.0) -> Seat:
-    return Seat(worker_id=name, host=host, has_board=board, idle_since_s=idle)
+def seat(name: str, *, host: str = "h", board: bool = True, idle: float = 0.0) -> WorkerSlot:
+    return WorkerSlot(worker_id=name, host=host, has_board=board, idle_since_s=idle)
 
 
 def both_arms() -> tuple[list[Visit], Visit, Visit]:

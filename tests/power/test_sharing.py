@@ -48,8 +48,8 @@ def host_trace(*, package_w: float, cell: float, host: float, wall_w: float | No
 
 
 def test_rapl_is_shared_by_the_rule():
-    household = HostShare(logical_cores=8, model=CpuModel(), idle=IdlePower(cpu_w=40, source="rapl"), workers=4)
-    cpu = read_cpu(host_trace(package_w=100, cell=1, host=3), household, start_s=2, end_s=7)
+    host_share = HostShare(logical_cores=8, model=CpuModel(), idle=IdlePower(cpu_w=40, source="rapl"), workers=4)
+    cpu = read_cpu(host_trace(package_w=100, cell=1, host=3), host_share, start_s=2, end_s=7)
     assert (cpu.source, cpu.host.energy_j) == ("rapl", pytest.approx(500))
     assert cpu.energy.energy_j == pytest.approx(40 * 5 / 4 + (500 - 200) / 3)
     assert cpu.neighbours_busy == pytest.approx(2)
@@ -57,8 +57,8 @@ def test_rapl_is_shared_by_the_rule():
 
 
 def test_without_rapl_the_same_rule_is_modelled():
-    household = HostShare(logical_cores=8, model=CpuModel(idle_w_per_core=1.5, active_w_per_core=6), workers=2)
-    cpu = read_cpu(host_trace(package_w=0, cell=1, host=3), household, start_s=2, end_s=7)
+    host_share = HostShare(logical_cores=8, model=CpuModel(idle_w_per_core=1.5, active_w_per_core=6), workers=2)
+    cpu = read_cpu(host_trace(package_w=0, cell=1, host=3), host_share, start_s=2, end_s=7)
     assert cpu.source == "modelled"
     assert cpu.host.energy_j == pytest.approx(1.5 * 8 * 5 + 4.5 * 15)
     assert cpu.energy.energy_j == pytest.approx(1.5 * 8 * 5 / 2 + 4.5 * 5)

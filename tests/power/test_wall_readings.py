@@ -21,7 +21,7 @@ class Silent:
 
     name = "made"
 
-    def follow(self, desk: object, stopping: threading.Event) -> None:
+    def follow(self, receiver: object, stopping: threading.Event) -> None:
         stopping.wait()
 
     def close(self) -> None:

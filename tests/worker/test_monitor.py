@@ -21,7 +21,7 @@ import dataclasses, json, os, sys, time
 from pathlib import Path
 from greenray.config.settings import CpuModel, Measure
 from greenray.power import Instrument
-from greenray.worker.monitor import WorkerDesk
+from greenray.worker.monitor import CellMonitor
 from greenray.cell.protocol import Ready, Settle, Window
 from tests.simnvml import Board, environment, uuid_of, write_control
 
@@ -42,14 +42,14 @@ instrument.share_host(idle=instrument.measure_idle(1), workers=2)
 recording = instrument.record()
 recording.follow(os.getpid())
 measure = Measure(window_s=1, min_windows=3, max_windows=5, target_ci=0.5)
-desk = WorkerDesk(device="cuda", measure=measure, board=instrument.board, recording=recording)
+monitor = CellMonitor(device="cuda", measure=measure, board=instrument.board, recording=recording)
 begin_s = time.monotonic()
-desk.handle(Ready(gpu_uuid=uuid_of(0).removeprefix("GPU-")))
+monitor.handle(Ready(gpu_uuid=uuid_of(0).removeprefix("GPU-")))
 
 def window(kind, seconds, **fields):
     start_s = time.monotonic()
     time.sleep(seconds)
-    return desk.handle(Window(kind=kind, start_s=start_s, end_s=time.monotonic(), **fields))
+    return monitor.handle(Window(kind=kind, start_s=start_s, end_s=time.monotonic(), **fields))
 
 window("load", 0.1)
 asked_s = time.monotonic()
@@ -58,7 +58,7 @@ if story == "settles later":
     import threading
     changed_s = asked_s + 2.0
     threading.Timer(2.0, write_control, [control], {"0.wave": "const"}).start()  # from 80 and 300 W to 300 W
-answer = desk.handle(Settle())
+answer = monitor.handle(Settle())
 settled_s = time.monotonic()
 window("idle", 0.4)
 verdicts = []
@@ -74,10 +74,10 @@ if "settle" not in story:
             time.sleep(max(0.0, start_s + 0.5 - time.monotonic()))
             write_control(control, **{"0.clock2_from": time.monotonic()})
         time.sleep(max(0.0, end_s - time.monotonic()))
-        heard = desk.handle(Window(kind="steady", start_s=start_s, end_s=end_s, samples=4, iterations=1))
+        heard = monitor.handle(Window(kind="steady", start_s=start_s, end_s=end_s, samples=4, iterations=1))
         verdicts.append(heard.enough)
         start_s = end_s
-rows, attempt = desk.read_all(begin_s=begin_s, end_s=time.monotonic())
+rows, attempt = monitor.read_all(begin_s=begin_s, end_s=time.monotonic())
 recording.stop()
 instrument.close()
 print(json.dumps({"rows": rows, "attempt": dataclasses.asdict(attempt), "verdicts": verdicts, "steady": answer.steady,
@@ -89,7 +89,7 @@ STORIES = ("step", "clock moves once", "clock never holds", "never settles", "se
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
     """Every story at once, each in a process of its own; they mostly wait."""
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("monitor")
     library = simnvml.build(folder / "lib")
 
     def run(story: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from greenray.config.load import build
 from greenray.config.matrix import expand
 from greenray.power.window import WindowReading
-from greenray.worker.assignment import Order, WorkerInfo
+from greenray.worker.assignment import Assignment, WorkerInfo
 from greenray.worker.rows import cell_row
 from greenray.worker.supervise import Outcome
 
@@ -35,7 +35,7 @@ def grade_of(*windows: dict[str, Any]) -> str | None:
     experiment = {"name": "e", "phase": "inference", "models": [model], "datasets": ["digits"]}
     cell = expand(build({"name": "t", "experiments": [experiment]}), auto_device="cpu")[0].cells[0]
     found = cell_row(
-        Order(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
+        Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
         info=INFO,
         outcome=Outcome(status="failed", error="e", error_kind="exception"),
         windows=[{"duration_s": 1.0, "total_energy_j": 1.0, "rejected": None, **window} for window in windows],

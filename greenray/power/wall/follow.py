@@ -39,7 +39,7 @@ class Found:
     asked: bool
 
 
-class Desk(Protocol):
+class Receiver(Protocol):
     """Who takes a source's findings."""
 
     def take(self, found: Found) -> None:
@@ -56,7 +56,7 @@ class Source(Protocol):
     def name(self) -> str:
         """The meter, for people; without credentials."""
 
-    def follow(self, desk: Desk, stopping: threading.Event) -> None:
+    def follow(self, receiver: Receiver, stopping: threading.Event) -> None:
         """Hands on readings until `stopping` is set."""
 
     def close(self) -> None:
@@ -125,17 +125,17 @@ class HttpSource:
         # The meter stands in the same network: a proxy for the world outside would not find it.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def follow(self, desk: Desk, stopping: threading.Event) -> None:
+    def follow(self, receiver: Receiver, stopping: threading.Event) -> None:
         due_s, pause_s = time.monotonic(), self._period_s
         while not stopping.wait(max(0.0, due_s - time.monotonic())):
             before_s = time.monotonic()
             try:
                 document = self._ask(before_s + TIMEOUT_S)
                 after_s = time.monotonic()
-                desk.take(found_in(document, self._value, self._stamp, before_s=before_s, after_s=after_s, asked=True))
+                receiver.take(found_in(document, self._value, self._stamp, before_s=before_s, after_s=after_s, asked=True))
                 due_s, pause_s = max(due_s + self._period_s, after_s), self._period_s
             except (OSError, ValueError, http.client.HTTPException) as error:
-                desk.fail(_why_no_answer(error))
+                receiver.fail(_why_no_answer(error))
                 due_s = time.monotonic() + pause_s
                 pause_s = min(2 * pause_s, max(LONGEST_PAUSE_S, self._period_s))
 

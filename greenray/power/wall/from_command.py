@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greenray.config.settings import without_credentials
-from greenray.power.wall.follow import LONGEST_PAUSE_S, TIMEOUT_S, Desk, found_in, in_words
+from greenray.power.wall.follow import LONGEST_PAUSE_S, TIMEOUT_S, Receiver, found_in, in_words
 
 _LINE_BYTES = 1 << 16
 
@@ -35,18 +35,18 @@ class CommandSource:
         self._guard: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def follow(self, desk: Desk, stopping: threading.Event) -> None:
+    def follow(self, receiver: Receiver, stopping: threading.Event) -> None:
         pause_s = self._period_s
         while not stopping.is_set():
             begin_s = time.monotonic()
             try:
-                lines, ending = self._run(desk, stopping, begin_s)
+                lines, ending = self._run(receiver, stopping, begin_s)
             except (OSError, subprocess.SubprocessError) as error:
                 lines, ending = 0, f"the wall meter's command cannot be run ({in_words(error)})"
             if ending is None and not lines:
                 ending = "the wall meter's command printed nothing"
             if ending is not None and not stopping.is_set():
-                desk.fail(ending)
+                receiver.fail(ending)
             pause_s = self._period_s if lines else min(2 * pause_s, max(LONGEST_PAUSE_S, self._period_s))
             # A command that ends after its reading is on a beat; one that was to go on gets a pause after its end.
             due_s = begin_s + self._period_s if ending is None else time.monotonic() + pause_s
@@ -57,7 +57,7 @@ class CommandSource:
             self._closed = True
             self._end_group()
 
-    def _run(self, desk: Desk, stopping: threading.Event, begin_s: float) -> tuple[int, str | None]:
+    def _run(self, receiver: Receiver, stopping: threading.Event, begin_s: float) -> tuple[int, str | None]:
         """One run to its end: how many lines it printed, and what was wrong with the end, None if nothing."""
         with self._guarding:
             if self._closed:
@@ -91,7 +91,7 @@ class CommandSource:
                         now_s = time.monotonic()
                         for line in filter(None, (part.strip() for part in whole)):
                             # The first line was read between start and now; of the others only the arrival is known.
-                            self._hand_on(desk, line, before_s=now_s if lines else begin_s, after_s=now_s)
+                            self._hand_on(receiver, line, before_s=now_s if lines else begin_s, after_s=now_s)
                             lines, heard_s = lines + 1, now_s
                 silent = time.monotonic() - heard_s > patience_s
         if silent or stopping.is_set():
@@ -107,14 +107,14 @@ class CommandSource:
         if silent:
             return lines, f"the wall meter's command was silent for {patience_s:g} s and was ended"
         if code == 0 and rest.strip():  # a last line need not end
-            self._hand_on(desk, rest.strip(), before_s=ended_s if lines else begin_s, after_s=ended_s)
+            self._hand_on(receiver, rest.strip(), before_s=ended_s if lines else begin_s, after_s=ended_s)
             lines += 1
         if code == 0:
             return lines, None
         last = without_credentials(complaint.decode(errors="replace").strip().rpartition("\n")[2])[:200]
         return lines, f"the wall meter's command ended with code {code}" + (f" ({last})" if last else "")
 
-    def _hand_on(self, desk: Desk, line: bytes, *, before_s: float, after_s: float) -> None:
+    def _hand_on(self, receiver: Receiver, line: bytes, *, before_s: float, after_s: float) -> None:
         text = line.decode(errors="replace")
         document: Any = text
         try:
@@ -123,9 +123,9 @@ class CommandSource:
             elif self._value is not None:
                 document = text.replace(",", " ").replace(";", " ").split()
             found = found_in(document, self._value, self._stamp, before_s=before_s, after_s=after_s, asked=before_s < after_s)
-            desk.take(found)
+            receiver.take(found)
         except (ValueError, RecursionError):
-            desk.fail("the wall meter's command printed a line that holds no reading")
+            receiver.fail("the wall meter's command printed a line that holds no reading")
 
     def _group(self) -> int:
         if self._guard is None or self._guard.poll() is not None:

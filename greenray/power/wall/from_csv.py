@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from greenray.power.wall.follow import Desk, Found, in_words
+from greenray.power.wall.follow import Found, Receiver, in_words
 
 _LINE_BYTES = 1 << 16
 
@@ -24,30 +24,30 @@ class CsvSource:
         self._delimiter: str | None = None
         self._looked_s = 0.0
 
-    def follow(self, desk: Desk, stopping: threading.Event) -> None:
+    def follow(self, receiver: Receiver, stopping: threading.Event) -> None:
         begun_before = True
         while not stopping.is_set():
             self._looked_s = time.monotonic()
             try:
                 with self._path.open("rb") as file:
-                    headed = begun_before and self._skip_past(file, desk)
+                    headed = begun_before and self._skip_past(file, receiver)
                     begun_before = False
-                    self._read_on(file, desk, stopping, headed=headed)
+                    self._read_on(file, receiver, stopping, headed=headed)
             except OSError as error:
                 begun_before = begun_before and not isinstance(error, FileNotFoundError)
-                desk.fail(f"the wall meter's file cannot be read ({in_words(error)})")
+                receiver.fail(f"the wall meter's file cannot be read ({in_words(error)})")
                 stopping.wait(self._pause_s)
 
     def close(self) -> None:
         """It is looked at again before long."""
 
-    def _skip_past(self, file: io.BufferedReader, desk: Desk) -> bool:
+    def _skip_past(self, file: io.BufferedReader, receiver: Receiver) -> bool:
         """Goes to the last lines of a file that was there before us; whether its first line has been taken in."""
         head = file.readline(_LINE_BYTES)
         if not head.endswith(b"\n"):
             file.seek(0)
             return False
-        self._is_header(head.decode(errors="replace").strip(), desk)
+        self._is_header(head.decode(errors="replace").strip(), receiver)
         start = max(len(head), file.seek(0, io.SEEK_END) - 4096)
         file.seek(start - 1)
         tail = file.read()
@@ -56,7 +56,7 @@ class CsvSource:
         file.seek(start + kept)
         return True
 
-    def _read_on(self, file: io.BufferedReader, desk: Desk, stopping: threading.Event, *, headed: bool) -> None:
+    def _read_on(self, file: io.BufferedReader, receiver: Receiver, stopping: threading.Event, *, headed: bool) -> None:
         """Follows one file until another has taken its place and nothing more comes from this one."""
         rest = b""
         while not stopping.is_set():
@@ -69,8 +69,8 @@ class CsvSource:
             *lines, rest = (rest + text).split(b"\n")  # a last line without its end is not all there yet
             rest = rest[:_LINE_BYTES]
             for line in filter(None, (part.decode(errors="replace").strip() for part in lines)):
-                if headed or not self._is_header(line, desk):
-                    self._hand_on(line, desk, before_s=self._looked_s, after_s=now_s)
+                if headed or not self._is_header(line, receiver):
+                    self._hand_on(line, receiver, before_s=self._looked_s, after_s=now_s)
                 headed = True
             if len(text) < _LINE_BYTES:
                 self._looked_s = now_s
@@ -85,7 +85,7 @@ class CsvSource:
             return False
         return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
 
-    def _is_header(self, line: str, desk: Desk) -> bool:
+    def _is_header(self, line: str, receiver: Receiver) -> bool:
         """Takes the first line in: names of columns, or already a reading."""
         self._delimiter = next((mark for mark in "\t;," if mark in line), None)
         fields = self._split(line)
@@ -95,20 +95,20 @@ class CsvSource:
             return True
         if names and self._columns is None:
             missing = next(name for name in names if name not in fields)
-            desk.fail(f"the wall meter's file has no column {missing!r}")
+            receiver.fail(f"the wall meter's file has no column {missing!r}")
         return False
 
-    def _hand_on(self, line: str, desk: Desk, *, before_s: float, after_s: float) -> None:
+    def _hand_on(self, line: str, receiver: Receiver, *, before_s: float, after_s: float) -> None:
         fields = self._split(line)
         try:
             value = fields[self._index(self._value)]
             stamp = None if self._stamp is None else fields[self._index(self._stamp)]
         except (IndexError, ValueError):
-            desk.fail("the wall meter's file has a line that holds no reading")
+            receiver.fail("the wall meter's file has a line that holds no reading")
             return
         if self._delimiter == ";":
             value = value.replace(",", ".")
-        desk.take(
+        receiver.take(
             Found(value=value, stamp=stamp, moment_s=(before_s + after_s) / 2, doubt_s=(after_s - before_s) / 2, asked=False)
         )
 
