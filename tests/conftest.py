@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from greenray.processes.launcher import ForkServer, Launcher, Spawn
 from tests.simnvml import build
 from tests.support import ROOT
+from tests.support.processes import LIGHT
 
 
 @pytest.fixture
@@ -44,3 +46,19 @@ def python() -> Callable[..., str]:
         return result.stdout
 
     return run
+
+
+@pytest.fixture(params=["fork", "spawn"])
+def launch(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Launcher]]:
+    """Opens a launcher, of either kind, for a function of sample_cells."""
+    opened: list[Launcher] = []
+
+    def open_for(function: str) -> Launcher:
+        target = f"tests.processes.sample_cells:{function}"
+        launcher = ForkServer(target=target, preload=LIGHT) if request.param == "fork" else Spawn(target=target)
+        opened.append(launcher)
+        return launcher
+
+    yield open_for
+    for launcher in opened:
+        launcher.close()

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from greenray.config.matrix import Cell
+from greenray.config.cell import Cell
 from greenray.config.settings import Measure, Trust
 
 

@@ -10,7 +10,7 @@ from greenray.cell.inference import classify, judge, operations
 from greenray.cell.marks import WindowMarker
 from greenray.cell.partial import PartialResult
 from greenray.cell.protocol import CellTask, Done
-from greenray.config.matrix import Hyperparameters
+from greenray.config.cell import Hyperparameters
 from greenray.errors import CellError, Unsupported
 from greenray.tactics.base import Context
 from greenray.tactics.chain import Chain

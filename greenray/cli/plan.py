@@ -9,7 +9,8 @@ from rich.table import Table
 
 from greenray.analysis import expectations
 from greenray.analysis.prices import load as load_prices
-from greenray.config.matrix import Block, Cell, expand
+from greenray.config.cell import Block, Cell
+from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
 from greenray.driver.preflight import read_ledger
 from greenray.driver.schedule import Schedule

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from greenray.cli.console import console as make_console
-from greenray.config.matrix import Cell
+from greenray.config.cell import Cell
 from greenray.config.settings import Limits
 from greenray.driver.progress import Snapshot, Watcher, cell_label
 from greenray.worker.assignment import AttemptResult

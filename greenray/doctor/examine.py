@@ -10,7 +10,7 @@ from typing import Any
 from greenray.doctor.advice import problems_of
 from greenray.doctor.findings import GpuReport, PartReport, Problem, RaplReport, Surroundings
 from greenray.gpu.nvidia import nvml
-from greenray.gpu.nvidia.sensor import BoardSensor, calibrate, throttle_names
+from greenray.gpu.nvidia.sensor import GpuSensor, calibrate, throttle_names
 from greenray.power.activity import HostActivity
 from greenray.power.grade import CpuEvidence, GpuEvidence, grade_cpu, grade_gpu
 from greenray.power.host import (
@@ -105,12 +105,12 @@ def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) ->
 
 
 def _boards() -> list[GpuReport]:
-    sensors = [BoardSensor(board) for board in nvml.boards()]
+    sensors = [GpuSensor(board) for board in nvml.boards()]
     calibrate(sensors)
     return [_board(sensor) for sensor in sensors]
 
 
-def _board(sensor: BoardSensor) -> GpuReport:
+def _board(sensor: GpuSensor) -> GpuReport:
     board = sensor.board
     _, temperature_c, _, bits = sensor.sample_slow()
     doing = None if math.isnan(bits) else throttle_names(int(bits))

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from greenray.config.matrix import Cell
+from greenray.config.cell import Cell
 from greenray.config.spec import SweepConfig
 from greenray.driver.interrupts import Interrupts, StopNow
 from greenray.driver.pool import Handle, Pool, sentence
@@ -216,9 +216,9 @@ class VisitLoop:
             return
         self._pool.fruitful(run.handle)
         self._record(run.assignment, result)
-        if result.board_lost is not None:
+        if result.gpu_lost is not None:
             self._end(run)
-            self._pool.refuse(run.handle, reason=result.board_lost)
+            self._pool.refuse(run.handle, reason=result.gpu_lost)
         elif not self._schedule.settled(run.assignment.cell) and not self._interrupts.count:
             self._start(run)  # another attempt, within the same visit
         else:

@@ -44,7 +44,7 @@ class Handle:
     def worker_slot(self) -> WorkerSlot:
         assert self.info is not None
         return WorkerSlot(
-            worker_id=self.worker_id, host=self.info.machine, has_board=self.info.uses_cuda, idle_since_s=self.idle_since_s
+            worker_id=self.worker_id, host=self.info.machine, has_gpu=self.info.uses_cuda, idle_since_s=self.idle_since_s
         )
 
 

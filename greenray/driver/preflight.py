@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from greenray import __version__
-from greenray.config.matrix import Block
+from greenray.config.cell import Block
 from greenray.config.spec import SweepConfig
 from greenray.driver.schedule import FINAL, Ledger
 from greenray.errors import ConfigError, StoreError

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from greenray.config.matrix import Cell
+from greenray.config.cell import Cell
 from greenray.worker.assignment import AttemptResult
 
 

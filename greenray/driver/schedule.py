@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from greenray.config.matrix import Block, Cell
+from greenray.config.cell import Block, Cell
 
 FINAL = frozenset({"ok", "not_applied", "unsupported"})
 
@@ -169,11 +169,11 @@ def kind_of(cell: Cell) -> Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSlot:
-    """A worker as the schedule sees it; `has_board` means that its torch can use the board."""
+    """A worker as the schedule sees it; `has_gpu` means that its torch can use the board."""
 
     worker_id: str
     host: str
-    has_board: bool
+    has_gpu: bool
     idle_since_s: float
 
 
@@ -202,7 +202,7 @@ def assign(
         neighbours = running.get(seat.host, ())
         if any(is_exclusive(cell, exclusive_hosts=exclusive_hosts) for cell in neighbours):
             continue
-        cuda = [visit for visit in visits if visit.block.device == "cuda" and seat.has_board]
+        cuda = [visit for visit in visits if visit.block.device == "cuda" and seat.has_gpu]
         cpu = [visit for visit in visits if visit.block.device == "cpu"]
         # Boards first: a cpu stretch would leave them idle.
         for visit in cuda or cpu:

@@ -10,7 +10,7 @@ def foreign_processes(
     *,
     pids: Collection[int] | None,
     ours: Collection[int],
-    uses_board: bool,
+    uses_gpu: bool,
     memory_before_bytes: int | None,
     memory_level_bytes: int | None,
     exists: Callable[[int], bool] = lambda pid: Path(f"/proc/{pid}").exists(),
@@ -20,18 +20,18 @@ def foreign_processes(
     Args:
         pids: what NVML lists, in its own pid namespace; None when it does not tell. In a container it may be foreign or empty.
         ours: pids of the cell's process tree and of the worker.
-        uses_board: whether the cell holds a context on the board.
+        uses_gpu: whether the cell holds a context on the board.
         memory_before_bytes: the board's used memory just before the cell started.
         memory_level_bytes: the board's used memory when the worker started.
         exists: whether a pid is known here.
     """
     if pids:
         mapped = [pid for pid in pids if pid in ours]
-        if mapped or not uses_board:
+        if mapped or not uses_gpu:
             return len(pids) - len(mapped)
         # Either another namespace, of which one must be the cell, or numbers that happen to exist here too.
         return None if any(exists(pid) for pid in pids) else len(pids) - 1
-    if pids is not None and not uses_board:
+    if pids is not None and not uses_gpu:
         return 0
     # There is no list, or an empty one that hides the cell. What was on the board before the cell is told by its memory.
     if memory_before_bytes is None or memory_level_bytes is None:

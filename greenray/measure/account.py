@@ -5,7 +5,7 @@ from typing import Any
 
 from greenray.gpu.foreign import foreign_processes
 from greenray.gpu.nvidia import nvml
-from greenray.gpu.nvidia.sensor import BoardSensor
+from greenray.gpu.nvidia.sensor import GpuSensor
 from greenray.measure.run import Ended
 from greenray.power.grade import grade_cpu, grade_gpu
 from greenray.power.reading import CpuReading, HostShare, facts_of, prepare_counter, read_gpu, read_wall
@@ -14,7 +14,7 @@ from greenray.power.window import cpu_evidence, gpu_evidence
 
 
 def board_entry(
-    sensor: BoardSensor, trace: Trace, ended: Ended, *, idle: tuple[float, float] | None, strangers: Sequence[int] | None
+    sensor: GpuSensor, trace: Trace, ended: Ended, *, idle: tuple[float, float] | None, strangers: Sequence[int] | None
 ) -> dict[str, Any]:
     series, facts = trace.series[sensor.name], facts_of(sensor)
     counter = prepare_counter(series, facts, hz=trace.hz)
@@ -27,7 +27,7 @@ def board_entry(
     foreign = foreign_processes(
         pids=None if now is None else sorted({*now, *(strangers or ())}),
         ours=ended.running,
-        uses_board=False,
+        uses_gpu=False,
         memory_before_bytes=None,
         memory_level_bytes=None,
     )

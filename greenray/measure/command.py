@@ -9,7 +9,7 @@ from typing import Any
 from greenray.config.settings import CpuModel
 from greenray.errors import MeasurementError
 from greenray.gpu.nvidia import nvml
-from greenray.gpu.nvidia.sensor import BoardSensor, calibrate
+from greenray.gpu.nvidia.sensor import GpuSensor, calibrate
 from greenray.measure.account import board_entry, cpu_entry, dram_entry, left_out, never_ran, total, wall_entry
 from greenray.measure.run import Ended, run
 from greenray.measure.signals import Signals
@@ -95,7 +95,7 @@ def measure_command(
     boards, notes = _boards(environ)
     root = powercap_root(environ)
     sensors = open_sensors(Setup(boards=[board for board in boards if not board.mig], hz=hz, cpu_model=model, powercap_root=root))
-    gpus = [sensor for sensor in sensors if isinstance(sensor, BoardSensor)]
+    gpus = [sensor for sensor in sensors if isinstance(sensor, GpuSensor)]
     calibrate(gpus)
     strangers = {sensor.name: sensor.board.processes() for sensor in gpus}
     recorder = Recorder(sensors, hz=hz)
@@ -165,13 +165,13 @@ def _boards(environ: Mapping[str, str]) -> tuple[list[nvml.Board], list[str]]:
     return chosen, notes
 
 
-def _lead_in(recorder: Recorder, gpus: Sequence[BoardSensor]) -> None:
+def _lead_in(recorder: Recorder, gpus: Sequence[GpuSensor]) -> None:
     """Waits until every sensor was read once, and boards for a while: their power before the start says where it stepped."""
     begin_s = time.monotonic()
     _reach(recorder, begin_s + (_AROUND_S if gpus else 0.0), limit_s=1.0)
 
 
-def _lead_out(recorder: Recorder, gpus: Sequence[BoardSensor], *, end_s: float, hz: float) -> None:
+def _lead_out(recorder: Recorder, gpus: Sequence[GpuSensor], *, end_s: float, hz: float) -> None:
     """Waits until the boards' counters have moved after the command's end, so that its last moment lies between two updates."""
     slowest_s = max((sensor.calibration.period_s or 0.0 for sensor in gpus), default=0.0)
     _reach(recorder, end_s + (_AROUND_S + 1.3 * slowest_s if gpus else 0.0) + 2 / hz, limit_s=3 * max(slowest_s, 1 / hz) + 0.5)

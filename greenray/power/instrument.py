@@ -21,7 +21,7 @@ from greenray.config.settings import CpuModel, WallMeter
 from greenray.errors import MeasurementError
 from greenray.gpu.foreign import foreign_processes
 from greenray.gpu.nvidia import nvml
-from greenray.gpu.nvidia.sensor import BoardSensor, calibrate
+from greenray.gpu.nvidia.sensor import GpuSensor, calibrate
 from greenray.power.activity import TreeActivity
 from greenray.power.estimate.counter import CounterEnergy
 from greenray.power.host import HostInfo, host_info
@@ -83,19 +83,19 @@ class Instrument:
     ) -> None:
         self.host = host
         self.hz = hz
-        self.board: BoardInfo | None = None
+        self.gpu: BoardInfo | None = None
         self._sensors = sensors
-        self._gpu = next((sensor for sensor in sensors if isinstance(sensor, BoardSensor)), None)
+        self._sensor = next((sensor for sensor in sensors if isinstance(sensor, GpuSensor)), None)
         self._household = HostShare(logical_cores=host.logical_cores, model=cpu_model, no_meter=no_cpu_meter)
         self._memory_level = None if board is None else board.memory_used_bytes()
-        if board is not None and self._gpu is not None:
-            calibrate([self._gpu])
-            self.board = BoardInfo(
+        if board is not None and self._sensor is not None:
+            calibrate([self._sensor])
+            self.gpu = BoardInfo(
                 uuid=board.uuid,
                 name=board.name,
                 power_limit_w=board.power_limit_w,
                 driver_version=board.driver_version,
-                counter_period_s=self._gpu.calibration.period_s,
+                counter_period_s=self._sensor.calibration.period_s,
                 board=board,
             )
 
@@ -136,7 +136,7 @@ class Instrument:
             wall_meter=wall_meter,
         )
         sensors = open_sensors(setup)
-        lost = next((sensor for sensor in sensors if isinstance(sensor, BoardSensor) and sensor.lost), None)
+        lost = next((sensor for sensor in sensors if isinstance(sensor, GpuSensor) and sensor.lost), None)
         if lost is not None:
             for sensor in sensors:
                 sensor.close()
@@ -148,7 +148,7 @@ class Instrument:
     def energy_scope(self) -> str:
         """The parts that a total counts: those for which this host has a meter or a model."""
         parts = []
-        if self._gpu is not None and (self._gpu.counter_missing is None or self._gpu.power_source is not None):
+        if self._sensor is not None and (self._sensor.counter_missing is None or self._sensor.power_source is not None):
             parts.append("gpu")
         parts.append("cpu")
         if any(sensor.part == "dram" for sensor in self._sensors):
@@ -175,14 +175,14 @@ class Instrument:
         """Sets what the sharing rule needs: the host's idle power and the number of its workers, busy or not."""
         self._household = replace(self._household, idle=idle, workers=max(1, workers))
 
-    def require_board(self) -> None:
+    def require_gpu(self) -> None:
         """Checks that the board still answers; nothing to check on a host without one.
 
         Raises:
             MeasurementError: it does not.
         """
-        if self.board is not None and not self.board.board.answers():
-            raise self.board.board.lost()
+        if self.gpu is not None and not self.gpu.board.answers():
+            raise self.gpu.board.lost()
 
     def record(self) -> "Recording":
         """Starts the sampling thread; the first sample has been taken when this returns."""
@@ -199,8 +199,8 @@ class Recording:
 
     def __init__(self, *, instrument: Instrument) -> None:
         self._instrument = instrument
-        self._gpu = instrument._gpu
-        self._board = instrument.board
+        self._sensor = instrument._sensor
+        self._board = instrument.gpu
         self._tree = TreeActivity()
         self._memory_before = None if self._board is None else self._board.memory_used_bytes()
         self._ours: set[int] = set()
@@ -222,11 +222,11 @@ class Recording:
 
         False when the time runs out, or when the board does not tell its power.
         """
-        if self._gpu is None or self._gpu.power_source is None:
-            return self._gpu is None
+        if self._sensor is None or self._sensor.power_source is None:
+            return self._sensor is None
         deadline_s = time.monotonic() + timeout_s
         while True:
-            latest = self._recorder.latest(self._gpu.name, seconds=_SETTLED_S)
+            latest = self._recorder.latest(self._sensor.name, seconds=_SETTLED_S)
             watts = latest.column("power_w")
             if len(watts) >= 0.8 * _SETTLED_S * self._instrument.hz and np.all(np.isfinite(watts)):
                 mean_w = float(watts.mean())
@@ -252,17 +252,17 @@ class Recording:
         trace = recorded.part(start_s - _BEYOND_S, end_s + _BEYOND_S)
         host_share = self._instrument._household
         gpu = None
-        if self._gpu is not None:
+        if self._sensor is not None:
             counter = self._counter(recorded, end_s=end_s)
-            series, facts = trace.series[self._gpu.name], facts_of(self._gpu)
+            series, facts = trace.series[self._sensor.name], facts_of(self._sensor)
             gpu = read_gpu(series, facts, start_s=start_s, end_s=end_s, hz=trace.hz, counter=counter)
         return combine(
             gpu=gpu,
             gpu_uuid=None if self._board is None else self._board.uuid,
-            gpu_power_source=None if self._gpu is None else self._gpu.power_source,
-            gpu_counter_missing=None if self._gpu is None else self._gpu.counter_missing,
+            gpu_power_source=None if self._sensor is None else self._sensor.power_source,
+            gpu_counter_missing=None if self._sensor is None else self._sensor.counter_missing,
             gpu_idle_w=gpu_idle_w,
-            foreign=self._foreign(start_s=start_s, end_s=end_s, uses_board=device == "cuda"),
+            foreign=self._foreign(start_s=start_s, end_s=end_s, uses_gpu=device == "cuda"),
             cpu=read_cpu(trace, host_share, start_s=start_s, end_s=end_s),
             host_share=host_share,
             wall=read_wall(recorded, start_s=start_s, end_s=end_s),
@@ -273,9 +273,9 @@ class Recording:
 
     def _counter(self, recorded: Trace, *, end_s: float) -> CounterEnergy | None:
         """The board's counter, prepared anew when a window reaches further than what the last preparation saw."""
-        assert self._gpu is not None
+        assert self._sensor is not None
         if self._prepared is None or self._prepared.until_s < end_s + _BEYOND_S:
-            self._prepared = prepare_counter(recorded.series[self._gpu.name], facts_of(self._gpu), hz=recorded.hz)
+            self._prepared = prepare_counter(recorded.series[self._sensor.name], facts_of(self._sensor), hz=recorded.hz)
         return self._prepared
 
     def wait_for_wall(self, end_s: float) -> None:
@@ -305,7 +305,7 @@ class Recording:
             self._ours |= {*self._tree.pids(), os.getpid()}
             self._looks.append((time.monotonic(), self._board.board.processes()))
 
-    def _foreign(self, *, start_s: float, end_s: float, uses_board: bool) -> int | None:
+    def _foreign(self, *, start_s: float, end_s: float, uses_gpu: bool) -> int | None:
         """The most other processes seen from the last look before the window to the first after it."""
         if self._board is None:
             return None
@@ -318,7 +318,7 @@ class Recording:
             foreign_processes(
                 pids=pids,
                 ours=self._ours,
-                uses_board=uses_board,
+                uses_gpu=uses_gpu,
                 memory_before_bytes=self._memory_before,
                 memory_level_bytes=self._instrument._memory_level,
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from greenray.config.settings import CpuModel
-from greenray.gpu.nvidia.sensor import BoardSensor, Calibration, throttle_names
+from greenray.gpu.nvidia.sensor import Calibration, GpuSensor, throttle_names
 from greenray.power.activity import HOST_STEP_S
 from greenray.power.estimate.counter import CounterEnergy, counter_energy
 from greenray.power.estimate.energy import Energy, interpolate, power_energy, rapl_energy, unknown
@@ -82,7 +82,7 @@ class HostShare:
     no_meter: str | None = None
 
 
-def facts_of(sensor: BoardSensor) -> BoardFacts:
+def facts_of(sensor: GpuSensor) -> BoardFacts:
     """The facts of an open sensor."""
     return BoardFacts(power_source=sensor.power_source, counter_missing=sensor.counter_missing, calibration=sensor.calibration)
 

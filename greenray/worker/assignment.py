@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from greenray.config.matrix import Cell
+from greenray.config.cell import Cell
 from greenray.config.settings import CpuModel, Measure, Trust, WallMeter
 from greenray.power.sharing import IdlePower
 
@@ -100,7 +100,7 @@ class AttemptResult:
     duration_s: float
     energy_j: float | None
     j_per_sample: float | None = None
-    board_lost: str | None = None
+    gpu_lost: str | None = None
 
 
 def ledger_row(assignment: Assignment, result: AttemptResult) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def run_attempt(
     started_at = datetime.now(UTC)
     recording = instrument.record()
     begin_s = time.monotonic()
-    monitor = CellMonitor(device=cell.device, measure=settings.measure, board=instrument.board, recording=recording)
+    monitor = CellMonitor(device=cell.device, measure=settings.measure, board=instrument.gpu, recording=recording)
     try:
         try:
             process = launcher.start(
@@ -119,7 +119,7 @@ def run_attempt(
         duration_s=row["duration_s"],
         energy_j=row["energy_j"],
         j_per_sample=j_per_sample(rows),
-        board_lost=monitor.board_lost,
+        gpu_lost=monitor.gpu_lost,
     )
 
 
@@ -144,6 +144,6 @@ def _environment(device: str, *, gpu_uuid: str | None, threads: int, caches: Pat
 
 def _steady_window_s(device: str, *, settings: WorkerSettings, instrument: Instrument) -> float:
     """Long enough for `min_counter_updates` where the main meter is a counter that moves now and then."""
-    period_s = instrument.board.counter_period_s if device == "cuda" and instrument.board else None
+    period_s = instrument.gpu.counter_period_s if device == "cuda" and instrument.gpu else None
     # One more: where a window begins within a period decides whether n periods hold n updates.
     return max(settings.measure.window_s, (settings.measure.min_counter_updates + 1) * (period_s or 0.0))

@@ -10,7 +10,7 @@ from typing import Any
 from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Window
 from greenray.config.settings import Measure
 from greenray.errors import MeasurementError
-from greenray.gpu.nvidia.nvml import same_board
+from greenray.gpu.nvidia.nvml import same_gpu
 from greenray.power.instrument import BoardInfo, Recording
 from greenray.power.window import WindowReading
 from greenray.worker.verdicts import Verdicts, keep_a_figure, rejection
@@ -22,7 +22,7 @@ class CellMonitor:
     """Listens to one cell.
 
     Attributes:
-        board_lost: why the worker's board must not be used any more; None while it may.
+        gpu_lost: why the worker's board must not be used any more; None while it may.
     """
 
     def __init__(self, *, device: str, measure: Measure, board: BoardInfo | None, recording: Recording) -> None:
@@ -33,7 +33,7 @@ class CellMonitor:
         self._windows: list[tuple[Window, float]] = []
         self._verdicts = Verdicts(measure)
         self._idle_settled: bool | None = None
-        self.board_lost: str | None = None
+        self.gpu_lost: str | None = None
 
     def handle(self, message: AnyMessage) -> Message | None:
         """Answer one message of the cell.
@@ -42,7 +42,7 @@ class CellMonitor:
             MeasurementError: the cell runs on another board than the one that is measured.
         """
         if isinstance(message, Ready):
-            self._check_board(message)
+            self._check_gpu(message)
         elif isinstance(message, Settle):
             steady = self._recording.settled(timeout_s=_SETTLE_TIMEOUT_S)
             # Without a board there is nothing to settle: a processor's idle power is the host's, read while no cell runs.
@@ -82,12 +82,12 @@ class CellMonitor:
         keep_a_figure(rows, min_windows=self._measure.min_windows)
         return rows, self._read(begin_s, end_s, idle_w=idle_w)
 
-    def _check_board(self, ready: Ready) -> None:
+    def _check_gpu(self, ready: Ready) -> None:
         if self._device != "cuda" or self._board is None:
             return
-        if ready.gpu_uuid is None or not same_board(ready.gpu_uuid, self._board.uuid):
-            self.board_lost = f"CUDA ran on board {ready.gpu_uuid}, NVML measures {self._board.uuid}"
-            raise MeasurementError(self.board_lost)
+        if ready.gpu_uuid is None or not same_gpu(ready.gpu_uuid, self._board.uuid):
+            self.gpu_lost = f"CUDA ran on board {ready.gpu_uuid}, NVML measures {self._board.uuid}"
+            raise MeasurementError(self.gpu_lost)
 
     def _enough(self, window: Window) -> bool:
         reading = self._read(window.start_s, window.end_s)

@@ -18,7 +18,7 @@ from pathlib import Path
 from greenray import __version__
 from greenray.cell.protocol import AnyMessage, Failed, Message, Probe, Ready
 from greenray.errors import MeasurementError
-from greenray.gpu.nvidia.nvml import same_board
+from greenray.gpu.nvidia.nvml import same_gpu
 from greenray.power.instrument import Instrument
 from greenray.power.modelled import modelled_idle
 from greenray.power.sharing import IdlePower
@@ -89,8 +89,8 @@ class Worker:
         if wall_problem is not None:
             self._notes.append(wall_problem)
         self._info = self._examine()
-        if self._instrument.board is not None:
-            self._idle_memory = self._instrument.board.memory_used_bytes()
+        if self._instrument.gpu is not None:
+            self._idle_memory = self._instrument.gpu.memory_used_bytes()
 
     def describe(self) -> WorkerInfo:
         """What this worker measures and runs on.
@@ -112,7 +112,7 @@ class Worker:
         Raises:
             MeasurementError: the board is lost, or its memory does not come back; it must not be used any more.
         """
-        self._instrument.require_board()
+        self._instrument.require_gpu()
         self._warm_compiler(assignment)
         self._wait_for_memory()
         idle = assignment.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
@@ -130,7 +130,7 @@ class Worker:
 
     def live(self) -> Live:
         """The board's power and temperature, for people who watch."""
-        board = self._instrument.board if self._refused is None else None
+        board = self._instrument.gpu if self._refused is None else None
         if board is None:
             return Live(power_w=None, temperature_c=None)
         return Live(power_w=board.power_w(), temperature_c=board.temperature_c())
@@ -142,7 +142,7 @@ class Worker:
             self._instrument.close()
 
     def _examine(self) -> WorkerInfo:
-        board = self._instrument.board
+        board = self._instrument.gpu
         versions = {
             "python": platform.python_version(),
             "torch": metadata.version("torch"),
@@ -151,13 +151,13 @@ class Worker:
         }
         return worker_info(
             self._instrument,
-            uses_cuda=board is not None and self._board_works(board.uuid),
+            uses_cuda=board is not None and self._gpu_works(board.uuid),
             sees_store=self._settings.probe is None or Path(self._settings.probe).is_file(),
             versions=versions,
             notes=self._notes,
         )
 
-    def _board_works(self, uuid: str) -> bool:
+    def _gpu_works(self, uuid: str) -> bool:
         """Whether a fresh process computes on the board that NVML measures; goes over to spawn if a forked one cannot."""
         answer = self._probe(Probe(device="cuda"))
         without_cuda = isinstance(answer, Failed) and answer.status == "unsupported"
@@ -170,7 +170,7 @@ class Worker:
             reason = answer.error if isinstance(answer, Failed) else "the probe gave no answer"
             self._notes.append(f"the board is measured but not used: {reason}")
             return False
-        if answer.gpu_uuid is None or not same_board(answer.gpu_uuid, uuid):
+        if answer.gpu_uuid is None or not same_gpu(answer.gpu_uuid, uuid):
             self._refused = f"CUDA runs on board {answer.gpu_uuid} where NVML measures {uuid}"
             return False
         return True
@@ -183,7 +183,7 @@ class Worker:
             self._probe(Probe(device=assignment.cell.device, warm_compiler=True))
 
     def _probe(self, probe: Probe) -> Ready | Failed | None:
-        board = self._instrument.board
+        board = self._instrument.gpu
         answers: list[Ready | Failed] = []
 
         def handle(message: AnyMessage) -> Message | None:
@@ -217,7 +217,7 @@ class Worker:
         Raises:
             MeasurementError: it does not come back.
         """
-        board = self._instrument.board
+        board = self._instrument.gpu
         if board is None or self._idle_memory is None:
             return
         deadline = time.monotonic() + _MEMORY_TIMEOUT_S
@@ -233,7 +233,7 @@ def worker_info(
     instrument: Instrument, *, uses_cuda: bool, sees_store: bool, versions: dict[str, str], notes: Sequence[str] = ()
 ) -> WorkerInfo:
     """What a worker with this instrument tells of itself and its host."""
-    board, host = instrument.board, instrument.host
+    board, host = instrument.gpu, instrument.host
     return WorkerInfo(
         pid=os.getpid(),
         host=host.hostname,

@@ -18,8 +18,9 @@ from typing import Any
 import polars as pl
 import yaml
 
+from greenray.config.cell import Cell
 from greenray.config.load import build
-from greenray.config.matrix import Cell, expand
+from greenray.config.matrix import expand
 from greenray.config.settings import CpuModel, Measure, Trust
 from greenray.store import reader
 from greenray.worker.assignment import Assignment, WorkerSettings

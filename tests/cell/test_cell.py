@@ -14,7 +14,7 @@ import torch
 from greenray.cell import main as cell
 from greenray.cell.partial import PartialResult
 from greenray.cell.protocol import CellTask, Channel, Failed, Ready
-from greenray.config.matrix import DatasetRef, Hyperparameters, ModelRef
+from greenray.config.cell import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.spec import TacticStep
 from greenray.errors import CellError, NotApplied, ResourceError, Unsupported
 from greenray.tasks.image_classification import models

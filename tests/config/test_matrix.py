@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenray.config.cell import tactic_slug
 from greenray.config.load import build
-from greenray.config.matrix import expand, tactic_slug
+from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
 from greenray.errors import ConfigError
 

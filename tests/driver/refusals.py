@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from greenray.config.cell import Cell
 from greenray.config.load import load
-from greenray.config.matrix import Cell, expand
+from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
 from greenray.errors import MeasurementError
 from greenray.power import IdlePower, Instrument
@@ -181,13 +182,13 @@ def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path],
         result = run_attempt(
             Assignment(cell=cell_of(config, name), attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
             settings=_settings(out, config),
-            info=worker_info(instrument, uses_cuda=instrument.board is not None, sees_store=True, versions={}),
+            info=worker_info(instrument, uses_cuda=instrument.gpu is not None, sees_store=True, versions={}),
             instrument=instrument,
             launcher=launcher,
             memory_limit_bytes=1 << 34,
         )
     instrument.close()
-    return result.board_lost
+    return result.gpu_lost
 
 
 def _settings(out: Path, config: SweepConfig) -> WorkerSettings:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenray.config.cell import Block, Cell
 from greenray.config.load import build
-from greenray.config.matrix import Block, Cell, expand
+from greenray.config.matrix import expand
 from greenray.driver.schedule import Ledger, Schedule, Visit, WorkerSlot, assign
 
 TRAIN = {
@@ -141,7 +142,7 @@ def test_longest_expected_first() -> None:
 
 
 def seat(name: str, *, host: str = "h", board: bool = True, idle: float = 0.0) -> WorkerSlot:
-    return WorkerSlot(worker_id=name, host=host, has_board=board, idle_since_s=idle)
+    return WorkerSlot(worker_id=name, host=host, has_gpu=board, idle_since_s=idle)
 
 
 def both_arms() -> tuple[list[Visit], Visit, Visit]:

@@ -10,14 +10,14 @@ from greenray.gpu.foreign import foreign_processes
 @pytest.mark.parametrize(
     ("case", "count"),
     [
-        ({"pids": [1, 2], "ours": {2}, "uses_board": True}, 1),
-        ({"pids": [2], "ours": {2}, "uses_board": True}, 0),
-        ({"pids": [1], "ours": {2}, "uses_board": False}, 1),
-        ({"pids": [], "ours": {2}, "uses_board": False}, 0),
-        ({"pids": [7, 8], "ours": {2}, "uses_board": True, "exists": lambda pid: False}, 1),
-        ({"pids": None, "ours": {2}, "uses_board": True}, None),
-        ({"pids": [], "ours": {2}, "uses_board": True, "memory_before_bytes": 1 << 30, "memory_level_bytes": 0}, 1),
-        ({"pids": [], "ours": {2}, "uses_board": True, "memory_before_bytes": 100, "memory_level_bytes": 0}, 0),
+        ({"pids": [1, 2], "ours": {2}, "uses_gpu": True}, 1),
+        ({"pids": [2], "ours": {2}, "uses_gpu": True}, 0),
+        ({"pids": [1], "ours": {2}, "uses_gpu": False}, 1),
+        ({"pids": [], "ours": {2}, "uses_gpu": False}, 0),
+        ({"pids": [7, 8], "ours": {2}, "uses_gpu": True, "exists": lambda pid: False}, 1),
+        ({"pids": None, "ours": {2}, "uses_gpu": True}, None),
+        ({"pids": [], "ours": {2}, "uses_gpu": True, "memory_before_bytes": 1 << 30, "memory_level_bytes": 0}, 1),
+        ({"pids": [], "ours": {2}, "uses_gpu": True, "memory_before_bytes": 100, "memory_level_bytes": 0}, 0),
     ],
 )
 def test_foreign_processes(case, count):
@@ -27,4 +27,4 @@ def test_foreign_processes(case, count):
 
 def test_a_list_of_live_strangers_says_nothing_about_the_cell():
     nothing = {"memory_before_bytes": None, "memory_level_bytes": None}
-    assert foreign_processes(pids=[os.getpid()], ours=set(), uses_board=True, **nothing) is None
+    assert foreign_processes(pids=[os.getpid()], ours=set(), uses_gpu=True, **nothing) is None

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from greenray.errors import MeasurementError
-from greenray.gpu.nvidia.nvml import Board, resolve, same_board, visible
+from greenray.gpu.nvidia.nvml import Board, resolve, same_gpu, visible
 
 
 def board(index: int, uuid: str, *, mig: bool = False) -> Board:
@@ -94,8 +94,8 @@ def test_visible_refuses_mig(value):
 
 
 def test_cuda_leaves_out_the_prefix():
-    assert same_board("aaaa1111-0000-0000-0000-000000000000", FIRST.uuid)
-    assert not same_board(FIRST.uuid, SECOND.uuid)
+    assert same_gpu("aaaa1111-0000-0000-0000-000000000000", FIRST.uuid)
+    assert not same_gpu(FIRST.uuid, SECOND.uuid)
 
 
 FAST = replace(board(4, "GPU-ffff0000-0000-0000-0000-000000000000"), name="a faster board")

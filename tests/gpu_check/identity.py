@@ -22,7 +22,7 @@ def run(rig: Rig) -> Finding:
             wrong.append(f"{name}: {error}")
             rows.append([name, str(error), ", ".join(expected), "no"])
             continue
-        agree = len(found) == len(expected) and all(map(nvml.same_board, found, expected))
+        agree = len(found) == len(expected) and all(map(nvml.same_gpu, found, expected))
         if not agree:
             wrong.append(name)
         rows.append([name, ", ".join(found), ", ".join(expected), "yes" if agree else "no"])

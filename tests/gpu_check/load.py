@@ -132,7 +132,7 @@ class CudaLoad:
         self._answers = queue.Queue()
         threading.Thread(target=_read, args=(self._process, self._answers), daemon=True).start()
         found = self._ask({"do": "context"}, timeout_s=_FIRST_S)["uuid"]
-        if not nvml.same_board(found, self._uuid):
+        if not nvml.same_gpu(found, self._uuid):
             raise MeasurementError(f"CUDA opened board {found} where {self._uuid} was asked for")
 
     def _why(self) -> str:

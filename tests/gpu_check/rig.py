@@ -8,7 +8,7 @@ from pathlib import Path
 
 from greenray.errors import MeasurementError
 from greenray.gpu.nvidia import nvml
-from greenray.gpu.nvidia.sensor import BoardSensor, Calibration, calibrate
+from greenray.gpu.nvidia.sensor import Calibration, GpuSensor, calibrate
 from greenray.power.estimate.counter import counter_energy
 from greenray.power.estimate.energy import Energy
 from greenray.power.reading import BoardFacts, GpuReading, facts_of, read_gpu
@@ -69,7 +69,7 @@ class Rig:
 
     board: nvml.Board
     boards: list[nvml.Board]
-    sensor: BoardSensor
+    sensor: GpuSensor
     load: Load
     folder: Path
     scale: float = 1.0
@@ -121,6 +121,6 @@ def first_board() -> tuple[nvml.Board, list[nvml.Board]]:
 def open_rig(open_load: Callable[[nvml.Board], Load], *, folder: Path, scale: float, deadline_s: float, keep: Path | None) -> Rig:
     """The rig for one section; the load is started at its first mode."""
     board, every = first_board()
-    sensor = BoardSensor(board)
+    sensor = GpuSensor(board)
     load = open_load(board)
     return Rig(board=board, boards=every, sensor=sensor, load=load, folder=folder, scale=scale, deadline_s=deadline_s, keep=keep)

@@ -42,7 +42,7 @@ for number in range(count):
     windows.append((start_s, end_s, dataclasses.asdict(reading)))
 rows = recording.stop().rows()
 instrument.close()
-period_s = instrument.board.counter_period_s
+period_s = instrument.gpu.counter_period_s
 print(json.dumps({"windows": windows, "scope": instrument.energy_scope, "period_s": period_s, "settled": settled,
                   "columns": list(rows), "sensors": sorted(set(rows["sensor"])), "lengths": [len(v) for v in rows.values()],
                   "sample_s": [t for t, s in zip(rows["monotonic_s"], rows["sensor"]) if s == "cpu:host"]}))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.gpu.nvidia.sensor import BoardSensor
+from greenray.gpu.nvidia.sensor import GpuSensor
 from greenray.power.reading import BoardFacts, read_gpu
 from greenray.power.sm_clock import CLOCK_SHIFT, clock_change
 from greenray.power.trace import Series
@@ -71,7 +71,7 @@ def test_columns_hold_what_lies_inside_the_window():
     slow_s = np.arange(1000.0, 1010.0, 0.2)
     clock = np.where(slow_s < 1005.05, 1980.0, 1410.0)
     bits, none = np.zeros(len(slow_s)), np.full(len(slow_s), np.nan)
-    columns = dict(zip(BoardSensor.slow, (none, none, clock, bits), strict=True))
+    columns = dict(zip(GpuSensor.slow, (none, none, clock, bits), strict=True))
     fast = made_readings(board, seconds=10)
     series = Series(sensor="gpu:x", part="gpu", fast=fast, slow=type(fast)(times=slow_s, columns=columns))
 

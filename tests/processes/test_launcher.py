@@ -20,6 +20,7 @@ from greenray.processes.launcher import (
     open_launcher,
 )
 from greenray.processes.tree import MARK, marked
+from tests.support import ROOT
 from tests.support.processes import FOLDER, LIGHT, all_dead
 
 Launch = Callable[[str], Launcher]
@@ -136,7 +137,7 @@ def test_an_unfit_fork_server_is_replaced_by_spawn(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, module: str, reason: str
 ) -> None:
     (tmp_path / "nvidia0").touch()
-    environment = {"PYTHONPATH": f"{FOLDER / 'hazards'}:{FOLDER}", "DEVICES": str(tmp_path)}
+    environment = {"PYTHONPATH": f"{FOLDER / 'hazards'}:{ROOT}", "DEVICES": str(tmp_path)}
     with open_launcher(
         target="tests.processes.sample_cells:returns",
         preload=(module,),

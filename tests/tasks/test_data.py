@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from greenray.config.matrix import DatasetRef
+from greenray.config.cell import DatasetRef
 from greenray.errors import ResourceError
 from greenray.tasks.image_classification import batches, data, models
 from tests.support.driving import preset

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from greenray.cell import quality
-from greenray.config.matrix import DatasetRef, ModelRef
+from greenray.config.cell import DatasetRef, ModelRef
 from greenray.config.settings import Trust
 from greenray.config.spec import ARCHITECTURES, PRESETS
 from greenray.errors import CellError, ResourceError
@@ -113,7 +113,7 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
 
 def test_an_unreachable_hub_is_said_so() -> None:
     code = (
-        "from greenray.config.matrix import ModelRef, DatasetRef; from greenray.workload import models, data\n"
+        "from greenray.config.cell import ModelRef, DatasetRef; from greenray.workload import models, data\n"
         "from greenray.errors import ResourceError\n"
         "for check, ref in ((models.check, ModelRef(source='hub', id='a/b', label='a/b')), (data.check, DatasetRef(id='a/b'))):\n"
         "    try: check(ref)\n"

@@ -42,7 +42,7 @@ instrument.share_host(idle=instrument.measure_idle(1), workers=2)
 recording = instrument.record()
 recording.follow(os.getpid())
 measure = Measure(window_s=1, min_windows=3, max_windows=5, target_ci=0.5)
-monitor = CellMonitor(device="cuda", measure=measure, board=instrument.board, recording=recording)
+monitor = CellMonitor(device="cuda", measure=measure, board=instrument.gpu, recording=recording)
 begin_s = time.monotonic()
 monitor.handle(Ready(gpu_uuid=uuid_of(0).removeprefix("GPU-")))
 

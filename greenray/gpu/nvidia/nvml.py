@@ -192,7 +192,7 @@ def _require_one_order(environ: Mapping[str, str], available: list[Board]) -> No
         )
 
 
-def same_board(first: str, second: str) -> bool:
+def same_gpu(first: str, second: str) -> bool:
     """Whether two full UUIDs name one board; CUDA leaves out the `GPU-` prefix."""
     return _bare(first) == _bare(second) != ""
 

@@ -52,7 +52,7 @@ class Calibration:
     polled: Readings = EMPTY
 
 
-class BoardSensor:
+class GpuSensor:
     """Reads one board; see `Sensor`. `power_source` is gpu, module (instant power of the whole module), average or None."""
 
     part = "gpu"
@@ -140,13 +140,13 @@ class BoardSensor:
         self.power_source = None
 
 
-def open_sensors(setup: Setup) -> list[BoardSensor]:
+def open_sensors(setup: Setup) -> list[GpuSensor]:
     """A sensor for each board of the setup."""
-    return [BoardSensor(board) for board in setup.boards]
+    return [GpuSensor(board) for board in setup.boards]
 
 
 def calibrate(
-    sensors: Sequence[BoardSensor],
+    sensors: Sequence[GpuSensor],
     *,
     limit_s: float = 1.2,
     enough: int = 48,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenray.config.matrix import DatasetRef
+from greenray.config.cell import DatasetRef
 from greenray.config.settings import is_path
 from greenray.errors import ResourceError
 

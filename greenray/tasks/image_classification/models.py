@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from greenray.config.matrix import ModelRef
+from greenray.config.cell import ModelRef
 from greenray.config.settings import Trust
 from greenray.errors import CellError, ResourceError
 from greenray.tasks.image_classification.presets import IMAGE_SIZE, PRESETS, processor_config

@@ -1,0 +1,173 @@
+"""What a cell is: one point of the matrix, frozen, with its identity.
+
+A cell's id is a versioned hash over what the cell *declares*: renaming an experiment, measuring longer or moving to
+another host leaves it as it was, so a finished sweep can be extended. `tests/config/test_matrix.py` pins ids down.
+"""
+
+import functools
+import hashlib
+import json
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from greenray.config.settings import Frozen
+from greenray.config.spec import TacticStep
+
+BASELINE = (TacticStep(name="baseline"),)
+
+
+class ModelRef(Frozen):
+    """Which model a cell runs.
+
+    Attributes:
+        source: hub, folder, config (fresh weights by architecture and preset) or checkpoint (of a training cell).
+        id: hub id, path as written, `architecture-preset`, or the id of the training cell.
+        label: what reports call it.
+        path: absolute folder for `folder` models; not part of the identity.
+    """
+
+    source: Literal["hub", "folder", "config", "checkpoint"]
+    id: str
+    label: str
+    revision: str | None = None
+    architecture: str | None = None
+    preset: str | None = None
+    path: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        if self.source == "config":
+            return {"architecture": self.architecture, "preset": self.preset}
+        if self.source == "checkpoint":
+            return {"from": self.id}
+        return {"id": self.id, "revision": self.revision}
+
+
+class DatasetRef(Frozen):
+    """Which data a cell reads; `path` is the absolute form of a local `id` and not part of the identity."""
+
+    id: str
+    split: str | None = None
+    samples: int | None = None
+    revision: str | None = None
+    path: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"path"})
+
+
+class Hyperparameters(Frozen):
+    """What training is told."""
+
+    epochs: int
+    learning_rate: float
+    schedule: str
+    optimizer: str
+    weight_decay: float
+
+
+class Cell(Frozen):
+    """One point of the matrix. `bracket` and `visit` are set for the two baselines around a visit."""
+
+    cell_id: str
+    block_id: str
+    experiment: str
+    phase: Literal["training", "inference"]
+    task: str
+    model: ModelRef
+    dataset: DatasetRef
+    batch_size: int
+    hyperparameters: Hyperparameters | None
+    device: Literal["cuda", "cpu"]
+    tactic: tuple[TacticStep, ...]
+    round: int
+    seed: int
+    bracket: Literal["open", "close"] | None = None
+    visit: int | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.tactic == BASELINE
+
+    @functools.cached_property
+    def tactic_slug(self) -> str:
+        return tactic_slug(self.tactic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Cells to be compared with each other.
+
+    Attributes:
+        cells: the declared cells, without brackets. In a bracketed block the baseline is not among them: it is the brackets.
+        bracketed: whether visits to the block open and close with a baseline.
+        needs: id of the training cell whose checkpoint the block uses, or None.
+    """
+
+    block_id: str
+    cells: tuple[Cell, ...]
+    bracketed: bool
+    needs: str | None
+
+    @property
+    def device(self) -> str:
+        return self.cells[0].device
+
+    def bracket(self, kind: Literal["open", "close"], *, visit: int) -> Cell:
+        """The opening or closing baseline of one visit, with the visit in its id."""
+        first = self.cells[0]
+        fields = {**_fields(first), "tactic": BASELINE, "bracket": kind, "visit": visit}
+        return make_cell(fields)
+
+    def shuffled(self, cells: Iterable[Cell], *, visit: int) -> list[Cell]:
+        """Cells in the seeded random order of one visit."""
+        ordered = sorted(cells, key=lambda cell: cell.cell_id)
+        random.Random(f"{ordered[0].seed}/{self.block_id}/{visit}" if ordered else 0).shuffle(ordered)
+        return ordered
+
+
+def _fields(cell: Cell) -> dict[str, Any]:
+    return {name: getattr(cell, name) for name in Cell.model_fields if name not in ("cell_id", "block_id")}
+
+
+def make_cell(fields: dict[str, Any]) -> Cell:
+    hyper = fields["hyperparameters"]
+    point = {
+        "phase": fields["phase"],
+        "task": fields["task"],
+        "model": fields["model"].identity(),
+        "dataset": fields["dataset"].identity(),
+        "batch_size": fields["batch_size"],
+        "hyperparameters": hyper.model_dump() if hyper else None,
+        "device": fields["device"],
+        "round": fields["round"],
+        "seed": fields["seed"],
+    }
+    identity = {**point, "tactic": [step.model_dump() for step in fields["tactic"]]}
+    if fields.get("bracket"):
+        identity |= {"bracket": fields["bracket"], "visit": fields["visit"]}
+    return Cell(cell_id=f"c1-{_digest(identity)}", block_id=f"b1-{_digest(point)}", **fields)
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def tactic_slug(chain: Iterable[TacticStep]) -> str:
+    """The chain as a path segment of `a-z 0-9 - + . _`; parameters at their default are left out."""
+    return "+".join(_step_slug(step) for step in chain)
+
+
+def _step_slug(step: TacticStep) -> str:
+    from greenray.tactics.registry import tactic_class  # not at the top: config imports the registry first
+
+    defaults = tactic_class(step.name).Params().model_dump(mode="json")
+    parts = [f"{key}-{_text(value)}" for key, value in step.params.items() if value != defaults.get(key)]
+    return "_".join([step.name, *parts])
+
+
+def _text(value: Any) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else value
+    return "".join(char if char.isascii() and (char.isalnum() or char in "-.") else "-" for char in text.lower())
