@@ -98,6 +98,8 @@ CELLS = (
     Column("peak_gpu_memory_bytes", _INT, "B", "highest memory allocated by torch on the board; NULL on cpu"),
     Column("peak_host_memory_bytes", _INT, "B", "most private memory of the cell's processes, on top of their start"),
     Column("seed", _INT, "", "seed of the sweep"),
+    Column("unit", _TEXT, "", "what a sample is: image, text, token, request; NULL in rows from before tasks said so"),
+    Column("quality_measure", _TEXT, "", "what the column accuracy holds, by its name; NULL in rows from before tasks said so"),
     Column("grade", _TEXT, "", "worst grade among the steady (or epoch) windows: A, B, C or D; NULL where nothing was measured"),
 )
 
