@@ -145,11 +145,11 @@ _ORDER = [
 ]
 _SAMPLES = pl.col("samples")
 _MEASURED = {
-    "energy": pl.col("total_energy_j") / _SAMPLES,
-    "active": pl.col("active_energy_j") / _SAMPLES,
-    "time": pl.col("duration_s") / _SAMPLES,
-    "p50": pl.col("latency_p50_s"),
-    "p95": pl.col("latency_p95_s"),
+    "energy_j": pl.col("total_energy_j") / _SAMPLES,
+    "active_j": pl.col("active_energy_j") / _SAMPLES,
+    "time_s": pl.col("duration_s") / _SAMPLES,
+    "latency_p50_s": pl.col("latency_p50_s"),
+    "latency_p95_s": pl.col("latency_p95_s"),
 }
 
 
@@ -163,11 +163,7 @@ def _arm(row: Row) -> Arm:
     scopes = row["_scopes"] or [row["energy_scope"]]  # with no window to go by, the attempt's own
     return Arm(
         cell={name: value for name, value in row.items() if not name.startswith("_")},
-        energy_j=_measured(row, "energy"),
-        active_j=_measured(row, "active"),
-        time_s=_measured(row, "time"),
-        latency_p50_s=_measured(row, "p50"),
-        latency_p95_s=_measured(row, "p95"),
+        **{name: _measured(row, name) for name in _MEASURED},
         scope=scopes[0] if len(scopes) == 1 else None,
         modelled_share=row["_modelled"] / row["_total"] if row["_total"] else None,
         shared_host=bool(row["_apportioned"]) or (row["_neighbours"] or 0) > 0.5,

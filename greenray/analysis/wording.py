@@ -111,7 +111,7 @@ def pay_back(effect: ModelEffect, found: BreakEven, saving: Estimate | None) -> 
         return ""
     if saving.clear is False:
         return "no clear saving"
-    return round_count(found.samples) if found.samples is not None else found.verdict
+    return round_count(found) if isinstance(found, int) else found
 
 
 def model_sentence(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, pay_back: BreakEven) -> str:
@@ -215,6 +215,6 @@ def _accuracy_clause(change: AccuracyChange, effect: ModelEffect) -> str:
 def _pay_back_clause(energy: Estimate, pay_back: BreakEven, unit: str) -> str:
     if energy.clear is False:
         return "and has no saving to pay back with"
-    if pay_back.verdict == "after" and pay_back.samples is not None:
-        return f"pays back after {round_count(pay_back.samples)} {plural(unit)}"
-    return {"at once": "pays back at once", "never": "never pays back", "unknown": "pay-back unknown"}[pay_back.verdict]
+    if isinstance(pay_back, int):
+        return f"pays back after {round_count(pay_back)} {plural(unit)}"
+    return {"at once": "pays back at once", "never": "never pays back", "unknown": "pay-back unknown"}[pay_back]

@@ -1,10 +1,12 @@
 """From an analysis to a document."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any
 
 from greenray.analysis.analyse import Analysis
-from greenray.report.document import Document
-from greenray.report.sections import SECTIONS, sections_of
+from greenray.report.document import Document, Section
+from greenray.report.sections import SECTIONS
 
 
 def build(analysis: Analysis, sections: Sequence[str] = SECTIONS) -> Document:
@@ -13,5 +15,14 @@ def build(analysis: Analysis, sections: Sequence[str] = SECTIONS) -> Document:
     return Document(
         title="GreenRay report" + (f": {names}" if names else ""),
         subtitle="Which optimisation makes these models cheaper and greener, by how much, and how sure that is.",
-        sections=tuple(sections_of(analysis, sections)),
+        sections=tuple(_shown(analysis, sections)),
     )
+
+
+def _shown(analysis: Analysis, sections: Sequence[str]) -> Iterator[Section]:
+    for name in sections:
+        module: Any = import_module(name, "greenray.report.sections")
+        loaded = module.load(analysis)
+        section: Section | None = None if loaded is None else module.show(loaded, analysis)
+        if section is not None and section.blocks:
+            yield section

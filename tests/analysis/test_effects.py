@@ -139,7 +139,7 @@ def test_unknown_totals_stay_unknown(tmp_path: Path) -> None:
     assert finding.effect.time is not None
     assert finding.tactic_cost.electricity is None
     assert finding.tactic_cost.grams is None
-    assert finding.energy_break_even.verdict == "unknown"
+    assert finding.energy_break_even == "unknown"
     assert "no comparison of energy" in finding.sentence
 
 

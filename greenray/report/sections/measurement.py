@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import polars as pl
 
@@ -90,12 +92,8 @@ def chart(trace: PowerTrace) -> charts.Figure:
 
 def _window_names(trace: PowerTrace) -> list[charts.Figure]:
     """One name for each run of windows of a kind, above the plot, where there is room for it."""
-    runs: list[tuple[str, float, float]] = []
-    for kind, start, end in trace.windows:
-        if runs and runs[-1][0] == kind:
-            runs[-1] = (kind, runs[-1][1], end)
-        else:
-            runs.append((kind, start, end))
+    kinds = [list(windows) for _, windows in groupby(trace.windows, key=itemgetter(0))]
+    runs = [(windows[0][0], windows[0][1], windows[-1][2]) for windows in kinds]
     whole = max((end for _, _, end in runs), default=0) - min((start for _, start, _ in runs), default=0)
     place = {"y": 1, "xref": "x", "yref": "paper", "yanchor": "bottom", "showarrow": False, "font": {"size": 11}}
     return [
