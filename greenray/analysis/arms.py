@@ -46,7 +46,7 @@ class Arm:
         modelled_share: part of the energy that a model made up (0-1); None when unknown.
         shared_host: whether the host's energy was apportioned, or neighbours kept more than half a CPU busy.
         warmed_up: whether throughput was stable when the steady windows began; None when unknown.
-        worst_grade: worst grade of a window; None where none has one.
+        grade: worst grade of its work windows; None where none has one.
         windows_without_energy: work windows whose total is NULL.
         missing_reasons: distinct reasons of those windows.
         rejected: why windows were rejected, one sentence for each.
@@ -65,7 +65,7 @@ class Arm:
     modelled_share: float | None
     shared_host: bool
     warmed_up: bool | None
-    worst_grade: str | None
+    grade: str | None
     windows_without_energy: int
     missing_reasons: tuple[str, ...]
     rejected: tuple[str, ...]
@@ -85,11 +85,6 @@ class Arm:
     def modelled(self) -> bool:
         """Whether a model made up over half of the energy, so that a saving must not be called measured."""
         return self.modelled_share is not None and self.modelled_share > 0.5
-
-    @property
-    def grade(self) -> str | None:
-        """What the row says, else the worst of its windows."""
-        return self.cell["grade"] or self.worst_grade
 
     @property
     def hardware(self) -> str:
@@ -168,7 +163,7 @@ def _arm(row: Row) -> Arm:
         modelled_share=row["_modelled"] / row["_total"] if row["_total"] else None,
         shared_host=bool(row["_apportioned"]) or (row["_neighbours"] or 0) > 0.5,
         warmed_up=json_of(row, "settings").get("warmup_stable"),
-        worst_grade=row["_grade"],
+        grade=row["_grade"],
         windows_without_energy=row["_missing"] or 0,
         missing_reasons=tuple(row["_why_missing"] or ()),
         rejected=tuple(row["_rejected"] or ()),

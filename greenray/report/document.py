@@ -12,7 +12,6 @@ class Text:
     """A paragraph."""
 
     text: str
-    kind: str = "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +20,6 @@ class Bullets:
 
     items: tuple[str, ...]
     heading: str = ""
-    kind: str = "bullets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +27,6 @@ class Notes:
     """What the numbers next to it cannot tell."""
 
     items: tuple[str, ...]
-    kind: str = "notes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +34,6 @@ class Tiles:
     """A few figures that stand for the whole: (value, label)."""
 
     items: tuple[tuple[str, str], ...]
-    kind: str = "tiles"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +45,6 @@ class Grid:
     heading: str = ""
     text_columns: frozenset[int] = frozenset({0, 1})
     folded: bool = False
-    kind: str = "grid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +54,6 @@ class Chart:
     id: str
     figure: Mapping[str, Any]
     caption: str
-    kind: str = "chart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +62,6 @@ class Code:
 
     text: str
     heading: str = ""
-    kind: str = "code"
 
 
 Block = Text | Bullets | Notes | Tiles | Grid | Chart | Code

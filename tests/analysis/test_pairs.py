@@ -30,7 +30,7 @@ def arm(*, sweep: str, block: str, visit: int | None, tactic: str, bracket: str 
         modelled_share=0.0,
         shared_host=False,
         warmed_up=True,
-        worst_grade="A",
+        grade="A",
         windows_without_energy=0,
         missing_reasons=(),
         rejected=(),

@@ -11,19 +11,13 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm
 from greenray.report import charts
 from greenray.report.document import Chart, Section
+from greenray.store.schema import WINDOW_KINDS
 
 MAX_POINTS = 1500
 DIFFERENCE_S = 0.1
-WINDOW_COLOURS = {
-    "data": "#56B4E9",
-    "load": "#0072B2",
-    "idle": "#999999",
-    "optimize": "#D55E00",
-    "warmup": "#E69F00",
-    "steady": "#009E73",
-    "evaluate": "#CC79A7",
-    "epoch": "#009E73",
-}
+GREY = "#999999"
+_COLOURS = ("#56B4E9", "#0072B2", GREY, "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#009E73")
+WINDOW_COLOURS = dict(zip(WINDOW_KINDS, _COLOURS, strict=False))
 
 Series = dict[str, tuple[list[float], tuple[float, ...]]]
 
@@ -72,7 +66,7 @@ def chart(trace: PowerTrace) -> charts.Figure:
             **band,
             "x0": start,
             "x1": end,
-            "fillcolor": WINDOW_COLOURS.get(kind, "#999999"),
+            "fillcolor": WINDOW_COLOURS.get(kind, GREY),
             "opacity": 0.22 if place % 2 else 0.15,
         }
         for place, (kind, start, end) in enumerate(trace.windows)
