@@ -43,8 +43,8 @@ class Column(NamedTuple):
 @functools.cache
 def columns(table: str) -> tuple[Column, ...]:
     """The columns of one table in order, without the keys of the path."""
-    with resources.files("greenray.store").joinpath("columns.csv").open(encoding="utf-8", newline="") as file:
-        every = [Column(**row) for row in csv.DictReader(file)]
+    text = resources.files("greenray.store").joinpath("columns.csv").read_text(encoding="utf-8")
+    every = [Column(**row) for row in csv.DictReader(text.splitlines())]
     shared = (_EVERY_TABLE, table) if table in TABLES else (table,)
     return tuple(column._replace(table=table) for column in every if column.table in shared)
 
