@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from greenray.analysis.quality import kind_of
+from greenray.analysis.grading import kind_of
 from greenray.config.load import load
 from greenray.config.matrix import expand
 from greenray.driver import preflight
