@@ -19,6 +19,10 @@ class Store(Protocol):
     def out(self) -> str:
         """What people call it: the folder or the URI that they gave."""
 
+    @property
+    def address(self) -> str:
+        """What other processes and hosts open it by."""
+
     def names(self) -> dict[str, Literal["file", "folder"]]:
         """What lies at the top; empty where nothing does yet."""
 

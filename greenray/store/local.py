@@ -24,6 +24,10 @@ class LocalStore:
         self.out = out.removeprefix("file://")
         self._root = Path(self.out).expanduser()
 
+    @property
+    def address(self) -> str:
+        return str(self._root.resolve())
+
     def names(self) -> dict[str, Literal["file", "folder"]]:
         try:
             return {entry.name: "folder" if entry.is_dir() else "file" for entry in sorted(self._root.iterdir())}

@@ -23,7 +23,7 @@ def open_store(out: str | Path) -> Store:
     scheme = text.partition("://")[0] if "://" in text else "file"
     if scheme not in STORES:
         raise StoreError(
-            f"{text}: stores at {scheme}:// are not supported; give a folder that every host sees (NFS, a shared volume)."
+            f"{text}: object stores ({scheme}://) are not supported; give a folder that every host sees (NFS, a shared volume)."
         )
     module, _, attribute = STORES[scheme].partition(":")
     return cast("Store", getattr(importlib.import_module(module), attribute)(text))

@@ -26,7 +26,7 @@ class ObjectStore:
     """See `greenray.store.base.Store`."""
 
     def __init__(self, out: str) -> None:
-        self.out = out
+        self.out = self.address = out
         self._folder = Path(out.removeprefix("bucket://"))
         self._bucket = Bucket(self._folder, mkdir=True)
         self._local = Path(tempfile.mkdtemp(prefix="greenray-scratch-"))
