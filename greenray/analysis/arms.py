@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from greenray.analysis import stats
 from greenray.analysis.frames import Frames
 
 Row = dict[str, Any]
@@ -23,13 +24,11 @@ class Measured:
 
     Attributes:
         mean: arithmetic mean over windows.
-        relative_error: standard error of the mean as a share of it; None with fewer than two windows.
-        windows: how many windows it rests on.
+        half_width: 95 % half-width of the mean as a share of it, by a t interval; None with fewer than two windows.
     """
 
     mean: float
-    relative_error: float | None
-    windows: int
+    half_width: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,5 +176,5 @@ def _measured(row: Row, name: str) -> Measured | None:
     count, centre, spread = row[f"_{name}_count"], row[f"_{name}_mean"], row[f"_{name}_std"]
     if not count or centre is None or centre <= 0 or not math.isfinite(centre):
         return None
-    error = spread / centre / math.sqrt(count) if count > 1 and spread is not None else None
-    return Measured(mean=centre, relative_error=error, windows=count)
+    noise = None if spread is None else spread / centre / math.sqrt(count)
+    return Measured(mean=centre, half_width=None if noise is None else stats.t_quantile(count - 1) * noise)

@@ -51,7 +51,7 @@ class ModelEffect:
 
     @property
     def unit(self) -> str:
-        """What a sample is: image, text, ..."""
+        """What a sample is, by the task."""
         return next((arm.cell["unit"] for arm in self.arms if arm.cell["unit"]), "sample")
 
     @property
@@ -113,4 +113,4 @@ def over_visits(ratios: Sequence[LogRatio | None]) -> stats.Estimate | None:
     half = stats.quadrature([ratio.half_width for ratio in known])
     half = None if half is None else stats.quadrature([half / math.sqrt(len(known)), (max(values) - min(values)) / 2])
     basis = "within one visit" if len(known) == 1 else f"within {len(known)} visits"
-    return stats.estimate(stats.mean(values), half, basis=basis, count=len(known))
+    return stats.estimate(stats.mean(values), half, basis=basis)

@@ -43,10 +43,6 @@ class Finding:
     def tactic(self) -> str:
         return self.effect.tactic
 
-    @property
-    def inference(self) -> bool:
-        return self.effect.subject.phase == "inference"
-
 
 def finding(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, prices: Prices) -> Finding:
     """An effect with what follows from it."""

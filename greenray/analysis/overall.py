@@ -106,12 +106,12 @@ def _over_families(families: Sequence[Sequence[stats.Estimate]]) -> stats.Estima
         return None
     log_ratios, count = _means(families), len(families)
     if count < MIN_FAMILIES:
-        return stats.estimate(stats.mean(log_ratios), None, basis="on these models", count=count)
+        return stats.estimate(stats.mean(log_ratios), None, basis="on these models")
     found = stats.t_estimate(log_ratios, basis=f"{count} model families")
     own = _of_mean([_of_mean([estimate.log_half_width for estimate in family]) for family in families])
     if own is None or own <= (found.log_half_width or 0.0):
         return found
-    return stats.estimate(stats.mean(log_ratios), own, basis=found.basis, count=count)
+    return stats.estimate(stats.mean(log_ratios), own, basis=found.basis)
 
 
 def _of_mean(half_widths: Sequence[float | None]) -> float | None:

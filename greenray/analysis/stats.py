@@ -21,14 +21,12 @@ class Estimate:
         ratio: the point estimate.
         low, high: ends of the 95 % interval; None where none can be given, and `basis` says why.
         basis: what the interval rests on, for a reader: "within one visit", "5 visits", ...
-        count: independent values behind it (visits of a model, or families over models).
     """
 
     ratio: float
     low: float | None
     high: float | None
     basis: str
-    count: int
 
     @property
     def percent(self) -> float:
@@ -73,13 +71,13 @@ def t_estimate(log_ratios: Sequence[float], *, basis: str) -> Estimate:
     centre = mean(log_ratios)
     variance = math.fsum((value - centre) ** 2 for value in log_ratios) / (count - 1)
     half = t_quantile(count - 1) * math.sqrt(variance / count)
-    return estimate(centre, half, basis=basis, count=count)
+    return estimate(centre, half, basis=basis)
 
 
-def estimate(log_ratio: float, half_width: float | None, *, basis: str, count: int) -> Estimate:
+def estimate(log_ratio: float, half_width: float | None, *, basis: str) -> Estimate:
     """A log ratio and its half-width as an `Estimate`; without a half-width there is no interval."""
     low, high = (None, None) if half_width is None else (math.exp(log_ratio - half_width), math.exp(log_ratio + half_width))
-    return Estimate(ratio=math.exp(log_ratio), low=low, high=high, basis=basis, count=count)
+    return Estimate(ratio=math.exp(log_ratio), low=low, high=high, basis=basis)
 
 
 def quadrature(parts: Sequence[float | None]) -> float | None:

@@ -18,7 +18,6 @@ class TrainingRun:
         epochs_j: energy of every epoch in order; None where an epoch's total is unknown.
         active_j: energy of all epochs without idle power x time; None as soon as one is unknown.
         epochs_s: duration of every epoch.
-        losses: mean training loss of every epoch; None where it was not written down.
         energy_j: energy of all epochs together; None as soon as one is unknown.
     """
 
@@ -26,7 +25,6 @@ class TrainingRun:
     epochs_j: tuple[float | None, ...]
     active_j: float | None
     epochs_s: tuple[float, ...]
-    losses: tuple[float | None, ...]
 
     @property
     def energy_j(self) -> float | None:
@@ -63,5 +61,4 @@ def _run(arm: Arm, epochs: pl.DataFrame) -> TrainingRun:
         epochs_j=tuple(epochs["total_energy_j"].to_list()),
         active_j=None if active.null_count() or active.is_empty() else float(active.sum()),
         epochs_s=tuple(epochs["duration_s"].fill_null(0.0).to_list()),
-        losses=tuple(epochs["loss"].to_list()),
     )

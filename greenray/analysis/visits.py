@@ -175,15 +175,10 @@ def _log_ratio(arm: Measured | None, baselines: Sequence[Measured | None]) -> Lo
     known = [b for b in baselines if b is not None]
     if arm is None or not known:
         return None
-    noise = stats.quadrature([_half_width(b) for b in known])
+    noise = stats.quadrature([b.half_width for b in known])
     drift = abs(math.log(known[1].mean / known[0].mean)) if len(known) == 2 else None
-    half = stats.quadrature([_half_width(arm), None if noise is None else noise / len(known), drift])
+    half = stats.quadrature([arm.half_width, None if noise is None else noise / len(known), drift])
     return LogRatio(math.log(arm.mean / stats.mean([b.mean for b in known])), half)
-
-
-def _half_width(measured: Measured) -> float | None:
-    """95 % half-width of a mean over windows, relative, which to first order is that of its logarithm."""
-    return None if measured.relative_error is None else stats.t_quantile(measured.windows - 1) * measured.relative_error
 
 
 def _subject(arm: Arm) -> Subject:

@@ -16,12 +16,12 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def plural(noun: str) -> str:
-    """Two or more of them: images, families."""
+    """Two or more of them: cells, families."""
     return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
 
 def count(number: int, noun: str) -> str:
-    """1 image, 2 images."""
+    """1 cell, 2 cells."""
     return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 

@@ -12,7 +12,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def load(analysis: Analysis) -> Sequence[Finding] | None:
-    return [finding for finding in analysis.findings if finding.inference] or None
+    return [finding for finding in analysis.findings if finding.effect.subject.phase == "inference"] or None
 
 
 def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
