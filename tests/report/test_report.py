@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from greenray import report
-from greenray.analysis import Analysis, analyse
+from greenray.analysis import Analysis, analyse, comparisons
 from greenray.report.markdown import escape
 from greenray.store.registry import open_store
 from greenray.store.tables import write_manifest
+from tests.support.object_store import ObjectStore
 from tests.support.synthetic import Sweep, quickstart
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -141,6 +142,18 @@ def test_text_from_outside_stays_text(tmp_path: Path) -> None:
 
 def test_same_store_same_bytes(quick: Analysis, tmp_path: Path) -> None:
     assert written(quick, tmp_path) == written(analyse(quick.frames.store), tmp_path)
+
+
+def test_a_store_of_another_kind_is_read_and_written_by_its_own_calls(tmp_path: Path) -> None:
+    quickstart(tmp_path / "out")
+    bucket = ObjectStore(f"bucket://{tmp_path / 'out'}")
+    analysis = analyse(bucket)
+    report.write(analysis)
+    comparisons.write(analysis)
+    bucket.close()
+    _, twin = written(analyse(tmp_path / "out"), tmp_path)
+    assert bucket.read("report.md") == twin.encode()
+    assert {"report.html", "comparisons.parquet"} <= set(bucket.names())
 
 
 def test_empty_store_gives_a_sensible_page(tmp_path: Path) -> None:
