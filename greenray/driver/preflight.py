@@ -16,6 +16,7 @@ from greenray.driver.schedule import FINAL, Ledger
 from greenray.errors import ConfigError, StoreError
 from greenray.store import reader
 from greenray.store.schema import SCHEMA_VERSION
+from greenray.tasks.registry import task_class
 from greenray.worker.assignment import WorkerInfo
 
 _LEDGER_COLUMNS = ["cell_id", "block_id", "attempt", "status", "error_kind", "visit", "phase", "device", "model", "tactic"]
@@ -28,16 +29,14 @@ def check_names(config: SweepConfig, blocks: Iterable[Block]) -> None:
     Raises:
         ResourceError: one is missing, or cannot be reached and is not cached.
     """
-    from greenray.tasks.image_classification import data, models  # only here: `plan` must not import what loads models
-
     seen: set[str] = set()
     for block in blocks:
         cell = block.cells[0]
-        if repr(cell.model) not in seen:
-            models.check(cell.model)
-        if repr(cell.dataset) not in seen:
-            data.check(cell.dataset)
-        seen |= {repr(cell.model), repr(cell.dataset)}
+        names = {f"{cell.task} {cell.model!r}", f"{cell.task} {cell.dataset!r}"}
+        if not names <= seen:
+            task_class(cell.task).check_model(cell.model, trust=config.trust)
+            task_class(cell.task).check_dataset(cell.dataset)
+        seen |= names
 
 
 def read_ledger(out: Path, *, sweep: str) -> tuple[Ledger, list[dict[str, Any]]]:

@@ -42,7 +42,12 @@ CELLS = (
     Column("round", _INT, "", "repetition of the whole block, from 1"),
     Column("status", _TEXT, "", "one of " + ", ".join(STATUSES)),
     Column("error", _TEXT, "", "what went wrong, in a sentence; NULL when ok"),
-    Column("error_kind", _TEXT, "", "dependency, exception, signal, deadline, memory, worker, or NULL when ok"),
+    Column(
+        "error_kind",
+        _TEXT,
+        "",
+        "dependency, exception, refused (not tried again), signal, deadline, memory, worker; NULL when ok",
+    ),
     Column("experiment", _TEXT, "", "name of the experiment that declared the cell"),
     Column("phase", _TEXT, "", "training or inference"),
     Column("task", _TEXT, "", "for example image-classification"),
@@ -99,6 +104,8 @@ CELLS = (
     Column("peak_host_memory_bytes", _INT, "B", "most private memory of the cell's processes, on top of their start"),
     Column("seed", _INT, "", "seed of the sweep"),
     Column("grade", _TEXT, "", "worst grade among the steady (or epoch) windows: A, B, C or D; NULL where nothing was measured"),
+    Column("unit", _TEXT, "", "what a sample is, by the task: for example image"),
+    Column("quality_measure", _TEXT, "", "the task's measure of quality, of which accuracy, accuracy_low and accuracy_high are"),
 )
 
 WINDOWS = (
@@ -181,6 +188,7 @@ WINDOWS = (
     Column("epoch", _INT, "", "epoch of a training window, from 1"),
     Column("loss", _FLOAT, "nat", "mean training loss of the epoch"),
     Column("train_accuracy", _FLOAT, "0-1", "share of training samples classified right during the epoch"),
+    Column("stage", _TEXT, "", "kind of steady load, by the task: for example forward; NULL where the window is of none"),
 )
 
 TRACE = (

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from greenray.cell import main as cell
-from greenray.cell.partial import PartialResult
 from greenray.cell.protocol import CellTask, Channel, Failed, Ready
+from greenray.cell.work import PartialResult
 from greenray.config.cell import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.spec import TacticStep
 from greenray.errors import CellError, NotApplied, ResourceError, Unsupported
-from greenray.tasks.image_classification import models
-from tests.support.driving import QUICK, Conversation, drive, make_task, preset
+from greenray.tasks.image_classification.task import ImageClassification
+from tests.support.driving import QUICK, Conversation, drive, folder, make_job, make_task, preset
 
 THREE_EPOCHS = Hyperparameters(epochs=3, learning_rate=0.01, schedule="one-cycle", optimizer="adamw", weight_decay=0.01)
 
@@ -254,8 +254,9 @@ class TestFailure:
 
 def test_a_model_that_raises_fails_its_cell_and_prints_the_traceback(tmp_path: Path) -> None:
     """In a process of its own, as in a sweep: the traceback goes to its log."""
-    plan = models.blueprint(preset("resnet"), label_names=("a", "b", "c"), channels=1)
-    models.save(models.build(plan), plan.processor, tmp_path / "model")
+    task = ImageClassification(make_job(model=preset("resnet")))
+    task.prepare()
+    task.save(task.load(), tmp_path / "model")
     config = tmp_path / "model" / "preprocessor_config.json"
     config.write_text(config.read_text().replace("32", "0"))
     worker_end, cell_end = socket.socketpair()
@@ -266,7 +267,7 @@ def test_a_model_that_raises_fails_its_cell_and_prints_the_traceback(tmp_path: P
     with (tmp_path / "cell.log").open("w") as log, cell_end:
         process = subprocess.Popen([sys.executable, "-c", code], stderr=log, pass_fds=(cell_end.fileno(),))
     worker = Channel(worker_end)
-    worker.send(make_task(model=ModelRef(source="folder", id="./m", label="./m", path=str(tmp_path / "model"))))
+    worker.send(make_task(model=folder(tmp_path / "model")))
     said: list[Any] = []
     while not said or not isinstance(said[-1], Failed):
         said.append(worker.receive(timeout_s=100))
