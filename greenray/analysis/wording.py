@@ -7,6 +7,7 @@ from greenray.analysis.breakeven import BreakEven
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.overall import OverallEffect
 from greenray.analysis.stats import Estimate
+from greenray.tasks.registry import TASKS, task_class
 
 UNKNOWN = "unknown"
 MINUS = "−"
@@ -15,7 +16,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def unit_of(task: str) -> str:
     """What a sample is to a reader."""
-    return "image" if task.startswith("image") else "sample"
+    return task_class(task).unit if task in TASKS else "sample"
 
 
 def number(value: float | None, *, digits: int = 3) -> str:

@@ -63,21 +63,16 @@ class _Counter:
         pass
 
 
-def operations_per_sample(skeleton: "nn.Module", example: "Mapping[str, torch.Tensor]") -> tuple[float, float]:
-    """Multiply-accumulates and floating-point operations of one sample.
+def operations_per_sample(skeleton: "nn.Module", inputs: "Mapping[str, torch.Tensor]") -> tuple[float, float]:
+    """Multiply-accumulates and floating-point operations of one sample, model and inputs being on the meta device.
 
     Matrix products, convolutions and attention are counted; what works element by element is not.
-
-    Args:
-        skeleton: the model, on the meta device.
-        example: the inputs of one forward pass, of which shapes and types are used.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    one = {name: torch.empty((1, *value.shape[1:]), dtype=value.dtype, device="meta") for name, value in example.items()}
     counter = FlopCounterMode(display=False)
     with counter, torch.inference_mode():
-        skeleton(**one)
+        skeleton(**inputs)
     flops = float(counter.get_total_flops())
     return flops / 2, flops

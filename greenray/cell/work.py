@@ -73,7 +73,7 @@ def finish(task: Task, model: "nn.Module", evaluation: Evaluation, partial: Part
         partial.settings["accuracy_unknown"] = evaluation.unknown
     macs = flops = None
     try:
-        macs, flops = footprint.operations_per_sample(task.skeleton(), task.example())
+        macs, flops = footprint.operations_per_sample(*task.skeleton())
     except Exception as error:  # any model's own code runs here, and not all of it runs on the meta device
         partial.settings["operations_unknown"] = f"{type(error).__name__}: {error}"[:200]
     return Done(

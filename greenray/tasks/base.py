@@ -166,8 +166,8 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def skeleton(self) -> "nn.Module":
-        """The same architecture without weights, on the meta device, for counting operations."""
+    def skeleton(self) -> "tuple[nn.Module, Inputs]":
+        """The same architecture without weights and the inputs of one sample, on the meta device, for counting operations."""
 
     @abstractmethod
     def example(self) -> Inputs:

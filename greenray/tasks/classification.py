@@ -96,8 +96,9 @@ class Classification(Task):
     def load(self) -> "nn.Module":
         return checkpoints.build(self._plan, auto_model=self.auto_model)
 
-    def skeleton(self) -> "nn.Module":
-        return checkpoints.skeleton(self._plan, auto_model=self.auto_model)
+    def skeleton(self) -> "tuple[nn.Module, Inputs]":
+        one = {name: values[:1].to("meta") for name, values in self._batches.kept[0].items()}
+        return checkpoints.skeleton(self._plan, auto_model=self.auto_model), one
 
     def save(self, model: "nn.Module", folder: Path) -> None:
         checkpoints.save(model, self._plan.processor, folder)
