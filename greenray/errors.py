@@ -7,6 +7,7 @@
     │   └── ResourceError     a model, dataset or device that is missing or cannot be reached
     ├── MeasurementError      the instrument cannot do what was asked of it (a board refused, a sensor gone)
     └── CellError             one cell ended without a result; carries its status and evidence
+        ├── Refused           it can never succeed; is not tried again
         ├── NotApplied        the tactic ran and changed nothing
         └── Unsupported       the tactic cannot run here; the sentence names what can
 
@@ -54,6 +55,10 @@ class CellError(GreenRayError):
     def __init__(self, message: str, *, evidence: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.evidence: dict[str, Any] = dict(evidence or {})
+
+
+class Refused(CellError):
+    """The cell can never succeed as it was declared, so it is not tried again; the message says what to change."""
 
 
 class NotApplied(CellError):

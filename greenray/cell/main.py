@@ -7,9 +7,9 @@ import traceback
 
 from greenray.cell import probe, runtime
 from greenray.cell.marks import WindowMarker
-from greenray.cell.partial import PartialResult
 from greenray.cell.protocol import CellTask, Channel, Failed, Probe, Ready
-from greenray.errors import CellError, GreenRayError
+from greenray.cell.work import PartialResult
+from greenray.errors import CellError, GreenRayError, Refused
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ def last_word(error: BaseException, partial: PartialResult) -> Failed:
         {
             "status": status,
             "error": sentence,
+            "refused": isinstance(error, Refused),
             "evidence": evidence,
             "model_family": partial.family,
             "versions": runtime.versions(),

@@ -4,12 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from greenray.cell.protocol import Channel, Settle, Settled, Verdict, Window
+from greenray.cell.protocol import Channel, Kind, Settle, Settled, Verdict, Window
 from greenray.errors import CellError
-
-Kind = Literal["data", "load", "idle", "optimize", "warmup", "steady", "evaluate", "epoch"]
 
 _SETTLE_TIMEOUT_S = 60.0
 
@@ -23,6 +21,7 @@ class Draft:
     epoch: int | None = None
     loss: float | None = None
     train_accuracy: float | None = None
+    rejected: str | None = None
     end_s: float | None = None
 
 
@@ -34,7 +33,7 @@ class WindowMarker:
         self.clock = clock
 
     @contextmanager
-    def window(self, kind: Kind) -> Iterator[Draft]:
+    def window(self, kind: Kind, *, stage: str | None = None) -> Iterator[Draft]:
         """The block inside is a window; it is sent if the block succeeds. The block ends with a synchronised device."""
         draft = Draft()
         start_s = self.clock()
@@ -43,6 +42,7 @@ class WindowMarker:
         self._channel.send(
             Window(
                 kind=kind,
+                stage=stage,
                 start_s=start_s,
                 end_s=end_s,
                 samples=draft.samples,
@@ -50,6 +50,7 @@ class WindowMarker:
                 epoch=draft.epoch,
                 loss=draft.loss,
                 train_accuracy=draft.train_accuracy,
+                rejected=draft.rejected,
             )
         )
 
@@ -70,7 +71,8 @@ class WindowMarker:
     def send(self, window: Window) -> None:
         self._channel.send(window)
 
-    def verdict(self) -> Verdict | None:
-        """The worker's word on a steady window, if one has arrived; never waits."""
+    def verdict(self, stage: str) -> Verdict | None:
+        """The worker's word on a steady window of a stage, if one has arrived; never waits."""
         message: Any = self._channel.receive(timeout_s=0.0)
-        return message if isinstance(message, Verdict) else None
+        # One on the stage before may still be on its way when that had enough windows.
+        return message if isinstance(message, Verdict) and message.stage == stage else None

@@ -6,7 +6,7 @@
       | <------------------ Window ---- |   one for every interval, as it ends
       | <------------------ Settle ---- |   may the idle window begin?
       | -- Settled -------------------> |
-      | -- Verdict -------------------> |   after each steady window: are there enough of them?
+      | -- Verdict -------------------> |   after each steady window: are there enough of its stage?
       | <---------- Done or Failed ---- |   the last word
 
 The cell only writes down times (CLOCK_MONOTONIC, which both processes share); energy is the worker's business.
@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from greenray.config.cell import Cell
 from greenray.config.settings import Measure, Trust
+
+Kind = Literal["data", "load", "idle", "optimize", "warmup", "steady", "evaluate", "epoch"]
 
 
 class Message(BaseModel):
@@ -87,10 +89,14 @@ class Settled(Message):
 
 
 class Window(Message):
-    """One interval of the attempt, seconds of CLOCK_MONOTONIC. `rejected` says why it must not be used."""
+    """One interval of the attempt, seconds of CLOCK_MONOTONIC.
+
+    `stage` is the kind of load that it belongs to, if any; `rejected` says why it must not be used.
+    """
 
     type: Literal["window"] = "window"
-    kind: Literal["data", "load", "idle", "optimize", "warmup", "steady", "evaluate", "epoch"]
+    kind: Kind
+    stage: str | None = None
     start_s: float
     end_s: float
     samples: int = 0
@@ -105,10 +111,11 @@ class Window(Message):
 
 
 class Verdict(Message):
-    """The worker's word on the steady windows so far; after `enough` the cell ends its load."""
+    """The worker's word on the steady windows of a stage so far; after `enough` the cell ends its load."""
 
     type: Literal["verdict"] = "verdict"
     enough: bool
+    stage: str | None = None
 
 
 class Done(Message):
@@ -137,11 +144,15 @@ class Done(Message):
 
 
 class Failed(Message):
-    """The cell ended without a result; `status` is one of the table's, the traceback is in the cell's log."""
+    """The cell ended without a result.
+
+    `status` is one of the table's, the traceback is in the cell's log; `refused` says that trying again is no use.
+    """
 
     type: Literal["failed"] = "failed"
     status: Literal["not_applied", "unsupported", "oom", "failed"]
     error: str
+    refused: bool = False
     evidence: dict[str, Any] = Field(default_factory=dict)
     model_family: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)

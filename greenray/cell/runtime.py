@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from greenray.errors import CellError
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 _PACKAGES = (
@@ -82,9 +81,12 @@ def peak_gpu_memory_bytes(device: str) -> int | None:
     return int(torch.cuda.max_memory_allocated())
 
 
-def to_device(batch: "torch.Tensor", device: str) -> "torch.Tensor":
-    """A batch on the device; from pinned memory the copy does not wait."""
-    return batch.to(device, non_blocking=True) if device == "cuda" else batch
+def attention(model: "nn.Module") -> str | None:
+    """The attention implementation; None where the model has no attention."""
+    # Configurations name an implementation for convolution nets too: believe the modules.
+    has_attention = any("attention" in type(module).__name__.lower() for module in model.modules())
+    found = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    return str(found) if has_attention and found is not None else None
 
 
 def dtype_name(model: "nn.Module") -> str | None:

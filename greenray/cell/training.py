@@ -1,21 +1,19 @@
 """A training cell: one window an epoch, then the test split, then the checkpoint."""
 
-import gc
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenray.cell import quality, runtime
-from greenray.cell.inference import classify, judge, operations
+from greenray.cell import footprint, runtime, work
 from greenray.cell.marks import WindowMarker
-from greenray.cell.partial import PartialResult
 from greenray.cell.protocol import CellTask, Done
+from greenray.cell.stages import compiled_inside
+from greenray.cell.training_step import plain_step, rehearse
 from greenray.config.cell import Hyperparameters
-from greenray.errors import CellError, Unsupported
+from greenray.errors import CellError, Refused, Unsupported
 from greenray.tactics.base import Context
 from greenray.tactics.chain import Chain
-from greenray.tactics.prune import make_permanent
-from greenray.tasks.image_classification import batches, data, models
+from greenray.tasks.base import Task
 
 if TYPE_CHECKING:
     import torch
@@ -24,125 +22,94 @@ if TYPE_CHECKING:
 SGD_MOMENTUM = 0.9
 
 
-def run(task: CellTask, marker: WindowMarker, partial: PartialResult) -> Done:
-    """Train one model, evaluate it and save it to `task.save_to`.
+def run(asked: CellTask, marker: WindowMarker, partial: work.PartialResult) -> Done:
+    """Train one model, evaluate it and save it to `asked.save_to`.
 
     Raises:
         GreenRayError: what the cell's row will say.
     """
     import torch
 
-    cell, device = task.cell, task.cell.device
+    cell = asked.cell
     hyper = cell.hyperparameters
     if hyper is None:
         raise CellError("a training cell without hyperparameters")
     chain = Chain((step.name, step.params) for step in cell.tactic)
+    task, model = work.begin(asked, marker, partial)
 
-    with marker.window("data") as draft:
-        train, test = data.load(cell.dataset, purpose="train"), data.load(_test_ref(task), purpose="test")
-        plan = models.blueprint(
-            cell.model,
-            label_names=train.label_names,
-            channels=train.channels,
-            checkpoint=task.checkpoint,
-            trust=task.trust,
-            new_head=True,
-        )
-        pool = batches.Pool(train, plan=plan)
-        prepared = batches.prepare(test, plan=plan, batch_size=cell.batch_size, pinned=device == "cuda")
-        draft.samples = len(train) + prepared.samples_kept
-    partial.family = plan.family
-
-    with marker.window("load"):
-        model = models.build(plan)
-        model.to(device)
-        runtime.synchronize(device)
-    parameters = quality.parameters(model)
-    gc.freeze()  # a full collection over all that was imported would take a tenth of a second of some window
-    marker.idle(task.measure.idle_s)
-
-    if not cell.is_baseline:
-        with marker.window("optimize"):
-            _optimize(model, chain, example=runtime.to_device(prepared.kept[0], device), device=device)
-    trainer = Trainer(model, pool=pool, hyper=hyper, batch_size=cell.batch_size, device=device, seed=cell.seed)
+    if cell.is_baseline:
+        trainer = Trainer(task, model, chain, hyper=hyper, seed=cell.seed)
+    else:
+        with marker.window("optimize") as draft:
+            _apply(chain, model, context=Context(device=cell.device, example=task.example(), training=True))
+            trainer = Trainer(task, model, chain, hyper=hyper, seed=cell.seed)
+            trainer.rehearse()
+            draft.samples, draft.iterations = work.FIRST_CALLS * trainer.batch_size, work.FIRST_CALLS
     for epoch in range(1, hyper.epochs + 1):
+        compiled = chain.compilations()
         with marker.window("epoch") as draft:
             draft.epoch = epoch
             draft.loss, draft.train_accuracy = trainer.epoch()
             draft.samples, draft.iterations = trainer.steps_per_epoch * trainer.batch_size, trainer.steps_per_epoch
+            draft.rejected = compiled_inside(chain.compilations() - compiled)
         if not math.isfinite(draft.loss):
-            raise CellError(f"training diverged in epoch {epoch} (loss {draft.loss}); try a lower learning rate")
+            raise Refused(f"training diverged in epoch {epoch} (loss {draft.loss}); try a lower learning rate")
+    chain.end_training(model)
     partial.evidence = chain.evidence(model)
 
     model.eval()
-    with torch.inference_mode(), marker.window("evaluate") as draft:
-        outputs = classify(model, prepared, device=device)
-        draft.samples, draft.iterations = len(outputs), prepared.count
-    make_permanent(model)
-    if task.save_to is not None:
-        models.save(model, plan.processor, Path(task.save_to))
-
-    return Done(
-        evidence=partial.evidence,
-        settings=partial.settings | {"inference_mode": False},
-        model_family=plan.family,
-        dataset_split=test.split,
-        dtype=runtime.dtype_name(model),
-        attention=models.attention(model),
-        num_threads=torch.get_num_threads(),
-        parameters=parameters,
-        nonzero_parameters=quality.nonzero_parameters(model),
-        size_bytes=quality.size_bytes(model),
-        peak_gpu_memory_bytes=runtime.peak_gpu_memory_bytes(device),
-        versions=runtime.versions(),
-        **operations(plan, shape=tuple(prepared.kept[0].shape[1:]), partial=partial),
-        **judge(outputs, images=test, plan=plan, partial=partial),
-    )
+    with torch.inference_mode():
+        evaluation = work.evaluate(task, model, marker)
+    if asked.save_to is not None:
+        task.save(model, Path(asked.save_to))
+    partial.settings["inference_mode"] = False
+    return work.finish(task, model, evaluation, partial)
 
 
 class Trainer:
-    """Epochs of shuffled full batches with cross-entropy loss; what is left over of an epoch is drawn in another.
+    """Epochs of shuffled full batches; what is left over of an epoch is drawn in another.
 
     A data set smaller than one batch is one batch.
     """
 
-    def __init__(
-        self, model: "nn.Module", *, pool: batches.Pool, hyper: Hyperparameters, batch_size: int, device: str, seed: int
-    ) -> None:
+    def __init__(self, task: Task, model: "nn.Module", chain: Chain, *, hyper: Hyperparameters, seed: int) -> None:
         import torch
 
+        self._task = task
         self._model = model
-        self._pool = pool
-        self._device = device
-        self.batch_size = min(batch_size, len(pool))
-        self.steps_per_epoch = len(pool) // self.batch_size
+        self.batch_size = min(task.job.batch_size, task.training_samples)
+        self.steps_per_epoch = task.training_samples // self.batch_size
         self._order = torch.Generator().manual_seed(seed)
-        self._optimizer = _optimizer(model, hyper)
-        self._scheduler = _scheduler(self._optimizer, hyper, steps=self.steps_per_epoch * hyper.epochs)
+        optimizer = _optimizer(model, hyper)
+        self._scheduler = _scheduler(optimizer, hyper, steps=self.steps_per_epoch * hyper.epochs)
+        self._step = plain_step(task, model, optimizer)
+        chain.prepare_training(self._step)
         torch.manual_seed(seed)  # dropout
 
-    def epoch(self) -> tuple[float, float]:
-        """Train once over the data; returns mean loss and accuracy over the epoch, both while the model was learning."""
+    def rehearse(self) -> None:
+        """The first steps, without consequences: what they compile belongs to no epoch."""
         import torch
-        from torch.nn.functional import cross_entropy
 
         self._model.train()
-        order = torch.randperm(len(self._pool), generator=self._order)
+        rehearse(self._step, self._task.training_batch(torch.arange(self.batch_size)), times=work.FIRST_CALLS)
+        runtime.synchronize(self._task.job.device)
+
+    def epoch(self) -> tuple[float, float | None]:
+        """Train once over the data; returns mean loss and accuracy over the epoch, both while the model was learning."""
+        import torch
+
+        self._model.train()
+        steps, size = self.steps_per_epoch, self.batch_size
+        order = torch.randperm(self._task.training_samples, generator=self._order)
         # Summed on the device: asking for each number would make every step wait.
-        loss_sum = torch.zeros((), device=self._device)
-        correct = torch.zeros((), device=self._device, dtype=torch.int64)
-        for rows in order[: self.steps_per_epoch * self.batch_size].view(self.steps_per_epoch, self.batch_size):
-            pixels, labels = self._pool.batch(rows, device=self._device)
-            logits = self._model(pixel_values=pixels).logits
-            loss = cross_entropy(logits.float(), labels)
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
+        loss_sum: Any = 0.0
+        right_sum: Any = 0
+        for rows in order[: steps * size].view(steps, size):
+            loss, right = self._step(self._task.training_batch(rows))
             self._scheduler.step()
-            loss_sum += loss.detach()
-            correct += (logits.detach().argmax(dim=-1) == labels).sum()
-        seen = self.steps_per_epoch * self.batch_size
-        return loss_sum.item() / self.steps_per_epoch, correct.item() / seen
+            loss_sum = loss_sum + loss
+            right_sum = None if right is None else right_sum + right
+        return float(loss_sum) / steps, None if right_sum is None else int(right_sum) / (steps * size)
 
 
 def _optimizer(model: "nn.Module", hyper: Hyperparameters) -> "torch.optim.Optimizer":
@@ -172,14 +139,7 @@ def _scheduler(
     raise CellError(f"unknown schedule {hyper.schedule!r}; there are one-cycle, cosine and constant")
 
 
-def _optimize(model: "nn.Module", chain: Chain, *, example: Any, device: str) -> None:
-    context = Context(device=device, example={"pixel_values": example})
+def _apply(chain: Chain, model: "nn.Module", *, context: Context) -> None:
     chain.check(context)
-    if chain.apply(model, context) is not model or quality.is_packed(model):
+    if chain.apply(model, context) is not model or footprint.is_packed(model):
         raise Unsupported("a quantised model cannot be trained; use the tactic in an inference experiment")
-    runtime.synchronize(device)
-
-
-def _test_ref(task: CellTask) -> Any:
-    """What is evaluated: never the split that was declared for training."""
-    return task.cell.dataset.model_copy(update={"split": None})

@@ -24,7 +24,7 @@ def sweep(
     address: Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. auto.  [default: a local Ray]")] = None,
     extend: Annotated[bool, typer.Option("--extend", help="Take over cells measured otherwise or elsewhere.")] = False,
     model: Annotated[str | None, typer.Option(help="Sweep one model without a file: hub id, folder or e.g. vit-tiny.")] = None,
-    dataset: Annotated[str, typer.Option(help="With --model: digits, hub id, folder or Parquet file.")] = "digits",
+    dataset: Annotated[str | None, typer.Option(help="With --model: digits, hub id, folder or file.  [default: digits]")] = None,
     tactics: Annotated[str | None, typer.Option(help="With --model: a,b,c; chains as a+b.  [default: the five]")] = None,
 ) -> None:
     """Run the matrix of a config, or go on with it; ends with the headline and the report."""
@@ -67,7 +67,7 @@ def plan(
     print_plan(loaded, store=open_store(out or f"results/{loaded.name}"), console=make_console())
 
 
-def _config(path: Path | None, *, model: str | None, dataset: str, tactics: str | None) -> "SweepConfig":
+def _config(path: Path | None, *, model: str | None, dataset: str | None, tactics: str | None) -> "SweepConfig":
     from greenray.config.load import load
 
     if (path is None) == (model is None):
@@ -77,17 +77,25 @@ def _config(path: Path | None, *, model: str | None, dataset: str, tactics: str 
     return _one_model(model or "", dataset=dataset, tactics=tactics)
 
 
-def _one_model(model: str, *, dataset: str, tactics: str | None) -> "SweepConfig":
+def _one_model(model: str, *, dataset: str | None, tactics: str | None) -> "SweepConfig":
     """The config that `--model` stands for: the five tactics, or those named, on one model."""
     from greenray.config.load import build
-    from greenray.config.spec import ARCHITECTURES, FIVE_TACTICS, PRESETS
+    from greenray.config.spec import FIVE_TACTICS
+    from greenray.tasks.registry import DEFAULT, task_class
 
+    task = task_class(DEFAULT)
     architecture, _, preset = model.rpartition("-")
-    fresh = architecture in ARCHITECTURES and preset in PRESETS
+    fresh = (architecture, preset) in task.presets
     spec: dict[str, Any] = {"architecture": architecture, "preset": preset} if fresh else {"id": model}
     names = [name.strip() for name in tactics.split(",")] if tactics else list(FIVE_TACTICS)
     chains = [name.split("+") if "+" in name else name for name in names]
     slug = re.sub(r"[^a-z0-9._-]+", "-", model.lower()).strip("-._") or "model"
-    experiment = {"name": "serve", "phase": "inference", "models": [spec], "datasets": [dataset], "tactics": chains}
+    experiment = {
+        "name": "serve",
+        "phase": "inference",
+        "models": [spec],
+        "datasets": [dataset or task.datasets[0]],
+        "tactics": chains,
+    }
     name = slug if slug[0].isalpha() else f"m-{slug}"
     return build({"name": name[:64], "experiments": [experiment], "folder": str(Path.cwd())})

@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from greenray.config.settings import Frozen, Host, Limits, Measure, Positive, Trust, is_path
 from greenray.tactics.registry import TACTICS, tactic_class
+from greenray.tasks.registry import DEFAULT, TASKS, task_class
 
 NAME_PATTERN = r"[a-z][a-z0-9._-]{0,63}"
-ARCHITECTURES = ("vit", "resnet", "convnext", "mobilenet_v2", "swin", "efficientnet")
-PRESETS = ("tiny", "small")
-TASKS = ("image-classification",)
 FIVE_TACTICS = ("baseline", "dynamic-quantization", "compile", "prune-local", "prune-global")
 
 
@@ -68,21 +68,16 @@ Chain = Annotated[tuple[TacticStep, ...], BeforeValidator(_parse_chain)]
 
 
 class DatasetSpec(Frozen):
-    """A dataset: `digits`, a hub id, or a local image folder or Parquet file (a path that starts with `.`, `/` or `~`)."""
+    """A dataset: one that the task knows by name, a hub id, or a local folder or file (its path starts with `.`, `/` or `~`)."""
 
     id: Annotated[str, Field(min_length=1)]
     split: str | None = None
     samples: Annotated[int, Field(gt=0)] | None = None
     revision: str | None = None
 
-    @field_validator("id")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if not is_path(value) and "/" not in value and value != "digits":
-            raise ValueError(
-                f"unknown dataset {value!r}; write digits, a hub id such as ethz/food101, or a path that starts with ./ or /"
-            )
-        return value
+
+def _named(value: Any) -> Any:
+    return {"id": value} if isinstance(value, str) else value
 
 
 class ModelSpec(Frozen):
@@ -93,17 +88,13 @@ class ModelSpec(Frozen):
     architecture: str | None = None
     preset: str | None = None
     from_experiment: str | None = Field(default=None, alias="from")
-    datasets: tuple[Annotated[DatasetSpec, BeforeValidator(lambda v: {"id": v} if isinstance(v, str) else v)], ...] | None = None
+    datasets: tuple[Annotated[DatasetSpec, BeforeValidator(_named)], ...] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         kinds = [self.id is not None, self.architecture is not None, self.from_experiment is not None]
         if sum(kinds) != 1:
             raise ValueError("a model has exactly one of id, architecture or from")
-        if self.architecture is not None and self.architecture not in ARCHITECTURES:
-            raise ValueError(f"unknown architecture {self.architecture!r}; known are {', '.join(ARCHITECTURES)}")
-        if self.architecture is not None and self.preset not in PRESETS:
-            raise ValueError(f"preset is {self.preset!r}; an architecture needs one of {', '.join(PRESETS)}")
         if self.architecture is None and self.preset is not None:
             raise ValueError("preset belongs to architecture")
         if self.revision is not None and self.id is None:
@@ -111,8 +102,28 @@ class ModelSpec(Frozen):
         return self
 
 
-def _named(value: Any) -> Any:
-    return {"id": value} if isinstance(value, str) else value
+def _known_dataset(dataset: DatasetSpec, info: ValidationInfo) -> DatasetSpec:
+    """Asks the task of the experiment; a task that is wrong has its own message."""
+    if "task" in info.data and not is_path(dataset.id) and "/" not in dataset.id:
+        known = task_class(info.data["task"]).datasets
+        if dataset.id not in known:
+            write = ", ".join([*known, "a hub id (owner/name)"])
+            raise ValueError(f"unknown dataset {dataset.id!r}; write {write}, or a path that starts with ./ or /")
+    return dataset
+
+
+def _known_model(model: ModelSpec, info: ValidationInfo) -> ModelSpec:
+    for dataset in model.datasets or ():
+        _known_dataset(dataset, info)
+    if "task" in info.data and model.architecture is not None:
+        known = task_class(info.data["task"]).presets
+        presets = [preset for architecture, preset in known if architecture == model.architecture]
+        if not presets:
+            names = ", ".join(dict.fromkeys(architecture for architecture, _ in known)) or "none"
+            raise ValueError(f"unknown architecture {model.architecture!r}; known are {names}")
+        if model.preset not in presets:
+            raise ValueError(f"preset is {model.preset!r}; {model.architecture} needs one of {', '.join(presets)}")
+    return model
 
 
 class Experiment(Frozen):
@@ -120,9 +131,11 @@ class Experiment(Frozen):
 
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
     phase: Literal["training", "inference"]
-    task: Literal["image-classification"] = "image-classification"
-    models: Annotated[tuple[Annotated[ModelSpec, BeforeValidator(_named)], ...], Field(min_length=1)]
-    datasets: tuple[Annotated[DatasetSpec, BeforeValidator(_named)], ...] = ()
+    task: str = DEFAULT
+    models: Annotated[
+        tuple[Annotated[ModelSpec, BeforeValidator(_named), AfterValidator(_known_model)], ...], Field(min_length=1)
+    ]
+    datasets: tuple[Annotated[DatasetSpec, BeforeValidator(_named), AfterValidator(_known_dataset)], ...] = ()
     split: str | None = None
     samples: Annotated[int, Field(gt=0)] | None = None
     tactics: Annotated[tuple[Chain, ...], Field(min_length=1)] = ((TacticStep(name="baseline"),),)
@@ -135,6 +148,13 @@ class Experiment(Frozen):
     optimizers: Annotated[tuple[Literal["adamw", "adam", "sgd"], ...], Field(min_length=1)] = ("adamw",)
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
 
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: str) -> str:
+        if value not in TASKS:
+            raise ValueError(f"unknown task {value!r}; known are {', '.join(TASKS)}")
+        return value
+
     @model_validator(mode="after")
     def _phase_fits(self) -> Self:
         if self.phase == "training" and self.epochs is None:
@@ -144,7 +164,8 @@ class Experiment(Frozen):
             if extra:
                 raise ValueError(f"{', '.join(sorted(extra))} belongs to training experiments only")
         if not self.datasets and any(m.datasets is None for m in self.models):
-            raise ValueError("name the datasets, for example datasets: [digits]")
+            example = next(iter(task_class(self.task).datasets), "owner/name")
+            raise ValueError(f"name the datasets, for example datasets: [{example}]")
         return self
 
 

@@ -22,6 +22,7 @@ from greenray.driver.ray_pool import RayPool
 from greenray.errors import ResourceError, StoreError
 from greenray.store import tables
 from greenray.store.base import Store
+from greenray.tasks.registry import task_class
 from greenray.worker.assignment import WorkerInfo, WorkerSettings
 
 _DEVICE_TIMEOUT_S = 60.0
@@ -75,15 +76,13 @@ def _check_names(config: SweepConfig) -> None:
     """Check that every model and dataset exists: cache first, then the hub.
 
     Raises:
-        ResourceError: one is missing, or cannot be reached and is not cached.
+        ResourceError: one is missing, cannot be reached and is not cached, or may not be loaded without `trust:`.
     """
-    from greenray.tasks.image_classification import data, models  # only here: `plan` must not import what loads models
-
     cells = [block.cells[0] for block in expand(config, auto_device="cpu")]
-    for model in {repr(cell.model): cell.model for cell in cells}.values():
-        models.check(model)
-    for dataset in {repr(cell.dataset): cell.dataset for cell in cells}.values():
-        data.check(dataset)
+    for task, model in {(cell.task, repr(cell.model)): (cell.task, cell.model) for cell in cells}.values():
+        task_class(task).check_model(model, trust=config.trust)
+    for task, dataset in {(cell.task, repr(cell.dataset)): (cell.task, cell.dataset) for cell in cells}.values():
+        task_class(task).check_dataset(dataset)
 
 
 @contextmanager

@@ -5,8 +5,14 @@ The life of a tactic inside a cell:
     tactic = tactic_class("prune-global")(PruneGlobal.Params(amount=0.5))
     tactic.check(context)                 # Unsupported, before anything was spent
     model = tactic.apply(model, context)  # the model that is measured
-    model(**context.example)              # first calls, made by the workload
+    model(**context.example)              # first calls, made by the cell
     tactic.evidence(model)                # what shows that it really was applied
+
+and in a training cell, with `context.training`, instead of the first calls:
+
+    tactic.prepare_training(step)         # it may wrap forward, backward and update
+    ...                                   # steps
+    tactic.end_training(model)            # what is evaluated and saved
 
 Importing a tactic's file must not import torch: `plan` and the config read `Params` only.
 """
@@ -20,6 +26,8 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from greenray.cell.training_step import TrainingStep
 
 DEVICES = ("cpu", "cuda")
 
@@ -40,10 +48,12 @@ class Context:
     Attributes:
         device: `cpu` or `cuda`, on which the model already is.
         example: the keyword arguments of one forward pass, one full batch on `device`.
+        training: whether the model is to be trained.
     """
 
     device: str
     example: "Mapping[str, Tensor]"
+    training: bool = False
 
 
 class Tactic(ABC, Generic[P]):
@@ -78,8 +88,14 @@ class Tactic(ABC, Generic[P]):
             Unsupported: this model cannot be treated.
         """
 
+    def prepare_training(self, step: "TrainingStep") -> None:
+        """Wrap what the tactic changes of a training step; the model is that of `apply`."""
+
+    def end_training(self, model: "nn.Module") -> None:
+        """Leave the model behind as it is to be evaluated and saved, in place."""
+
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
-        """What shows that the tactic was applied; asked after the first calls. JSON values only.
+        """What shows that the tactic was applied; asked after the first calls, or after training. JSON values only.
 
         Raises:
             NotApplied: the first calls showed that nothing changed.

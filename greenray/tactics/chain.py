@@ -10,6 +10,8 @@ from greenray.tactics.registry import build
 if TYPE_CHECKING:
     from torch import nn
 
+    from greenray.cell.training_step import TrainingStep
+
 
 class Chain:
     """The tactics of a cell, applied in order; evidence and errors name the tactic they come from."""
@@ -37,6 +39,16 @@ class Chain:
                 raise
             self._applied.append(tactic)
         return model
+
+    def prepare_training(self, step: "TrainingStep") -> None:
+        """Let each of them wrap the training step; a later one wraps what an earlier one made of it."""
+        for tactic in self._applied:
+            tactic.prepare_training(step)
+
+    def end_training(self, model: "nn.Module") -> None:
+        """The model as it is to be evaluated and saved."""
+        for tactic in self._applied:
+            tactic.end_training(model)
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         """Evidence of each tactic that has some, by its name; of a tactic that stands twice in the chain the last."""

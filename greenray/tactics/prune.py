@@ -2,11 +2,12 @@
 
 Zeros are still multiplied by dense kernels, so pruning alone is not expected to save energy; that is a result worth measuring.
 The mask is either made permanent (one multiplication, at apply time) or multiplied in on every forward pass, as
-`torch.nn.utils.prune` does by itself until `prune.remove` is called.
+`torch.nn.utils.prune` does by itself until `prune.remove` is called. In training a permanent mask is multiplied in again after
+every update of the weights, which would grow back otherwise.
 """
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import Field
 
@@ -14,7 +15,9 @@ from greenray.errors import NotApplied
 from greenray.tactics.base import Context, Params, Tactic
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from greenray.cell.training_step import TrainingStep
 
 
 class PruneParams(Params):
@@ -22,7 +25,8 @@ class PruneParams(Params):
 
     Attributes:
         amount: share of the prunable weights that is set to zero.
-        permanent: True writes the zeros into the weights; False multiplies a mask in on every forward pass.
+        permanent: True writes the zeros into the weights, in training after every update; False multiplies a mask in on every
+            forward pass.
     """
 
     amount: float = Field(default=0.3, gt=0.0, lt=1.0)
@@ -35,11 +39,14 @@ class _Prune(Tactic[PruneParams]):
     Params = PruneParams
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
-        layers = prunable_layers(model)
+        self._layers = layers = prunable_layers(model)
+        self._masks: dict[str, Tensor] = {}
         before = _zeros(layers)
         if not layers:
             raise NotApplied("the model has no linear or convolution layer to prune", evidence={"layers": 0})
         self._prune(list(layers.values()))
+        if context.training:
+            self._masks = {name: cast("Tensor", layer.weight_mask).bool() for name, layer in layers.items()}
         if self.params.permanent:
             make_permanent(model)
         # Kept now: a later step of the chain may pack the weights so that zeros cannot be counted any more.
@@ -52,8 +59,30 @@ class _Prune(Tactic[PruneParams]):
     def _prune(self, layers: "list[nn.Module]") -> None:
         """Put a mask on the weights of these layers."""
 
+    def prepare_training(self, step: "TrainingStep") -> None:
+        update = step.update
+
+        def update_and_mask() -> None:
+            import torch
+
+            update()
+            with torch.no_grad():
+                for name, mask in self._masks.items():
+                    cast("Tensor", self._layers[name].weight).mul_(mask)
+
+        if self.params.permanent:
+            step.update = update_and_mask
+
+    def end_training(self, model: "nn.Module") -> None:
+        make_permanent(model)
+
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
-        return self._evidence
+        if not self._masks:
+            return self._evidence
+        weights = {name: cast("Tensor", layer.weight) for name, layer in self._layers.items()}
+        grown = sum(int(weights[name][~mask].count_nonzero().item()) for name, mask in self._masks.items())
+        start = {"sparsity_prunable_start": self._evidence["sparsity_prunable"], "weights_grown_back": grown}
+        return self._evidence | sparsity(model, self._layers) | start
 
 
 class PruneLocal(_Prune):

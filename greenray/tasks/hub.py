@@ -1,6 +1,9 @@
 """Whether something exists on the hub: its cache first, then the network with a short deadline."""
 
+import json
 import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,34 +12,73 @@ from greenray.errors import ResourceError
 _TIMEOUT_S = 10.0
 
 
-def check_model(repo_id: str, *, revision: str | None) -> None:
-    """Pass if the model is cached or the hub has it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is known of a model without loading it: names of its files, and its config.json as far as the hub tells it."""
+
+    files: frozenset[str]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_model(repo_id: str, *, revision: str | None, wanted: Sequence[str], known: Sequence[str]) -> Found:
+    """The model as it is cached, if config.json and a wanted file are; else as the hub lists it.
+
+    Where the hub cannot be reached either, a cache that holds another of the known files has to do.
 
     Raises:
         ResourceError: it does not exist, or is not cached and the hub cannot be reached.
     """
     from huggingface_hub import try_to_load_from_cache
 
-    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+    def path(name: str) -> str | None:
+        found = try_to_load_from_cache(repo_id, name, revision=revision)
+        return found if isinstance(found, str) else None
 
-    def cached(filename: str) -> bool:
-        return isinstance(try_to_load_from_cache(repo_id, filename, revision=revision), str)
+    def cached(weights: Sequence[str]) -> Found | None:
+        config, files = path("config.json"), frozenset(name for name in weights if path(name))
+        return Found(files=files, config=json.loads(Path(config).read_text())) if config and files else None
 
-    _check(repo_id, kind="model", revision=revision, cached=lambda: cached("config.json") and any(map(cached, weights)))
+    def listed(info: Any) -> Found:
+        return Found(files=frozenset(file.rfilename for file in info.siblings or ()), config=info.config or {})
+
+    return _find(
+        repo_id,
+        kind="model",
+        revision=revision,
+        cached=lambda: cached(wanted),
+        listed=listed,
+        unreachable=lambda: cached(known),
+    )
 
 
 def check_dataset(repo_id: str, *, revision: str | None) -> None:
-    """Pass if the dataset was prepared here before or the hub has it; raises ResourceError like `check_model`."""
-    _check(repo_id, kind="dataset", revision=revision, cached=lambda: any(_prepared(repo_id)))
+    """Pass if the dataset was prepared here before or the hub has it; raises ResourceError like `find_model`."""
+    found = Found(files=frozenset())
+    _find(
+        repo_id,
+        kind="dataset",
+        revision=revision,
+        cached=lambda: found if _prepared(repo_id) else None,
+        listed=lambda info: found,
+        unreachable=lambda: None,
+    )
 
 
-def _prepared(repo_id: str) -> "list[Path]":
+def _prepared(repo_id: str) -> bool:
     home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface").expanduser()
     folder = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets").expanduser() / repo_id.replace("/", "___").lower()
-    return list(folder.glob("**/*.arrow")) if folder.is_dir() else []
+    return any(folder.glob("**/*.arrow"))
 
 
-def _check(repo_id: str, *, kind: Literal["model", "dataset"], revision: str | None, cached: Any) -> None:
+def _find(
+    repo_id: str,
+    *,
+    kind: Literal["model", "dataset"],
+    revision: str | None,
+    cached: Callable[[], Found | None],
+    listed: Callable[[Any], Found],
+    unreachable: Callable[[], Found | None],
+) -> Found:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -48,9 +90,8 @@ def _check(repo_id: str, *, kind: Literal["model", "dataset"], revision: str | N
 
     at = f" at revision {revision}" if revision else ""
     try:
-        if cached():
-            return
-        HfApi().repo_info(repo_id, repo_type=kind, revision=revision, timeout=_TIMEOUT_S)
+        found = cached()
+        return found or listed(HfApi().repo_info(repo_id, repo_type=kind, revision=revision, timeout=_TIMEOUT_S))
     except HFValidationError:
         raise ResourceError(
             f"{kind} {repo_id!r} is no hub id (owner/name); a local folder is written with ./ or / in front."
@@ -68,6 +109,8 @@ def _check(repo_id: str, *, kind: Literal["model", "dataset"], revision: str | N
         raise ResourceError(f"{kind} {repo_id}{at} is not cached and the hub answers with {status}; try again later.") from None
     except Exception as error:
         # Everything else is the network: the client's own error types have changed between its versions.
+        if (found := unreachable()) is not None:
+            return found
         raise ResourceError(
             f"{kind} {repo_id}{at} is not cached and the hub cannot be reached ({type(error).__name__}); "
             "connect to the network, or use a local folder."

@@ -31,7 +31,7 @@ class CellMonitor:
         self._board = board
         self._recording = recording
         self._windows: list[tuple[Window, float]] = []
-        self._verdicts = Verdicts(measure)
+        self._verdicts: dict[str | None, Verdicts] = {}  # one a stage
         self._idle_settled: bool | None = None
         self.gpu_lost: str | None = None
 
@@ -53,7 +53,7 @@ class CellMonitor:
             # Wall clock of the start, for people: computed now, while both clocks are at hand.
             self._windows.append((message, time.time() - (time.monotonic() - message.start_s)))
             if message.kind == "steady":
-                return Verdict(enough=self._enough(message))
+                return Verdict(enough=self._enough(message), stage=message.stage)
         return None
 
     def read_all(self, *, begin_s: float, end_s: float) -> tuple[list[dict[str, Any]], WindowReading]:
@@ -79,7 +79,8 @@ class CellMonitor:
                     "rejected": rejected,
                 }
             )
-        keep_a_figure(rows, min_windows=self._measure.min_windows)
+        for stage in self._verdicts:
+            keep_a_figure([row for row in rows if row["stage"] == stage], min_windows=self._measure.min_windows)
         return rows, self._read(begin_s, end_s, idle_w=idle_w)
 
     def _check_gpu(self, ready: Ready) -> None:
@@ -93,7 +94,7 @@ class CellMonitor:
         reading = self._read(window.start_s, window.end_s)
         rejected = rejection(kind=window.kind, device=self._device, said=window.rejected, clock_change=reading.clock_change)
         total_j = reading.total_energy_j
-        return self._verdicts.take(
+        return self._verdicts.setdefault(window.stage, Verdicts(self._measure)).take(
             j_per_sample=None if total_j is None or window.samples <= 0 else total_j / window.samples,
             rejected=rejected is not None,
         )

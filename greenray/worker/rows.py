@@ -8,6 +8,7 @@ from typing import Any
 
 from greenray import __version__
 from greenray.power.window import WindowReading
+from greenray.tasks.registry import task_class
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo
 from greenray.worker.supervise import Outcome
 
@@ -102,6 +103,7 @@ def unmeasured_row(assignment: Assignment, *, result: AttemptResult, host: str |
 
 def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
     cell = assignment.cell
+    task = task_class(cell.task)
     return {
         "cell_id": cell.cell_id,
         "run_id": run_id,
@@ -114,6 +116,8 @@ def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
         "experiment": cell.experiment,
         "phase": cell.phase,
         "task": cell.task,
+        "unit": task.unit,
+        "quality_measure": task.quality.name,
         "model": cell.model.label,
         "model_source": f"from:{cell.model.id}" if cell.model.source == "checkpoint" else cell.model.source,
         "model_revision": cell.model.revision,

@@ -12,7 +12,7 @@ from greenray.processes.launcher import CellProcess, ExitStatus
 from greenray.processes.watchdog import Kill, Watchdog
 
 Status = Literal["ok", "not_applied", "unsupported", "oom", "timeout", "crashed", "failed"]
-ErrorKind = Literal["exception", "signal", "deadline", "memory"]
+ErrorKind = Literal["exception", "refused", "signal", "deadline", "memory"]
 
 _LISTEN_S = 0.05
 _LAST_WORDS_S = 1.0
@@ -125,7 +125,7 @@ def _outcome(heard: _Heard, *, killed: Kill | None, exit_status: ExitStatus, pea
     error: str | None
     kind: ErrorKind | None
     if failed is not None:
-        status, error, kind = failed.status, failed.error, "exception"
+        status, error, kind = failed.status, failed.error, "refused" if failed.refused else "exception"
     elif killed is not None:
         status, error, kind = ("oom" if killed.kind == "memory" else "timeout"), killed.sentence, killed.kind
     elif heard.nonsense is not None:

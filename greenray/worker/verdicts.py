@@ -35,7 +35,7 @@ def rejection(*, kind: str, device: str, said: str | None, clock_change: str | N
 
 
 class Verdicts:
-    """The steady windows of one attempt so far."""
+    """The steady windows of one stage of an attempt so far."""
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
@@ -68,7 +68,7 @@ def keep_a_figure(rows: Sequence[dict[str, Any]], *, min_windows: int) -> None:
     """Takes back the rejections for the clock, in place, where fewer than `min_windows` steady windows would be left.
 
     Args:
-        rows: the rows of `windows` of one attempt, `rejected`, `clock_change`, `grade` and `grade_reasons` among their columns.
+        rows: the rows of `windows` of one stage, `rejected`, `clock_change`, `grade` and `grade_reasons` among their columns.
     """
     steady = [row for row in rows if row["kind"] == "steady"]
     for_clock = [row for row in steady if row["rejected"] is not None and row["rejected"] == row["clock_change"]]

@@ -13,6 +13,7 @@ from greenray.config.cell import Cell, DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import Measure, Trust
 from greenray.config.spec import TacticStep
 from greenray.tactics.registry import build
+from greenray.tasks.base import Job
 
 QUICK = Measure(window_s=0.1, min_windows=2, max_windows=3, min_counter_updates=1, idle_s=0.05, warmup_max_s=0.4)
 DIGITS = DatasetRef(id="digits")
@@ -49,9 +50,19 @@ def preset(architecture: str, size: str = "tiny") -> ModelRef:
     return ModelRef(source="config", id=label, label=label, architecture=architecture, preset=size)
 
 
+def folder(path: Path) -> ModelRef:
+    return ModelRef(source="folder", id="./model", label="./model", path=str(path))
+
+
+def make_job(*, model: ModelRef, dataset: DatasetRef = DIGITS, batch_size: int = 32, training: bool = False) -> Job:
+    """What a cell on the CPU asks of its task."""
+    return Job(model=model, dataset=dataset, batch_size=batch_size, device="cpu", training=training, trust=Trust())
+
+
 def make_task(
     *,
     phase: Any = "inference",
+    task: str = "image-classification",
     model: ModelRef | None = None,
     dataset: DatasetRef = DIGITS,
     tactic: tuple[str | tuple[str, dict[str, Any]], ...] = ("baseline",),
@@ -71,7 +82,7 @@ def make_task(
             block_id="b1-0000000000000000",
             experiment="test",
             phase=phase,
-            task="image-classification",
+            task=task,
             model=model or preset("vit"),
             dataset=dataset,
             batch_size=batch_size,
@@ -93,10 +104,10 @@ def make_task(
 def drive(task: CellTask, *, enough_after: int = 2, deadline_s: float = 120.0) -> Conversation:
     """Run the cell to its last word; after `enough_after` usable steady windows the verdict is "enough"."""
     worker_end, cell_end = socket.socketpair()
-    worker, conversation, steady = Channel(worker_end), Conversation(), 0
+    worker, conversation = Channel(worker_end), Conversation()
 
     def run() -> None:
-        conversation.exit_code = cell_module.main(Channel(cell_end))
+        conversation.exit_code = cell_module.main(cell_end)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -110,9 +121,9 @@ def drive(task: CellTask, *, enough_after: int = 2, deadline_s: float = 120.0) -
             if isinstance(message, Settle):
                 worker.send(Settled(steady=True))
             elif isinstance(message, Window) and message.kind == "steady":
-                steady += message.rejected is None
-                sent = len(conversation.of("steady"))
-                worker.send(Verdict(enough=steady >= enough_after or sent >= task.measure.max_windows))
+                of_stage = [window for window in conversation.of("steady") if window.stage == message.stage]
+                enough = sum(window.rejected is None for window in of_stage) >= enough_after
+                worker.send(Verdict(enough=enough or len(of_stage) >= task.measure.max_windows, stage=message.stage))
             elif isinstance(message, Done | Failed):
                 break
         thread.join(timeout=10)

@@ -1,56 +1,22 @@
-"""Labelled images: digits, hub datasets, local image folders and Parquet files, all as one `ImageSet`.
+"""Labelled images: digits, hub datasets, local image folders and Parquet files; PIL images of any mode and size."""
 
-A dataset with a single `train` split (digits, a plain image folder) is divided 80/20, stratified, with a seed of its own:
-training sees the larger part, everything is evaluated on the other. The seed is no setting, because results on different
-test images could not be compared.
-"""
-
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from greenray.config.cell import DatasetRef
 from greenray.config.settings import is_path
-from greenray.errors import ResourceError
+from greenray.errors import Refused, ResourceError
+from greenray.tasks import hub
+from greenray.tasks.labelled import Labelled, Purpose, draw, holdout
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL.Image import Image
 
-Purpose = Literal["train", "test"]
-
-SPLIT_SEED = 20_240_601
-TEST_SHARE = 0.2
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 _IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values")
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "targets", "class", "category", "y")
 _TEST_NAMES = ("test", "validation", "valid", "val", "dev", "eval")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageSet:
-    """Labelled images, decoded when they are asked for.
-
-    Attributes:
-        images: PIL images of any mode and size.
-        labels: one index into `label_names` an image.
-        split: the split they came from.
-    """
-
-    images: "Sequence[Image]"
-    labels: tuple[int, ...]
-    label_names: tuple[str, ...]
-    split: str
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def channels(self) -> int:
-        """1 for greyscale images, judged by the first; else 3."""
-        return 1 if self.images[0].mode in ("1", "L", "I", "I;16", "F") else 3
 
 
 def check(ref: DatasetRef) -> None:
@@ -65,38 +31,37 @@ def check(ref: DatasetRef) -> None:
     elif is_path(ref.id):
         _local_kind(_local_path(ref))
     else:
-        from greenray.tasks import hub
-
         hub.check_dataset(ref.id, revision=ref.revision)
 
 
-def load(ref: DatasetRef, *, purpose: Purpose) -> ImageSet:
+def load(ref: DatasetRef, *, purpose: Purpose) -> Labelled:
     """The images that `ref` names: for `test` those to measure and evaluate on, for `train` those to learn from.
 
     `ref.split` names the split of the purpose `test`, or for `train` the split to learn from; `ref.samples` takes that many,
     drawn with a fixed seed because files are often sorted by class.
 
     Raises:
-        ResourceError: the dataset, its split or its columns are missing.
+        ResourceError: the dataset is missing or cannot be read.
+        Refused: its split or its columns are missing.
     """
     found = _digits(ref, purpose) if ref.id == "digits" else _from_datasets(ref, purpose)
     if not len(found):
-        raise ResourceError(f"dataset {ref.id}: the split {found.split} has no labelled images.")
+        raise Refused(f"dataset {ref.id}: the split {found.split} has no labelled images.")
     return found
 
 
-def _digits(ref: DatasetRef, purpose: Purpose) -> ImageSet:
+def _digits(ref: DatasetRef, purpose: Purpose) -> Labelled:
     import numpy as np
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     labels = np.asarray(bunch.target)
-    split = ref.split or purpose
-    chosen = _draw(_holdout(labels)[split], samples=ref.samples)
+    split: Purpose = "train" if (ref.split or purpose) == "train" else "test"
+    chosen = draw(holdout(labels)[split], samples=ref.samples)
     # 17 grey levels, stretched to 8 bits.
     pixels = np.round(np.asarray(bunch.images)[chosen] * (255 / 16)).astype(np.uint8)
-    return ImageSet(
-        images=_Arrays(pixels),
+    return Labelled(
+        items=_Arrays(pixels),
         labels=tuple(int(label) for label in labels[chosen]),
         label_names=tuple(str(name) for name in bunch.target_names),
         split=split,
@@ -132,7 +97,7 @@ class _Column(Sequence[Any]):
         return self._rows[int(index)][self._column]
 
 
-def _from_datasets(ref: DatasetRef, purpose: Purpose) -> ImageSet:
+def _from_datasets(ref: DatasetRef, purpose: Purpose) -> Labelled:
     import datasets
     import numpy as np
 
@@ -148,10 +113,10 @@ def _from_datasets(ref: DatasetRef, purpose: Purpose) -> ImageSet:
     labels, names = _labels(rows, label)
     keep = np.flatnonzero(labels >= 0)  # hub datasets mark withheld labels with -1
     if divided:
-        keep = keep[_holdout(labels[keep])[purpose]]
-    keep = _draw(keep, samples=ref.samples)
-    return ImageSet(
-        images=_Column(rows.select(keep), image),
+        keep = keep[holdout(labels[keep])[purpose]]
+    keep = draw(keep, samples=ref.samples)
+    return Labelled(
+        items=_Column(rows.select(keep), image),
         labels=tuple(int(value) for value in labels[keep]),
         label_names=names,
         split=f"{split} ({'80' if purpose == 'train' else '20'} % of it)" if divided else split,
@@ -198,7 +163,7 @@ def _split_names(ref: DatasetRef, source: str, kwargs: dict[str, Any]) -> list[s
 def _choose_split(ref: DatasetRef, splits: list[str], purpose: Purpose) -> tuple[str, bool]:
     """The split to load, and whether it has to be divided because there is no other."""
     if ref.split is not None and ref.split not in splits:
-        raise ResourceError(f"dataset {ref.id} has no split {ref.split!r}; it has {', '.join(splits)}.")
+        raise Refused(f"dataset {ref.id} has no split {ref.split!r}; it has {', '.join(splits)}.")
     evaluation = next((name for name in _TEST_NAMES if name in splits), None)
     if purpose == "test":
         if ref.split is not None:
@@ -208,7 +173,7 @@ def _choose_split(ref: DatasetRef, splits: list[str], purpose: Purpose) -> tuple
         return splits[0], splits == ["train"]
     train = ref.split or ("train" if "train" in splits else None)
     if train is None or train == evaluation:
-        raise ResourceError(f"dataset {ref.id} has no split to train on; it has {', '.join(splits)}.")
+        raise Refused(f"dataset {ref.id} has no split to train on; it has {', '.join(splits)}.")
     return train, evaluation is None
 
 
@@ -224,7 +189,7 @@ def _columns(rows: Any, ref: DatasetRef) -> tuple[Any, str, str]:
     label = next(iter([name for name in _LABEL_NAMES if name in features] + classes), None)
     if image is None or label is None:
         missing = "an image" if image is None else "a label"
-        raise ResourceError(f"dataset {ref.id} has no column that looks like {missing}; its columns are {', '.join(features)}.")
+        raise Refused(f"dataset {ref.id} has no column that looks like {missing}; its columns are {', '.join(features)}.")
     if image not in typed:
         try:
             rows = rows.cast_column(image, datasets.Image())
@@ -246,27 +211,6 @@ def _labels(rows: Any, column: str) -> tuple["np.ndarray[Any, Any]", tuple[str, 
     if names is None:
         names = [str(index) for index in range(int(labels.max(initial=-1)) + 1)]
     return labels, tuple(str(name) for name in names)
-
-
-def _holdout(labels: "np.ndarray[Any, Any]") -> "dict[str, np.ndarray[Any, Any]]":
-    """Row numbers of the two parts, stratified by label where every class has enough of them."""
-    import numpy as np
-    from sklearn.model_selection import train_test_split
-
-    counts = np.unique(labels, return_counts=True)[1]
-    tests = math.ceil(TEST_SHARE * len(labels))
-    stratify = labels if len(labels) and counts.min() >= 2 and tests >= len(counts) else None
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=tests, stratify=stratify, random_state=SPLIT_SEED, shuffle=True
-    )
-    return {"train": np.sort(train), "test": np.sort(test)}
-
-
-def _draw(rows: "np.ndarray[Any, Any]", *, samples: int | None) -> "np.ndarray[Any, Any]":
-    """`samples` of the rows in a fixed random order; all of them, shuffled likewise, when there are no more."""
-    import numpy as np
-
-    return np.random.default_rng(SPLIT_SEED).permutation(rows)[:samples]
 
 
 def _first_line(error: Exception) -> str:

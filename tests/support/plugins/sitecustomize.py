@@ -1,4 +1,4 @@
-"""Adds the tests' own tactics to the registry of every process (driver, workers, fork server, cells), and a device to cells."""
+"""Adds the tests' own tactic and task to every process (driver, workers, fork server, cells), and a device to cells."""
 
 import os
 import sys
@@ -6,8 +6,10 @@ import sys
 import pretend_cuda
 
 from greenray.tactics.registry import TACTICS
+from greenray.tasks.registry import TASKS
 
 TACTICS["misbehave"] = "misbehaving:Misbehave"
+TASKS["text-classification"] = "text_classification.task:TextClassification"
 
 if pretend_cuda.BOARDS in os.environ:
     # Of all processes here only fork servers have torch when they fork, and only to make a cell.

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from greenray.config.cell import DatasetRef
-from greenray.errors import ResourceError
-from greenray.tasks.image_classification import batches, data, models
-from tests.support.driving import preset
+from greenray.errors import Refused, ResourceError
+from greenray.tasks.image_classification import data
 
 
 def local(path: Path, **fields: object) -> DatasetRef:
@@ -46,15 +45,15 @@ class TestDigits:
         counts = np.bincount(test.labels)
         assert counts.min() >= 34
         assert counts.max() <= 37
-        pixels = [{np.asarray(part.images[i]).tobytes() for i in range(len(part))} for part in (train, test)]
+        pixels = [{np.asarray(part.items[i]).tobytes() for i in range(len(part))} for part in (train, test)]
         assert not pixels[0] & pixels[1]
         assert test.labels[:12] == data.load(DatasetRef(id="digits"), purpose="test").labels[:12]
-        assert test.channels == 1
+        assert test.items[0].mode == "L"
         assert test.label_names == tuple("0123456789")
 
     def test_grey_levels_use_the_whole_range(self) -> None:
         test = data.load(DatasetRef(id="digits", samples=20), purpose="test")
-        values = np.stack([np.asarray(test.images[i]) for i in range(len(test))])
+        values = np.stack([np.asarray(test.items[i]) for i in range(len(test))])
         assert (len(test), values.min(), values.max()) == (20, 0, 255)
 
     def test_a_smaller_sample_is_part_of_the_larger(self) -> None:
@@ -74,14 +73,14 @@ class TestImageFolder:
         assert test.label_names == ("cats", "dogs")
         assert sorted(test.labels) == [0, 0, 1, 1]
         assert test.split == "train (20 % of it)"
-        reds = {np.asarray(part.images[i])[0, 0, 0] for part in (train, test) for i in range(len(part))}
+        reds = {np.asarray(part.items[i])[0, 0, 0] for part in (train, test) for i in range(len(part))}
         assert len(reds) == 20
-        assert all((np.asarray(test.images[i])[0, 0, 0] >= 200) == bool(test.labels[i]) for i in range(4))
+        assert all((np.asarray(test.items[i])[0, 0, 0] >= 200) == bool(test.labels[i]) for i in range(4))
 
     def test_a_declared_split_is_taken_whole(self, folder: Path) -> None:
         assert len(data.load(local(folder, split="train"), purpose="test")) == 20
         assert len(data.load(local(folder, split="train", samples=7), purpose="test")) == 7
-        with pytest.raises(ResourceError, match=r"no split 'test'; it has train"):
+        with pytest.raises(Refused, match=r"no split 'test'; it has train"):
             data.load(local(folder, split="test"), purpose="test")
 
     def test_a_split_called_test_is_found(self, folder: Path) -> None:
@@ -112,9 +111,9 @@ class TestParquet:
         data.check(ref)
         found = data.load(ref.model_copy(update={"split": "train"}), purpose="test")
         assert len(found) == 10
-        assert found.channels == 1
+        assert found.items[0].mode == "L"
         assert found.label_names == ("0", "1")
-        assert all(np.asarray(found.images[i])[0, 0] % 2 == found.labels[i] for i in range(10))
+        assert all(np.asarray(found.items[i])[0, 0] % 2 == found.labels[i] for i in range(10))
 
     def test_text_labels_and_plain_bytes(self, tmp_path: Path) -> None:
         names = ["dog", "cat"] * 5
@@ -129,7 +128,7 @@ class TestParquet:
 
     def test_missing_columns_are_named(self, tmp_path: Path) -> None:
         ref = write_parquet(tmp_path / "x.parquet", {"image": [encoded(0)], "caption": ["a"]})
-        with pytest.raises(ResourceError, match=r"like a label; its columns are image, caption"):
+        with pytest.raises(Refused, match=r"like a label; its columns are image, caption"):
             data.load(ref.model_copy(update={"split": "train"}), purpose="test")
 
     def test_a_broken_file_is_one_sentence(self, tmp_path: Path) -> None:
@@ -144,38 +143,3 @@ def test_what_is_not_there_or_no_data_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(ResourceError, match="neither a Parquet file nor a folder"):
         data.check(local(tmp_path))
-
-
-class TestBatches:
-    def test_the_last_batch_is_filled_up_from_the_beginning(self) -> None:
-        images = data.load(DatasetRef(id="digits", samples=10), purpose="test")
-        plan = models.blueprint(preset("resnet"), label_names=images.label_names, channels=1)
-        prepared = batches.prepare(images, plan=plan, batch_size=4, pinned=False)
-        assert [batch.shape[0] for batch in prepared] == [4, 4, 4]
-        assert (prepared.kept[2][2:] == prepared.kept[0][:2]).all()
-        assert (prepared.count, prepared.samples_kept) == (3, 10)
-
-    def test_what_does_not_fit_is_processed_again(self) -> None:
-        images = data.load(DatasetRef(id="digits", samples=10), purpose="test")
-        plan = models.blueprint(preset("resnet"), label_names=images.label_names, channels=1)
-        whole = batches.prepare(images, plan=plan, batch_size=4, pinned=False)
-        lean = batches.prepare(images, plan=plan, batch_size=4, pinned=False, kept_bytes=whole.kept[0].nbytes)
-        assert (len(lean.kept), lean.samples_kept) == (1, 4)
-        assert all((a == b).all() for a, b in zip(whole, lean, strict=True))
-
-    def test_a_batch_larger_than_the_data_repeats_it(self) -> None:
-        images = data.load(DatasetRef(id="digits", samples=3), purpose="test")
-        plan = models.blueprint(preset("resnet"), label_names=images.label_names, channels=1)
-        (batch,) = batches.prepare(images, plan=plan, batch_size=8, pinned=False)
-        assert (batch[:3] == batch[3:6]).all()
-
-    def test_a_pool_that_does_not_fit_draws_the_same(self) -> None:
-        import torch
-
-        images = data.load(DatasetRef(id="digits", samples=10), purpose="train")
-        plan = models.blueprint(preset("resnet"), label_names=images.label_names, channels=1)
-        rows = torch.tensor([7, 1, 1])
-        kept, lean = batches.Pool(images, plan=plan), batches.Pool(images, plan=plan, kept_bytes=1)
-        for a, b in zip(kept.batch(rows, device="cpu"), lean.batch(rows, device="cpu"), strict=True):
-            assert torch.equal(a, b)
-        assert kept.batch(rows, device="cpu")[1].tolist() == [images.labels[row] for row in rows]

@@ -1,29 +1,11 @@
-"""What a model is worth and how big it is: accuracy with its interval, parameters, bytes, operations."""
+"""How big a model is: parameters, bytes, operations."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-Z_95 = 1.959963984540054
-
-
-def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share; (0, 1) when nothing was counted.
-
-    Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
-    """
-    if total == 0:
-        return 0.0, 1.0
-    share = correct / total
-    centre = share + Z_95**2 / (2 * total)
-    half = Z_95 * math.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
-    scale = 1 + Z_95**2 / total
-    # Rounding must not leave the point estimate outside its own interval at 0 and 1.
-    return min(share, max(0.0, (centre - half) / scale)), max(share, min(1.0, (centre + half) / scale))
 
 
 def parameters(model: "nn.Module") -> int:
@@ -81,20 +63,16 @@ class _Counter:
         pass
 
 
-def operations_per_sample(model: "nn.Module", *, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Multiply-accumulates and floating-point operations of one sample, counted on the meta device.
+def operations_per_sample(skeleton: "nn.Module", inputs: "Mapping[str, torch.Tensor]") -> tuple[float, float]:
+    """Multiply-accumulates and floating-point operations of one sample, model and inputs being on the meta device.
 
     Matrix products, convolutions and attention are counted; what works element by element is not.
-
-    Args:
-        model: on the meta device.
-        shape: (channels, height, width) of a sample.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
     with counter, torch.inference_mode():
-        model(pixel_values=torch.empty((1, *shape), device="meta"))
+        skeleton(**inputs)
     flops = float(counter.get_total_flops())
     return flops / 2, flops

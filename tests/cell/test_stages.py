@@ -3,32 +3,30 @@
 import itertools
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from types import SimpleNamespace
 
 import pytest
-import torch
 from torch import nn
 
 from greenray.cell.marks import WindowMarker
 from greenray.cell.protocol import Channel, Verdict, Window
-from greenray.cell.steady import Loop, steady_windows, warm_up
+from greenray.cell.stages import Loop, steady_windows, warm_up
+from greenray.tasks.base import Stage
 
 
 class Paced(nn.Module):
-    """A model whose forward passes take the given times, in seconds of its own clock."""
+    """A model whose calls take the given times, in seconds of its own clock."""
 
     def __init__(self, times_s: Iterable[float]) -> None:
         super().__init__()
         self.now_s = 100.0
         self.times_s = iter(times_s)
-        self.seen: list[int] = []
+        self.calls = 0
         self.after: Callable[[], None] = lambda: None
 
-    def forward(self, pixel_values: torch.Tensor) -> SimpleNamespace:
+    def forward(self) -> None:
         self.now_s += next(self.times_s)
-        self.seen.append(int(pixel_values[0, 0]))
+        self.calls += 1
         self.after()
-        return SimpleNamespace(logits=pixel_values)
 
     def clock(self) -> float:
         return self.now_s
@@ -37,7 +35,7 @@ class Paced(nn.Module):
 class Bench:
     """A model under load with both ends of its wire; the worker's end answers steady windows `answer_after` passes later."""
 
-    def __init__(self, times_s: Iterable[float], *, enough_at: int = 10**9, answer_after: int = 1, batches: int = 1) -> None:
+    def __init__(self, times_s: Iterable[float], *, enough_at: int = 10**9, answer_after: int = 1) -> None:
         self.model = Paced(times_s)
         self.model.after = self._listen
         self._ends = socket.socketpair()
@@ -48,18 +46,22 @@ class Bench:
         self._answered = 0
         self.windows: list[Window] = []
         self.marker = WindowMarker(Channel(self._ends[0]), clock=self.model.clock)
-        pixels = [torch.full((4, 2), float(number)) for number in range(batches)]
-        self.loop = Loop(self.model, batches=pixels, device="cpu", clock=self.model.clock)
+        stage = Stage(name="decode", samples=4, step=lambda model: model())
+        self.loop = Loop(stage, self.model, device="cpu", clock=self.model.clock)
+        self.stale = False
 
     def _listen(self) -> None:
         while (message := self._worker.receive(timeout_s=0)) is not None:
             assert isinstance(message, Window)
+            assert message.stage == "decode"
             self.windows.append(message)
-            self._due.append(len(self.model.seen) + self._answer_after)
-        while self._due and self._due[0] <= len(self.model.seen):
+            self._due.append(self.model.calls + self._answer_after)
+        while self._due and self._due[0] <= self.model.calls:
             del self._due[0]
             self._answered += 1
-            self._worker.send(Verdict(enough=self._answered >= self._enough_at))
+            if self.stale:
+                self._worker.send(Verdict(enough=True, stage="prefill"))
+            self._worker.send(Verdict(enough=self._answered >= self._enough_at, stage="decode"))
 
     def steady(self, *, window_s: float, max_windows: int, compilations: Callable[[], int] = lambda: 0) -> int:
         return steady_windows(
@@ -89,13 +91,6 @@ def bench() -> Iterator[Callable[..., Bench]]:
         one.close()
 
 
-def test_batches_are_taken_in_turn(bench: Callable[..., Bench]) -> None:
-    found = bench(itertools.repeat(0.1), batches=3)
-    for _ in range(5):
-        found.loop.step()
-    assert found.model.seen == [0, 1, 2, 0, 1]
-
-
 class TestWarmup:
     def test_it_ends_once_throughput_is_steady(self, bench: Callable[..., Bench]) -> None:
         found = bench(itertools.chain([0.5, 0.4, 0.3], itertools.repeat(0.01)))
@@ -121,7 +116,7 @@ class TestWarmup:
     def test_one_iteration_longer_than_allowed_is_enough(self, bench: Callable[..., Bench]) -> None:
         found = bench(itertools.repeat(100.0))
         warm = warm_up(found.loop, found.marker, max_s=4.0)
-        assert (len(found.model.seen), warm.stable, warm.variation) == (1, False, None)
+        assert (found.model.calls, warm.stable, warm.variation) == (1, False, None)
 
 
 class TestSteadyWindows:
@@ -145,7 +140,7 @@ class TestSteadyWindows:
         found = bench(itertools.repeat(0.125), answer_after=12)
         assert found.steady(window_s=1.25, max_windows=2) == 2
         # 20 iterations of windows; the worker hears of the last with the 21st and answers 12 later.
-        assert len(found.model.seen) == 33
+        assert found.model.calls == 33
 
     def test_a_window_that_runs_when_there_are_enough_is_dropped(self, bench: Callable[..., Bench]) -> None:
         found = bench(itertools.repeat(0.1), enough_at=1, answer_after=5)
@@ -158,8 +153,13 @@ class TestSteadyWindows:
         assert found.steady(window_s=1.0, max_windows=2) == 2
         assert found.model.now_s - 100.0 < 30
 
+    def test_a_late_word_on_the_stage_before_is_not_taken_for_one_on_this(self, bench: Callable[..., Bench]) -> None:
+        found = bench(itertools.repeat(0.1), enough_at=3)
+        found.stale = True
+        assert found.steady(window_s=1.0, max_windows=9) == 3
+
     def test_a_recompile_rejects_its_window_and_no_other(self, bench: Callable[..., Bench]) -> None:
         found = bench(itertools.repeat(0.1), enough_at=3)
         # Code is compiled at the 15th iteration, which lies in the second window.
-        found.steady(window_s=1.0, max_windows=5, compilations=lambda: 7 if len(found.model.seen) < 15 else 8)
+        found.steady(window_s=1.0, max_windows=5, compilations=lambda: 7 if found.model.calls < 15 else 8)
         assert [window.rejected for window in found.windows] == [None, "code was compiled once inside the window", None]

@@ -1,18 +1,17 @@
-"""The load that is measured: one batch in flight, over and over, first until it is stable and then window by window."""
+"""The load that is measured, stage by stage: one iteration after the other, until it is stable and then window by window."""
 
-import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from greenray.cell import runtime
 from greenray.cell.marks import WindowMarker
 from greenray.cell.protocol import Window
+from greenray.tasks.base import Stage
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 MIN_ITERATIONS = 10
@@ -22,33 +21,19 @@ _LAST_VERDICT_S = 15.0
 
 
 class Loop:
-    """Iterations over prepared batches. One iteration: copy to the device, forward, argmax, synchronise."""
+    """Iterations of one stage on one model, each until the device is done."""
 
-    def __init__(
-        self,
-        model: "nn.Module",
-        *,
-        batches: "Sequence[torch.Tensor]",
-        device: str,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, stage: Stage, model: "nn.Module", *, device: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._model = model
-        self._batches = itertools.cycle(batches)
         self._device = device
         self._clock = clock
-        self.batch_size = len(batches[0])
+        self.stage = stage
 
     def step(self) -> float:
         """Run one iteration; returns CLOCK_MONOTONIC at its end."""
-        predict(self._model, next(self._batches), device=self._device)
+        self.stage.step(self._model)
         runtime.synchronize(self._device)
         return self._clock()
-
-
-def predict(model: "nn.Module", batch: "torch.Tensor", *, device: str) -> "torch.Tensor":
-    """Predicted outputs of one batch, shape (batch,), on the device."""
-    answer: torch.Tensor = model(pixel_values=runtime.to_device(batch, device)).logits.argmax(dim=-1)
-    return answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +53,7 @@ def warm_up(loop: Loop, marker: WindowMarker, *, max_s: float) -> Warmup:
     group_s = min(max_s / 40, 0.5)
     rates: list[float] = []
     variation: float | None = None
-    with marker.window("warmup") as draft:
+    with marker.window("warmup", stage=loop.stage.name) as draft:
         start_s = now = marker.clock()
         while now - start_s < max_s:
             group_start_s, count = now, 0
@@ -76,7 +61,7 @@ def warm_up(loop: Loop, marker: WindowMarker, *, max_s: float) -> Warmup:
                 now = loop.step()
                 count += 1
             draft.iterations += count
-            draft.samples += count * loop.batch_size
+            draft.samples += count * loop.stage.samples
             rates.append(count / (now - group_start_s))
             last = rates[-GROUPS:]
             if len(last) == GROUPS:
@@ -124,10 +109,10 @@ def steady_windows(
         before_s = now
         if now - running.start_s >= window_s and len(running.latencies_s) >= MIN_ITERATIONS and sent < max_windows:
             compiled = compilations()
-            marker.send(_window(running, end_s=now, batch_size=loop.batch_size, compiled=compiled - running.compilations))
+            marker.send(_window(running, end_s=now, stage=loop.stage, compiled=compiled - running.compilations))
             running = _Open(start_s=now, compilations=compiled)
             sent += 1
-        verdict = marker.verdict()
+        verdict = marker.verdict(loop.stage.name)
         if verdict is not None:
             judged += 1
             if verdict.enough or judged >= max_windows:
@@ -137,19 +122,24 @@ def steady_windows(
             return sent
 
 
-def _window(running: _Open, *, end_s: float, batch_size: int, compiled: int) -> Window:
+def compiled_inside(times: int) -> str | None:
+    """Why a window in which code was compiled must not be used; None if none was."""
+    return f"code was compiled {'once' if times == 1 else f'{times} times'} inside the window" if times else None
+
+
+def _window(running: _Open, *, end_s: float, stage: Stage, compiled: int) -> Window:
     import numpy as np
 
     p50, p95, p99 = np.percentile(running.latencies_s, (50, 95, 99))
-    times = "once" if compiled == 1 else f"{compiled} times"
     return Window(
         kind="steady",
+        stage=stage.name,
         start_s=running.start_s,
         end_s=end_s,
-        samples=batch_size * len(running.latencies_s),
+        samples=stage.samples * len(running.latencies_s),
         iterations=len(running.latencies_s),
         latency_p50_s=float(p50),
         latency_p95_s=float(p95),
         latency_p99_s=float(p99),
-        rejected=f"code was compiled {times} inside the window" if compiled else None,
+        rejected=compiled_inside(compiled),
     )

@@ -1,0 +1,78 @@
+"""One step of training, in parts that tactics may wrap, and its rehearsal before anything is measured."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from greenray.tasks.base import Task, TrainingBatch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainingStep:
+    """Forward and loss, backward, update of the weights.
+
+    A tactic wraps a part by putting its own in place: `step.forward = autocast(step.forward)`.
+
+    Attributes:
+        forward: mean loss of a batch, and how many of its samples were answered right (None where nothing is).
+        backward: gradients from the loss.
+        update: new weights from the gradients.
+    """
+
+    model: "nn.Module"
+    optimizer: "torch.optim.Optimizer"
+    forward: "Callable[[TrainingBatch], tuple[Tensor, Tensor | None]]"
+    backward: "Callable[[Tensor], None]"
+    update: Callable[[], None]
+
+    def __call__(self, batch: TrainingBatch) -> "tuple[Tensor, Tensor | None]":
+        """Train on one batch; returns what `forward` did, the loss without its graph."""
+        loss, right = self.forward(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.backward(loss)
+        self.update()
+        return loss.detach(), right
+
+
+def plain_step(task: Task, model: "nn.Module", optimizer: "torch.optim.Optimizer") -> TrainingStep:
+    """The step of the baseline: fp32, nothing wrapped."""
+
+    def backward(loss: "Tensor") -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def update() -> None:
+        optimizer.step()
+
+    return TrainingStep(
+        model=model,
+        optimizer=optimizer,
+        forward=lambda batch: task.loss(model(**batch.inputs), batch.targets),
+        backward=backward,
+        update=update,
+    )
+
+
+def rehearse(step: TrainingStep, batch: TrainingBatch, *, times: int) -> None:
+    """Run the step, so that all its code is compiled, and put everything back: what follows is an untouched start.
+
+    Put back are weights and buffers (the statistics of batch normalisation among them), gradients, the optimizer's state and
+    the random numbers; order of the data and schedule are not touched by a step.
+    """
+    import torch
+
+    tensors = [*step.model.parameters(), *step.model.buffers()]
+    before = [tensor.detach().to("cpu", copy=True) for tensor in tensors]  # in host memory: the board's may just do
+    optimizer = copy.deepcopy(step.optimizer.state_dict())
+    with torch.random.fork_rng():
+        for _ in range(times):
+            step(batch)
+    with torch.no_grad():
+        for tensor, kept in zip(tensors, before, strict=True):
+            tensor.copy_(kept)
+    step.optimizer.load_state_dict(optimizer)
+    step.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,194 @@
+"""What a task is: the work that a cell is measured at, from its data to the quality of its answers.
+
+What a task declares is read by `plan` and the config, so importing a task must not import torch. In a cell its life is:
+
+    task = task_class(cell.task)(job)
+    task.prepare()                       # in the window `data`: samples to ready work
+    model = task.load()                  # in `load`
+    task.example()                       # what tactics may look at
+    for stage in task.stages():          # each with a warm-up and steady windows of its own
+        stage.step(model)
+    task.evaluate(model)                 # in `evaluate`
+
+and for training `training_batch` and `loss` in between, `save` at the end.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from greenray.config.cell import DatasetRef, ModelRef
+    from greenray.config.settings import Trust
+
+Inputs = dict[str, "Tensor"]
+"""Keyword arguments of one forward pass; the first dimension of each tensor counts samples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityMeasure:
+    """How good answers are: the name of the measure, which way is better, and how its 95 % interval is made."""
+
+    name: str
+    higher_is_better: bool
+    interval: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a cell asks of its task.
+
+    Attributes:
+        training: whether the model is trained, and not only measured.
+        checkpoint: folder of the trained model for `checkpoint` refs.
+    """
+
+    model: "ModelRef"
+    dataset: "DatasetRef"
+    batch_size: int
+    device: str
+    training: bool
+    trust: "Trust"
+    checkpoint: str | None = None
+
+
+class Amount(NamedTuple):
+    """How much work lies in a window: samples in the task's unit, and iterations."""
+
+    samples: int
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A named kind of steady load, measured in windows of its own and judged on its own.
+
+    Attributes:
+        name: as in the column `stage`.
+        samples: units of work in one iteration.
+        step: runs one iteration on the model it is given; whoever measures waits for the device.
+    """
+
+    name: str
+    samples: int
+    step: "Callable[[nn.Module], object]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Answers to the whole evaluated split, and what they are worth.
+
+    Attributes:
+        labels: what is right, one entry a sample; in the classes of the data.
+        predictions: what the model said; -1 is an answer that is none of the classes.
+        quality: the task's measure; None when unknown, and then `unknown` says why.
+        low: lower end of its 95 % interval.
+        high: upper end.
+    """
+
+    amount: Amount
+    labels: list[int]
+    predictions: list[int]
+    quality: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unknown: str | None = None
+
+
+class TrainingBatch(NamedTuple):
+    """What one training step works on, on the device."""
+
+    inputs: Inputs
+    targets: "Tensor"
+
+
+class Task(ABC):
+    """A kind of work.
+
+    Attributes:
+        name: how configs call it.
+        unit: what a sample is, a singular noun.
+        quality: its measure of quality; the value goes into the columns `accuracy`, `accuracy_low` and `accuracy_high`.
+        presets: (architecture, preset) of the models that it builds with fresh weights, and what their configuration says.
+        datasets: data sets that it knows by name; others are hub ids and paths.
+        preload: modules that its cells import, for the fork server.
+        family: model_type of the model's configuration, once `prepare` knows it.
+        split: the split that is measured and evaluated, once `prepare` knows it.
+        training_samples: how many there are to learn from, once `prepare` knows it.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    quality: ClassVar[QualityMeasure]
+    presets: ClassVar[Mapping[tuple[str, str], Mapping[str, Any]]] = {}
+    datasets: ClassVar[tuple[str, ...]] = ()
+    preload: ClassVar[tuple[str, ...]] = ()
+
+    family: str | None = None
+    split: str | None = None
+    training_samples: int = 0
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    @classmethod
+    @abstractmethod
+    def check_model(cls, ref: "ModelRef", *, trust: "Trust") -> None:
+        """Pass if the model is there and may be loaded; asked before the first cell, without torch.
+
+        Raises:
+            ResourceError: missing, unreachable, or not to be loaded without `trust:`; with what to do.
+        """
+
+    @classmethod
+    @abstractmethod
+    def check_dataset(cls, ref: "DatasetRef") -> None:
+        """Pass if the data are there: on the disk, in the cache or on the hub; raises ResourceError like `check_model`."""
+
+    @abstractmethod
+    def prepare(self) -> Amount:
+        """Read the data and make them ready for the model, so that nothing of it is left to do when power is measured.
+
+        Raises:
+            GreenRayError: there is no such model or data, or they cannot be read.
+        """
+
+    @abstractmethod
+    def load(self) -> "nn.Module":
+        """The model in evaluation mode, fp32, in host memory.
+
+        Raises:
+            CellError: the weights cannot be loaded.
+        """
+
+    @abstractmethod
+    def skeleton(self) -> "tuple[nn.Module, Inputs]":
+        """The same architecture without weights and the inputs of one sample, on the meta device, for counting operations."""
+
+    @abstractmethod
+    def example(self) -> Inputs:
+        """The inputs of one forward pass on the device, one full batch."""
+
+    @abstractmethod
+    def stages(self) -> Sequence[Stage]:
+        """The kinds of steady load, in the order in which they are measured; every iteration of one does the same work."""
+
+    @abstractmethod
+    def evaluate(self, model: "nn.Module") -> Evaluation:
+        """Answers to every sample of the split, the surplus of a filled-up last batch dropped."""
+
+    @abstractmethod
+    def save(self, model: "nn.Module", folder: Path) -> None:
+        """Write the model (safetensors) and all that `prepare` and `load` need to find it there."""
+
+    @abstractmethod
+    def training_batch(self, rows: "Tensor") -> TrainingBatch:
+        """The training samples of these numbers, on the device."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, targets: "Tensor") -> "tuple[Tensor, Tensor | None]":
+        """Mean loss of a batch, and how many of its samples were answered right (None where nothing is right or wrong)."""

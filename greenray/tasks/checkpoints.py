@@ -1,0 +1,240 @@
+"""Models as transformers saves them: from the hub, a folder or a trained checkpoint.
+
+The baseline is set here: fp32, eager, the model's own sdpa attention. Checkpoints are safetensors and no code of theirs
+is run, unless `trust:` names the model.
+"""
+
+import importlib.util
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from greenray.config.cell import ModelRef
+from greenray.config.settings import Trust
+from greenray.errors import CellError, GreenRayError, Refused, ResourceError
+from greenray.tasks import hub
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """All that is known of a model before its weights are touched.
+
+    Attributes:
+        config: its transformers configuration.
+        processor: turns samples into inputs; None where there is none.
+        folder: hub id or folder of the weights; None for fresh ones.
+        new_head: whether its classifier is replaced by a fresh one, because its classes were not those of the data.
+    """
+
+    ref: ModelRef
+    config: Any
+    processor: Any
+    trust: Trust
+    folder: str | None = None
+    new_head: bool = False
+
+    @property
+    def family(self) -> str:
+        return str(self.config.model_type)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(str(self.config.id2label[index]) for index in sorted(self.config.id2label))
+
+
+def labels(names: Sequence[str]) -> dict[str, Any]:
+    """Classes as fields of a configuration."""
+    return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+
+
+def check(ref: ModelRef, *, trust: Trust) -> None:
+    """Pass if the model is there, on the disk, in the cache or on the hub, and `trust` allows to load it. Without torch.
+
+    Raises:
+        ResourceError: missing, unreachable or not allowed, with what to do.
+    """
+    if ref.source == "folder":
+        folder = Path(ref.path or ref.id)
+        _check_folder(ref, folder)
+        _judge(ref, trust, files={file.name for file in folder.iterdir()}, config=_json(folder / "config.json"))
+    elif ref.source == "hub":
+        trusted = named(ref, (*trust.pickle, *trust.remote_code))
+        found = hub.find_model(
+            ref.id,
+            revision=ref.revision,
+            wanted=(*SAFETENSORS, *PICKLED) if trusted else SAFETENSORS,
+            known=(*SAFETENSORS, *PICKLED),
+        )
+        _judge(ref, trust, files=found.files, config=found.config)
+
+
+def read(ref: ModelRef, *, checkpoint: str | None, trust: Trust, auto_processor: str | None) -> Blueprint:
+    """Configuration and processor of a model that is somewhere.
+
+    Args:
+        checkpoint: folder of the trained model for `checkpoint` refs.
+        auto_processor: transformers' class that loads the processor; None if there is none.
+
+    Raises:
+        ResourceError: there is no such model.
+        CellError: it is there but cannot be read; Refused if only `trust` could change that.
+    """
+    import transformers
+
+    folder = checkpoint if ref.source == "checkpoint" else ref.path if ref.source == "folder" else ref.id
+    if folder is None:
+        raise CellError(f"model {ref.label}: the folder of its checkpoint was not given")
+    if ref.source != "hub":
+        _check_folder(ref, Path(folder))
+    with _loading(ref, trust):
+        config = transformers.AutoConfig.from_pretrained(folder, **_where(ref, trust))
+        auto = None if auto_processor is None else getattr(transformers, auto_processor)
+        processor = None if auto is None else auto.from_pretrained(folder, **_where(ref, trust))
+    return Blueprint(ref=ref, config=config, processor=processor, trust=trust, folder=folder)
+
+
+def build(plan: Blueprint, *, auto_model: str) -> "nn.Module":
+    """The model in evaluation mode, fp32, on the CPU.
+
+    Args:
+        auto_model: transformers' class that loads it, for example `AutoModelForImageClassification`.
+
+    Raises:
+        CellError: the weights cannot be loaded; Refused if only `trust` could change that.
+    """
+    import torch
+    import transformers
+
+    auto = getattr(transformers, auto_model)
+    if plan.folder is None:
+        return cast("nn.Module", auto.from_config(plan.config, dtype=torch.float32).eval())
+    with _loading(plan.ref, plan.trust):
+        model = auto.from_pretrained(
+            plan.folder,
+            config=plan.config,
+            dtype=torch.float32,  # else the checkpoint's own, which may be half
+            use_safetensors=None if named(plan.ref, plan.trust.pickle) else True,
+            ignore_mismatched_sizes=plan.new_head,
+            **_where(plan.ref, plan.trust),
+        )
+    return cast("nn.Module", model.eval())
+
+
+def skeleton(plan: Blueprint, *, auto_model: str) -> "nn.Module":
+    """The same architecture without weights, on the meta device, for counting operations."""
+    import torch
+    import transformers
+
+    remote_code = {"trust_remote_code": True} if named(plan.ref, plan.trust.remote_code) else {}
+    with torch.device("meta"):
+        model = getattr(transformers, auto_model).from_config(plan.config, **remote_code)
+    return cast("nn.Module", model.eval())
+
+
+def save(model: "nn.Module", processor: Any, folder: Path) -> None:
+    """Write model (safetensors) and processor, so that `read` and `build` find both."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cast("PreTrainedModel", model).save_pretrained(folder)
+    if processor is not None:
+        processor.save_pretrained(folder)
+
+
+def from_files(auto_processor: str, files: Mapping[str, Mapping[str, Any]]) -> Any:
+    """A processor loaded like a saved one, so that transformers picks its backend; `files` is JSON by file name."""
+    import tempfile
+
+    import transformers
+
+    with tempfile.TemporaryDirectory(prefix="greenray-") as folder:
+        for name, content in files.items():
+            Path(folder, name).write_text(json.dumps(content))
+        return getattr(transformers, auto_processor).from_pretrained(folder)
+
+
+def named(ref: ModelRef, allowed: Sequence[str]) -> bool:
+    return bool({ref.id, ref.path} & set(allowed))
+
+
+def _judge(ref: ModelRef, trust: Trust, *, files: Collection[str], config: Mapping[str, Any]) -> None:
+    """Pass if the model can be loaded under `trust`, judged by its files and its configuration."""
+    if named(ref, trust.remote_code):
+        return
+    if "AutoConfig" in config.get("auto_map", {}) and not _known_to_transformers(str(config.get("model_type"))):
+        raise ResourceError(_needs_code(ref))
+    if any(name in files for name in SAFETENSORS):
+        return
+    if not any(name in files for name in PICKLED):
+        raise ResourceError(f"model {ref.label} has no weights: neither {SAFETENSORS[0]} nor its index is there.")
+    if not named(ref, trust.pickle):
+        raise ResourceError(_needs_pickle(ref))
+
+
+def _needs_pickle(ref: ModelRef) -> str:
+    return (
+        f"model {ref.label} has no model.safetensors, and loading pickled weights ({PICKLED[0]}) can run code: "
+        f"convert them to safetensors, or allow it in the config with trust: {{pickle: [{ref.id}]}}."
+    )
+
+
+def _needs_code(ref: ModelRef) -> str:
+    return (
+        f"model {ref.label} brings code of its own (auto_map in its config.json), which is not run: "
+        f"read it, then allow it in the config with trust: {{remote_code: [{ref.id}]}}."
+    )
+
+
+def _known_to_transformers(model_type: str) -> bool:
+    """Whether transformers has code for such models; by its own lists as text, since importing them would import torch."""
+    spec = importlib.util.find_spec("transformers")
+    lists = Path(spec.origin).parent / "models" / "auto" if spec is not None and spec.origin else None
+    return lists is not None and any(f'"{model_type}"' in file.read_text() for file in lists.glob("*auto*.py"))
+
+
+def _where(ref: ModelRef, trust: Trust) -> dict[str, Any]:
+    """Keyword arguments that every `from_pretrained` of this model gets."""
+    revision = {"revision": ref.revision} if ref.source == "hub" and ref.revision is not None else {}
+    return {"trust_remote_code": named(ref, trust.remote_code), **revision}
+
+
+@contextmanager
+def _loading(ref: ModelRef, trust: Trust) -> Iterator[None]:
+    """Turns what transformers raises into one sentence. What `check` could not see before the first cell is refused here."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+        text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+        found: GreenRayError = CellError(f"model {ref.label} cannot be loaded: {text[:300]}")
+        if "trust_remote_code=True" in text and not named(ref, trust.remote_code):
+            found = Refused(_needs_code(ref))
+        elif "file named model.safetensors" in text and not named(ref, trust.pickle):
+            found = Refused(_needs_pickle(ref))
+        raise found from error
+
+
+def _check_folder(ref: ModelRef, folder: Path) -> None:
+    if not folder.is_dir():
+        raise ResourceError(f"model {ref.label}: there is no folder {folder}.")
+    if not (folder / "config.json").is_file():
+        raise ResourceError(f"model {ref.label}: {folder} has no config.json, so it is no model saved by transformers.")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file; {} where it is none, which loading the model will say better."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,61 @@
+"""Image classification: pictures of any size and mode, a transformers model with its image processor, classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from greenray.tasks.checkpoints import Blueprint, from_files
+from greenray.tasks.classification import Classification
+from greenray.tasks.image_classification import data
+from greenray.tasks.image_classification.presets import IMAGE_SIZE, PRESETS, processor_config
+
+if TYPE_CHECKING:
+    from greenray.config.cell import DatasetRef
+    from greenray.tasks.base import Inputs
+    from greenray.tasks.labelled import Labelled, Purpose
+
+
+class ImageClassification(Classification):
+    """Inputs are `pixel_values`, float32, shape (images, channels, height, width)."""
+
+    name = "image-classification"
+    unit = "image"
+    presets = PRESETS
+    datasets = ("digits",)
+    auto_model = "AutoModelForImageClassification"
+    auto_processor = "AutoImageProcessor"
+    preload = (
+        "transformers.models.auto.image_processing_auto",
+        "transformers.models.convnext.image_processing_pil_convnext",
+        "transformers.models.convnext.modeling_convnext",
+        "transformers.models.efficientnet.image_processing_pil_efficientnet",
+        "transformers.models.efficientnet.modeling_efficientnet",
+        "transformers.models.mobilenet_v2.image_processing_pil_mobilenet_v2",
+        "transformers.models.mobilenet_v2.modeling_mobilenet_v2",
+        "transformers.models.resnet.modeling_resnet",
+        "transformers.models.swin.modeling_swin",
+        "transformers.models.vit.image_processing_pil_vit",
+        "transformers.models.vit.modeling_vit",
+        "datasets",
+        "sklearn.datasets",
+        "PIL.ImageFile",
+        "greenray.tasks.image_classification.task",
+    )
+
+    @classmethod
+    def check_dataset(cls, ref: "DatasetRef") -> None:
+        data.check(ref)
+
+    def read(self, ref: "DatasetRef", *, purpose: "Purpose") -> "Labelled":
+        return data.load(ref, purpose=purpose)
+
+    def fresh(self, data: "Labelled") -> tuple[Mapping[str, Any], Any]:
+        channels = 1 if data.items[0].mode in ("1", "L", "I", "I;16", "F") else 3  # judged by the first image
+        # resnet is the one family here whose configuration has no image size.
+        size = {} if self.job.model.architecture == "resnet" else {"image_size": IMAGE_SIZE}
+        processor = from_files("AutoImageProcessor", {"preprocessor_config.json": processor_config(channels=channels)})
+        return {"num_channels": channels, **size}, processor
+
+    def encode(self, samples: "Labelled", rows: Sequence[int], *, plan: Blueprint) -> "Inputs":
+        mode = "L" if getattr(plan.config, "num_channels", 3) == 1 else "RGB"
+        pictures = [samples.items[row].convert(mode) for row in rows]
+        return {"pixel_values": plan.processor(images=pictures, return_tensors="pt")["pixel_values"].contiguous()}

@@ -1,0 +1,209 @@
+"""Models from folders and from a hub that runs here: what is there, what may be loaded, and what is said otherwise."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForImageClassification, ResNetConfig
+
+from greenray.config.cell import DatasetRef, ModelRef
+from greenray.config.settings import Trust
+from greenray.errors import CellError, Refused, ResourceError
+from greenray.tasks import checkpoints, hub
+from tests.support.driving import folder, preset
+
+AUTO = "AutoModelForImageClassification"
+SAFE = Trust()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    config = ResNetConfig(num_channels=1, embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic", num_labels=3)
+    torch.manual_seed(3)
+    checkpoints.save(AutoModelForImageClassification.from_config(config), None, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def pickled(path: Path) -> Path:
+    state = read(folder(path), SAFE)
+    torch.save(checkpoints.build(state, auto_model=AUTO).state_dict(), path / "pytorch_model.bin")
+    (path / "model.safetensors").unlink()
+    return path
+
+
+def with_code(path: Path, model_type: str = "homemade") -> Path:
+    config = json.loads((path / "config.json").read_text())
+    config |= {"model_type": model_type, "auto_map": {"AutoConfig": "homemade.Config", AUTO: "homemade.Model"}}
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "homemade.py").write_text(
+        "from transformers import PretrainedConfig, ResNetConfig, ResNetForImageClassification\n"
+        "class Config(ResNetConfig):\n    model_type = 'homemade'\n"
+        "class Model(ResNetForImageClassification):\n    config_class = Config\n"
+    )
+    return path
+
+
+def read(ref: ModelRef, trust: Trust) -> checkpoints.Blueprint:
+    return checkpoints.read(ref, checkpoint=None, trust=trust, auto_processor=None)
+
+
+def test_what_is_safe_passes_and_loads(saved: Path) -> None:
+    checkpoints.check(folder(saved), trust=SAFE)
+    checkpoints.check(preset("vit"), trust=SAFE)
+    model = checkpoints.build(read(folder(saved), SAFE), auto_model=AUTO)
+    assert not model.training
+    assert model(pixel_values=torch.randn(2, 1, 32, 32)).logits.shape == (2, 3)
+
+
+def test_pickled_weights_need_trust_by_name(saved: Path) -> None:
+    pickled(saved)
+    with pytest.raises(ResourceError, match=r"trust: \{pickle: \[\./model\]\}"):
+        checkpoints.check(folder(saved), trust=SAFE)
+    with pytest.raises(Refused, match=r"trust: \{pickle: \[\./model\]\}"):
+        checkpoints.build(read(folder(saved), SAFE), auto_model=AUTO)
+    trust = Trust(pickle=("./model",))
+    checkpoints.check(folder(saved), trust=trust)
+    assert checkpoints.build(read(folder(saved), trust), auto_model=AUTO).config.num_labels == 3
+
+
+def test_code_of_a_checkpoint_needs_trust_by_name(saved: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    with_code(saved)
+    with pytest.raises(ResourceError, match=r"trust: \{remote_code: \[\./model\]\}"):
+        checkpoints.check(folder(saved), trust=SAFE)
+    with pytest.raises(Refused, match=r"trust: \{remote_code: \[\./model\]\}"):
+        read(folder(saved), SAFE)
+    trust = Trust(remote_code=("./model",))
+    checkpoints.check(folder(saved), trust=trust)
+    model = checkpoints.build(read(folder(saved), trust), auto_model=AUTO)
+    assert (type(model).__name__, model.config.num_labels) == ("Model", 3)
+
+
+def test_code_that_transformers_has_itself_is_not_needed_from_the_checkpoint(saved: Path) -> None:
+    with_code(saved, "resnet")
+    checkpoints.check(folder(saved), trust=SAFE)
+    model = checkpoints.build(read(folder(saved), SAFE), auto_model=AUTO)
+    assert type(model).__module__.startswith("transformers.")
+
+
+def test_missing_folders_configurations_and_weights_are_named(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="there is no folder"):
+        checkpoints.check(folder(tmp_path / "nowhere"), trust=SAFE)
+    with pytest.raises(ResourceError, match=r"no config\.json"):
+        checkpoints.check(folder(tmp_path), trust=SAFE)
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(ResourceError, match=r"has no weights"):
+        checkpoints.check(folder(saved), trust=SAFE)
+
+
+def test_broken_weights_are_not_a_matter_of_trust(saved: Path) -> None:
+    (saved / "model.safetensors").write_bytes(b"garbage")
+    with pytest.raises(CellError, match="cannot be loaded") as caught:
+        checkpoints.build(read(folder(saved), SAFE), auto_model=AUTO)
+    assert not isinstance(caught.value, Refused)
+
+
+@pytest.fixture
+def hub_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """A hub on this host with the models that are put into it, asked through huggingface_hub with an empty cache."""
+    models: dict[str, Any] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = models.get(self.path.removeprefix("/api/models/"))
+            body = json.dumps(found or {"error": "Repository not found"}).encode()
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(body)))
+            if not found:
+                self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: Any) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", address)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield models
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def listing(*files: str, **config: Any) -> dict[str, Any]:
+    return {"id": "a/b", "siblings": [{"rfilename": name} for name in files], "config": config}
+
+
+def on_hub(name: str = "a/b") -> ModelRef:
+    return ModelRef(source="hub", id=name, label=name)
+
+
+def cache(tmp_path: Path, *files: str, **config: Any) -> None:
+    home = tmp_path / "cache" / "models--a--b"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text("0" * 40)
+    snapshot = home / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    for name in files:
+        (snapshot / name).write_text("x")
+    (snapshot / "config.json").write_text(json.dumps(config))
+
+
+class TestHub:
+    def test_its_list_of_files_decides(self, hub_here: dict[str, Any]) -> None:
+        hub_here["a/b"] = listing("config.json", "model.safetensors", "pytorch_model.bin", model_type="vit")
+        checkpoints.check(on_hub(), trust=SAFE)
+        hub_here["a/b"] = listing("config.json", "pytorch_model.bin", model_type="vit")
+        with pytest.raises(ResourceError, match=r"trust: \{pickle: \[a/b\]\}"):
+            checkpoints.check(on_hub(), trust=SAFE)
+        checkpoints.check(on_hub(), trust=Trust(pickle=("a/b",)))
+        hub_here["a/b"] = listing("config.json", "README.md", model_type="vit")
+        with pytest.raises(ResourceError, match="has no weights"):
+            checkpoints.check(on_hub(), trust=SAFE)
+
+    def test_its_configuration_tells_of_code(self, hub_here: dict[str, Any]) -> None:
+        own = {"AutoConfig": "x.C"}
+        hub_here["a/b"] = listing("config.json", "model.safetensors", model_type="homemade", auto_map=own)
+        with pytest.raises(ResourceError, match=r"trust: \{remote_code: \[a/b\]\}"):
+            checkpoints.check(on_hub(), trust=SAFE)
+        checkpoints.check(on_hub(), trust=Trust(remote_code=("a/b",)))
+        hub_here["a/b"] = listing("config.json", "model.safetensors", model_type="resnet", auto_map=own)
+        checkpoints.check(on_hub(), trust=SAFE)
+
+    def test_what_it_does_not_have_is_said(self, hub_here: dict[str, Any]) -> None:
+        with pytest.raises(ResourceError, match="does not exist on the hub"):
+            checkpoints.check(on_hub(), trust=SAFE)
+        with pytest.raises(ResourceError, match="is no hub id"):
+            checkpoints.check(on_hub("a/b/c"), trust=SAFE)
+
+    def test_the_cache_comes_first_where_it_is_enough(self, hub_here: dict[str, Any], tmp_path: Path) -> None:
+        cache(tmp_path, "model.safetensors", model_type="vit")
+        checkpoints.check(on_hub(), trust=SAFE)  # the hub does not have it
+
+    def test_a_cache_of_pickled_weights_has_to_do_without_a_hub(
+        self, hub_here: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache(tmp_path, "pytorch_model.bin", model_type="vit")
+        hub_here["a/b"] = listing("config.json", "model.safetensors", "pytorch_model.bin", model_type="vit")
+        checkpoints.check(on_hub(), trust=SAFE)  # the hub has more than the cache
+        monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(ResourceError, match=r"trust: \{pickle: \[a/b\]\}"):
+            checkpoints.check(on_hub(), trust=SAFE)
+        checkpoints.check(on_hub(), trust=Trust(pickle=("a/b",)))
+
+    def test_out_of_reach_is_said_so(self, hub_here: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(ResourceError, match="model a/b is not cached and the hub cannot be reached"):
+            checkpoints.check(on_hub(), trust=SAFE)
+        with pytest.raises(ResourceError, match="dataset a/b is not cached and the hub cannot be reached"):
+            hub.check_dataset(DatasetRef(id="a/b").id, revision=None)
