@@ -174,7 +174,6 @@ class ForkServer(Launcher):
         self.failed: dict[str, str] = ready["failed"]
         for module, error in self.failed.items():
             logger.warning("the fork server could not preload %s: %s", module, error)
-        logger.debug("fork server %d is ready, with %d native threads", ready["pid"], ready["native_threads"])
         if ready["origin"] != str(Path(greenray.__file__).resolve()):
             raise LaunchError(f"the fork server imports another greenray, {ready['origin']}")
         if ready["hazards"]:

@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import gc
 import importlib
-import io
 import json
 import os
 import selectors
@@ -31,6 +30,7 @@ from typing import Any, NoReturn
 
 import greenray
 from greenray.processes.child import CELL_OOM_SCORE, find, run_target
+from greenray.processes.launcher import ExitStatus
 from greenray.processes.tree import adopt_orphans, die_with_parent, kill_group, open_files, restore_scheduling, set_name, tree_of
 
 _LENGTH = struct.Struct("!I")
@@ -96,15 +96,10 @@ def fork_hazards(*, settle: str | None, device_prefix: str | None) -> list[str]:
     devices = sorted({path for path in open_files().values() if device_prefix and path.startswith(device_prefix)})
     if devices:
         found.append(f"opened {', '.join(devices)}")
-    if threading.active_count() > 1:
+    if threading.active_count() > 1:  # Python's; those of OpenBLAS and jemalloc know about fork and are allowed
         names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
         found.append(f"started a thread ({names})")
     return found
-
-
-def native_threads() -> int:
-    """Threads beside the main one, Python's or not. Those of OpenBLAS and jemalloc know about fork and are allowed."""
-    return len(list(Path("/proc/self/task").iterdir())) - 1
 
 
 class Server:
@@ -196,9 +191,8 @@ class Server:
             if ended is not None:
                 self._running.discard(pid)
                 self._ended.add(pid)
-                exited = ended.si_code == os.CLD_EXITED
-                code, number = (ended.si_status, None) if exited else (None, ended.si_status)
-                send_frame(self._control, {"event": "ended", "pid": pid, "code": code, "signal": number})
+                status = ExitStatus.of(ended)
+                send_frame(self._control, {"event": "ended", "pid": pid, "code": status.code, "signal": status.signal})
 
     def _reap(self, pid: int) -> None:
         os.waitpid(pid, 0)  # at once: its end was reported
@@ -231,7 +225,8 @@ def main() -> None:
     hazards = fork_hazards(settle=options.settle, device_prefix=options.device_prefix)
     gc.collect()
     gc.freeze()  # else a child's first collection writes to, and so copies, every page that holds an object
-    _flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
 
     control = socket.socket(fileno=options.control_fd)
     server = Server(control=control, target=options.target)
@@ -239,21 +234,13 @@ def main() -> None:
         control,
         {
             "event": "ready",
-            "pid": os.getpid(),
             "origin": str(Path(greenray.__file__).resolve()),
             "preloaded": loaded,
             "failed": failed,
             "hazards": hazards,
-            "native_threads": native_threads(),
         },
     )
     server.serve()
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOBase):
-            stream.flush()
 
 
 if __name__ == "__main__":

@@ -129,11 +129,14 @@ def tree_of(*roots: int) -> list[int]:
         pid = waiting.pop()
         if pid not in found:
             found[pid] = None
-            waiting += children(pid) if listed else _children_by_psutil(pid)
+            if listed:
+                waiting += children(pid)
+            else:
+                found.update(dict.fromkeys(_under_by_psutil(pid)))
     return list(found)
 
 
-def _children_by_psutil(pid: int) -> list[int]:
+def _under_by_psutil(pid: int) -> list[int]:
     try:
         return [process.pid for process in psutil.Process(pid).children(recursive=True)]
     except psutil.Error:

@@ -141,7 +141,7 @@ def test_an_unfit_fork_server_is_replaced_by_spawn(
         target="tests.processes.sample_cells:returns",
         preload=Preload(modules=(module,), device_prefix=f"{tmp_path}/nvidia", settle=SETTLE),
         environment=environment,
-        deadline_s=2.0 if module == "hazard_hangs" else 60.0,
+        deadline_s=0.5 if module == "hazard_hangs" else 60.0,
     ) as launcher:
         assert isinstance(launcher, Spawn)
         assert launcher.fallback_reason is not None

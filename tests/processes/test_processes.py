@@ -74,7 +74,7 @@ def test_the_tree_of_a_process(look: str) -> None:
             assert tree_of(child.pid) == [child.pid, grandchild] == [child.pid, *children(child.pid)]
             assert {child.pid, grandchild} <= set(tree_of(os.getpid()))
         else:
-            assert processes._children_by_psutil(child.pid) == [grandchild]
+            assert processes._under_by_psutil(child.pid) == [grandchild]
         os.kill(grandchild, signal.SIGKILL)
 
 
