@@ -1,18 +1,17 @@
 """Every comparison behind the report as a table: each tactic against the two baselines of its visit, and their drift."""
 
-import io
 import math
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm
-from greenray.analysis.effects import LogRatio, VisitEffect, drifted
-from greenray.analysis.results import Analysis
-from greenray.store import writer
+from greenray.analysis.visits import LogRatio, VisitEffect, drifted
 from greenray.store.schema import arrow_schema
+from greenray.store.tables import parquet
+
+KEY = "comparisons.parquet"
 
 
 def rows(analysis: Analysis) -> list[dict[str, Any]]:
@@ -20,15 +19,14 @@ def rows(analysis: Analysis) -> list[dict[str, Any]]:
     return [_row(visit) for finding in analysis.findings for visit in finding.effect.visits]
 
 
-def write(analysis: Analysis, path: Path) -> None:
-    """Write the table as Parquet, replacing the file; the same analysis gives the same rows.
+def write(analysis: Analysis) -> None:
+    """Put the table into the store that was analysed; the same analysis gives the same bytes.
 
     Raises:
-        StoreError: the file cannot be written.
+        StoreError: it cannot be written.
     """
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows(analysis), schema=arrow_schema("comparisons")), buffer, compression="zstd")
-    writer.write_bytes(path, buffer.getvalue())
+    table = pa.Table.from_pylist(rows(analysis), schema=arrow_schema("comparisons"))
+    analysis.frames.store.replace(KEY, parquet(table))
 
 
 def _row(visit: VisitEffect) -> dict[str, Any]:

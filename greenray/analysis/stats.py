@@ -4,7 +4,7 @@ Ratios are handled as natural logarithms: they are symmetric there, and a mean o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -61,6 +61,12 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
+def mean_known(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are known; None when none is."""
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
 def t_estimate(log_ratios: Sequence[float], *, basis: str) -> Estimate:
     """Geometric mean ratio with a t interval over independent log ratios; needs two or more of them."""
     count = len(log_ratios)
@@ -78,9 +84,8 @@ def estimate(log_ratio: float, half_width: float | None, *, basis: str, count: i
 
 def quadrature(parts: Sequence[float | None]) -> float | None:
     """Root of the sum of squares; None as soon as one part is unknown."""
-    return (
-        None if any(part is None for part in parts) else math.sqrt(math.fsum(part * part for part in parts if part is not None))
-    )
+    known = [part for part in parts if part is not None]
+    return math.sqrt(math.fsum(part * part for part in known)) if len(known) == len(parts) else None
 
 
 def mcnemar_exact(*, lost: int, won: int) -> float:

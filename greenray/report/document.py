@@ -1,8 +1,10 @@
 """A page as data: sections of blocks, built once and shown twice, so that the HTML and the Markdown carry the same numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,29 @@ class Document:
     title: str
     subtitle: str
     sections: tuple[Section, ...]
+
+
+def grid(
+    rows: Iterable[T],
+    columns: Mapping[str, Callable[[T], str]],
+    *,
+    text: Collection[str] = ("model", "tactic"),
+    heading: str = "",
+    folded: bool = False,
+) -> Grid:
+    """A table with a row for each of `rows`; `columns` say how they are headed and what stands in them, `text` which are text."""
+    return Grid(
+        columns=tuple(columns),
+        rows=tuple(tuple(show(row) for show in columns.values()) for row in rows),
+        heading=heading,
+        text_columns=frozenset(place for place, name in enumerate(columns) if name in text),
+        folded=folded,
+    )
+
+
+def notes(items: Sequence[str]) -> list[Block]:
+    """The sentences as a note; nothing where there are none."""
+    return [Notes(items=tuple(items))] if items else []
 
 
 def without_empty(grid: Grid, *, empty: str = "") -> Grid:

@@ -6,18 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running import TINY_TRAINING, Gate, cells, greenray, of_sweep, started, tiny_serving, wait_until, write_config
+from tests.support.processes import left_of_sweep, of_sweep
+from tests.support.running import TINY_TRAINING, Gate, cells, greenray, started, tiny_serving, write_config
 
 pytestmark = pytest.mark.timeout(300)  # sweeps on a machine that may be busy
-
-
-def gone(out: Path, *names: str) -> None:
-    """Wait until nothing of the sweep whose name begins with one of `names` is alive."""
-    wait_until(
-        lambda: not [comm for comm in of_sweep(out).values() if comm.startswith(names)],
-        timeout_s=20,
-        what=f"the end of every process of {names}",
-    )
 
 
 def test_nothing_survives_and_the_same_command_finishes(tmp_path: Path) -> None:
@@ -33,8 +25,9 @@ def test_nothing_survives_and_the_same_command_finishes(tmp_path: Path) -> None:
             (raylet,) = [pid for pid, comm in of_sweep(out).items() if comm == "raylet"]
             os.kill(driver.pid if victim == "driver" else raylet, signal.SIGKILL)
             # A driver that lives keeps its reaper; of one that was killed nothing is left, Ray's own processes included.
-            gone(out, *(["greenray-cell", "greenray-forks"] if victim == "raylet" else [""]))
-        gone(out, "")
+            names = ("greenray-cell", "greenray-forks") if victim == "raylet" else ()
+            assert not left_of_sweep(out, *names, timeout_s=20)
+        assert not left_of_sweep(out, timeout_s=20)
     gate.open()
     ended = greenray("sweep", config, "--out", out, env=gate.env)
     assert ended.code == 0, ended.err + ended.out
@@ -58,6 +51,6 @@ def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
         _, err = driver.communicate(timeout=60)
         assert driver.returncode == 130
         assert "Traceback" not in err
-    gone(out, "")
+    assert not left_of_sweep(out, timeout_s=20)
     assert cells(out).select("bracket", "status").rows() == [("open", "ok")]
     assert (out / "report.html").exists()

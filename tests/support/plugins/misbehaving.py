@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class MisbehaveParams(Params):
     """What to do."""
 
-    how: Literal["raise", "segfault", "allocate", "hang", "ignore-sigterm", "kill-worker", "wait"] = "raise"
+    how: Literal["raise", "segfault", "allocate", "ignore-sigterm", "kill-worker", "wait"] = "raise"
 
 
 class Misbehave(Tactic[MisbehaveParams]):
