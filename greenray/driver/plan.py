@@ -16,6 +16,7 @@ from greenray.worker.assignment import AttemptResult, WorkerInfo
 
 _WAY_OUT = "give a new folder with --out, a new name: in the config, or --extend to take them over"
 
+_IDENTITY = {"cell_id", "block_id", "experiment", "phase", "device", "round"}
 _HARDWARE = (
     *("host", "cpu_name", "physical_cores", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version"),
     *("uses_cuda", "energy_scope", "versions"),
@@ -149,17 +150,8 @@ class Plan:
             "measure": self.config.measure.model_dump(mode="json"),
             "cpu_model": self.config.host.cpu_model.model_dump(mode="json"),
             "cells": [
-                {
-                    "cell_id": cell.cell_id,
-                    "block_id": cell.block_id,
-                    "experiment": cell.experiment,
-                    "phase": cell.phase,
-                    "model": cell.model.label,
-                    "dataset": cell.dataset.id,
-                    "device": cell.device,
-                    "tactic": cell.tactic_slug,
-                    "round": cell.round,
-                }
+                cell.model_dump(include=_IDENTITY)
+                | {"model": cell.model.label, "dataset": cell.dataset.id, "tactic": cell.tactic_slug}
                 for cell in self.cells.values()
             ],
             "hardware": [{name: getattr(info, name) for name in _HARDWARE} for info in infos],

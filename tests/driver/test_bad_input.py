@@ -13,8 +13,7 @@ from greenray.driver.plan import Plan
 from greenray.store import tables
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment
-from greenray.worker.rows import unmeasured_row
-from tests.driver.pretend_pool import config_of, fresh, result_of
+from tests.driver.pretend_pool import config_of, fresh, result_of, row_of
 from tests.support.running import TINY_TRAINING, greenray, tiny_serving, write_config
 
 
@@ -114,7 +113,7 @@ def test_a_store_measured_otherwise(tmp_path: Path) -> None:
     plan = Plan(before, stored=Stored(), auto_device="cpu")
     (block,) = plan.blocks
     assignment = Assignment(cell=block.cells[0], attempt=1, visit=1, order_in_visit=1, workers_sharing=1)
-    tables.commit(store, sweep="t", tactic="compile", cell=unmeasured_row(assignment, result=result_of(block.cells[0]), host="h"))
+    tables.commit(store, sweep="t", tactic="compile", cell=row_of(assignment, result_of(block.cells[0])))
     tables.write_manifest(store, sweep="t", manifest=plan.manifest([]))
     config = write_config(tmp_path, fresh("compile"), measure={"window_s": 0.1})
     sentence("sweep", config, "--out", tmp_path / "out", parts=("window_s was 0.2 and is 0.1", "--out", "name:", "--extend"))

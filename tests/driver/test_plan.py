@@ -13,8 +13,7 @@ from greenray.store import tables
 from greenray.store.base import Store
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult
-from greenray.worker.rows import unmeasured_row
-from tests.driver.pretend_pool import TRAIN, config_of, fresh, plan_of, result_of, serve, slot
+from tests.driver.pretend_pool import TRAIN, config_of, fresh, plan_of, result_of, row_of, serve, slot
 
 TACTICS = ("compile", "prune-local")
 HERE = [slot("a", cuda=True).info]
@@ -29,8 +28,7 @@ def write(store: Store, cell: Cell, status: str = "ok", *, sweep: str = "t", **c
     """Commit an attempt as a worker would, and give back what it was."""
     result = result_of(cell, status, **changes)
     assignment = Assignment(cell=cell, attempt=result.attempt, visit=result.visit, order_in_visit=None, workers_sharing=1)
-    row = unmeasured_row(assignment, result=result, host="h")
-    row |= {"cpu_name": result.cpu_name, "gpu_name": result.gpu_name, "energy_j": result.energy_j}
+    row = row_of(assignment, result)
     assert tables.commit(store, sweep=sweep, tactic=cell.tactic_slug, cell=row)
     return result
 
