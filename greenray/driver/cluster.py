@@ -156,17 +156,16 @@ def why_ended(error: BaseException, *, host: str) -> str:
     """Why a process on a host gives no answer, in words of ours: Ray's are about RPC, and it knows no more than this."""
     from ray import exceptions
 
-    text = str(error)
     if isinstance(error, exceptions.RayTaskError):
         return sentence(error)
-    if isinstance(error, exceptions.NodeDiedError) or "node has died" in text or "actor's node was" in text:
-        return f"its node ended or was cut off, {host}"
+    # Of a node that ends, the first to be heard is that the connection broke.
+    cut_off = isinstance(error, exceptions.NodeDiedError | exceptions.ActorUnavailableError | exceptions.ObjectLostError)
+    if cut_off or "its node has died" in str(error):
+        return f"its node ended or cannot be reached, host {host}"
     if isinstance(error, exceptions.OutOfMemoryError):
         return f"its process on {host} was ended because the host ran out of memory"
-    if isinstance(error, exceptions.ActorUnavailableError):
-        return f"its process on {host} does not answer"
     if isinstance(error, exceptions.RayActorError) and error.actor_init_failed:
         return f"its process on {host} could not start: {sentence(error)}"
     if isinstance(error, exceptions.RayActorError | exceptions.WorkerCrashedError):
-        return f"its process on {host} ended (killed, out of memory or crashed)"
+        return f"its process on {host} ended (SIGKILL, out of memory or a crash)"
     return f"{host}: {sentence(error)}"

@@ -7,6 +7,7 @@ ends as a row: the worker writes it, or, where the worker ended with the cell, t
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from greenray.config.cell import Cell
 from greenray.driver.interrupts import Interrupts, StopNow
@@ -195,14 +196,9 @@ class VisitLoop:
             return
         run = self._runs[worker]
         self._end(worker)
-        result = AttemptResult.unmeasured(
-            run.assignment,
-            status=status,
-            error=f"the worker ended with it: {reason}",
-            error_kind="worker",
-            duration_s=self._clock() - run.started_s,
-        )
-        self._commit(run.assignment, result, host=worker.info.host)
+        error = f"the worker ended with it: {reason}"
+        took_s, host = self._clock() - run.started_s, worker.info.host
+        self._commit(run.assignment, status=status, error=error, error_kind="worker", duration_s=took_s, host=host)
 
     def _give_up_on_the_late(self) -> None:
         now, limit_s = self._clock(), self._plan.config.limits.cell_timeout_s + _GRACE_S
@@ -217,13 +213,13 @@ class VisitLoop:
             attempt = self._plan.ledger.state(cell.cell_id).highest_attempt + 1
             assignment = Assignment(cell=cell, attempt=attempt, visit=None, order_in_visit=None, workers_sharing=1)
             error = f"its checkpoint is missing: training cell {training} is not ok"
-            result = AttemptResult.unmeasured(assignment, status="failed", error=error, error_kind="dependency", duration_s=0.0)
-            self._commit(assignment, result, host=None)
+            self._commit(assignment, status="failed", error=error, error_kind="dependency", duration_s=0.0, host=None)
 
-    def _commit(self, assignment: Assignment, result: AttemptResult, *, host: str | None) -> None:
+    def _commit(self, assignment: Assignment, **end: Any) -> None:
         """Write a row without measurements; where the attempt has one already, that counts."""
         cell, sweep = assignment.cell, self._plan.config.name
-        row = unmeasured_row(assignment, result=result, host=host)
+        row = unmeasured_row(assignment, **end)
+        result = AttemptResult.of_row(row, tactic=cell.tactic_slug)
         if not tables.commit(self._store, sweep=sweep, tactic=cell.tactic_slug, cell=row):
             result = committed(self._store, sweep=sweep, cell_id=cell.cell_id, attempt=assignment.attempt) or result
         self._record(cell, result)

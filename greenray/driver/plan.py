@@ -16,6 +16,7 @@ from greenray.worker.assignment import AttemptResult, WorkerInfo
 
 _WAY_OUT = "give a new folder with --out, a new name: in the config, or --extend to take them over"
 
+_IDENTITY = {"cell_id", "block_id", "experiment", "phase", "device", "round"}
 _HARDWARE = (
     *("host", "cpu_name", "physical_cores", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version"),
     *("uses_cuda", "energy_scope", "versions"),
@@ -29,6 +30,22 @@ class Visit:
     block: Block
     number: int | None
     cells: tuple[Cell, ...]
+
+
+def check_measured_alike(config: SweepConfig, stored: Stored, *, out: str) -> None:
+    """Check that the store's cells were measured as they would be now.
+
+    Raises:
+        ConfigError: `measure` or the CPU model differs from the manifest's.
+    """
+    manifest = stored.manifests.get(config.name)
+    if manifest is None or config.name not in stored.results:
+        return
+    for key, asked in (("measure", config.measure), ("cpu_model", config.host.cpu_model)):
+        before, now = manifest.get(key, {}), asked.model_dump(mode="json")
+        if changed := [name for name in now if before.get(name) != now[name]]:
+            differences = ", ".join(f"{name} was {before.get(name)} and is {now[name]}" for name in changed)
+            raise ConfigError(f"{out} holds cells of {config.name} measured otherwise ({key}: {differences}); {_WAY_OUT}.")
 
 
 class Plan:
@@ -99,22 +116,14 @@ class Plan:
             or (end.bracket is not None and end.block_id in blocks and end.visit == self.ledger.visits[end.block_id])
         )
 
-    def check_store(self, infos: Sequence[WorkerInfo], *, out: str) -> None:
-        """Check that what the store holds can stand beside what this sweep would add.
+    def check_hardware(self, infos: Sequence[WorkerInfo], *, out: str) -> None:
+        """Check that what the store holds can stand beside what these workers would add.
 
         Raises:
-            ConfigError: `measure` or the CPU model differs from the manifest's, or settled cells come from hardware of which
-                nothing is present now.
+            ConfigError: settled cells come from hardware of which nothing is present now.
         """
-        if self._earlier is None or not self.ledger.cells:
+        if self._earlier is None:
             return
-        holds = f"{out} holds cells of {self.config.name} measured"
-        for key, asked in (("measure", self.config.measure), ("cpu_model", self.config.host.cpu_model)):
-            before, now = self._earlier.get(key, {}), asked.model_dump(mode="json")
-            changed = [name for name in now if before.get(name) != now[name]]
-            if changed:
-                differences = ", ".join(f"{name} was {before.get(name)} and is {now[name]}" for name in changed)
-                raise ConfigError(f"{holds} otherwise ({key}: {differences}); {_WAY_OUT}.")
         present: dict[str, set[str | None]] = {
             "cuda": {info.gpu_name for info in infos if info.uses_cuda},
             "cpu": {info.cpu_name for info in infos},
@@ -123,7 +132,9 @@ class Plan:
             end = self.ledger.state(cell_id).result
             name = end and (end.gpu_name if cell.device == "cuda" else end.cpu_name)
             if end and end.status == "ok" and name is not None and name not in present[cell.device]:
-                raise ConfigError(f"{holds} on {name}, which is not present now; {_WAY_OUT}.")
+                raise ConfigError(
+                    f"{out} holds cells of {self.config.name} measured on {name}, which is not present now; {_WAY_OUT}."
+                )
 
     def manifest(self, infos: Sequence[WorkerInfo], *, refused: Sequence[str] = ()) -> dict[str, Any]:
         """What `manifests/<name>.json` holds: enough to tell what was asked, of what, and on what.
@@ -139,17 +150,8 @@ class Plan:
             "measure": self.config.measure.model_dump(mode="json"),
             "cpu_model": self.config.host.cpu_model.model_dump(mode="json"),
             "cells": [
-                {
-                    "cell_id": cell.cell_id,
-                    "block_id": cell.block_id,
-                    "experiment": cell.experiment,
-                    "phase": cell.phase,
-                    "model": cell.model.label,
-                    "dataset": cell.dataset.id,
-                    "device": cell.device,
-                    "tactic": cell.tactic_slug,
-                    "round": cell.round,
-                }
+                cell.model_dump(include=_IDENTITY)
+                | {"model": cell.model.label, "dataset": cell.dataset.id, "tactic": cell.tactic_slug}
                 for cell in self.cells.values()
             ],
             "hardware": [{name: getattr(info, name) for name in _HARDWARE} for info in infos],

@@ -1,6 +1,6 @@
 """The driver: from a config to a finished store.
 
-lock -> check names -> join Ray -> workers up -> plan -> hold it against the store -> manifest -> visits
+lock -> read the store -> check names -> join Ray -> workers up -> plan -> manifest -> visits
 """
 
 import os
@@ -16,7 +16,7 @@ from greenray.driver.cluster import connected
 from greenray.driver.interrupts import Interrupts, StopNow
 from greenray.driver.ledger import Stored
 from greenray.driver.loop import VisitLoop
-from greenray.driver.plan import Plan
+from greenray.driver.plan import Plan, check_measured_alike
 from greenray.driver.progress import Watcher
 from greenray.driver.ray_pool import RayPool
 from greenray.errors import ResourceError, StoreError
@@ -57,12 +57,17 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
     """
     with store.lock():
         tables.clean(store, sweep=config.name)
+        stored = Stored.read(store)
+        if not extend:
+            check_measured_alike(config, stored, out=store.out)
         _check_names(config)
         with connected(address) as ray, Interrupts() as interrupts, _probe(store) as probe:
             pool = RayPool(ray, settings=_settings(config, store=store, probe=probe), say=watcher.say)
             try:
                 infos = _workers_up(config, out=store.out, pool=pool, interrupts=interrupts)
-                plan = _plan(config, store=store, infos=infos, extend=extend)
+                plan = Plan(config, stored=stored, auto_device="cuda" if any(info.uses_cuda for info in infos) else "cpu")
+                if not extend:
+                    plan.check_hardware(infos, out=store.out)
                 watcher.say(_what_is_to_do(plan, workers=len(infos)))
                 loop = VisitLoop(plan, store=store, pool=pool, watcher=watcher, interrupts=interrupts)
                 return _run(loop, plan=plan, store=store, pool=pool, infos=infos)
@@ -139,15 +144,6 @@ def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Int
         if waited_s > _START_TIMEOUT_S:
             raise ResourceError(pool.explain(f"not every worker started within {_START_TIMEOUT_S:g} s"))
         time.sleep(_TURN_S)
-
-
-def _plan(config: SweepConfig, *, store: Store, infos: Sequence[WorkerInfo], extend: bool) -> Plan:
-    """Resolve `auto`, read the store, and hold the config against it."""
-    auto_device = "cuda" if any(info.uses_cuda for info in infos) else "cpu"
-    plan = Plan(config, stored=Stored.read(store), auto_device=auto_device)
-    if not extend:
-        plan.check_store(infos, out=store.out)
-    return plan
 
 
 def _what_is_to_do(plan: Plan, *, workers: int) -> str:

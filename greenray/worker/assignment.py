@@ -101,7 +101,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
-    """How an attempt ended: what a worker sends, what a row of `cells` is read into, what a row without measurements is made of.
+    """How an attempt ended: what the driver reads of a row of `cells`, sent by a worker, stored, or about to be written.
 
     Attributes:
         visit: number of the pass over its block in which it ran; None for plain cells.
@@ -132,31 +132,9 @@ class AttemptResult:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any], **more: Any) -> Self:
-        """A row of `cells` with its `tactic`; `more` is what is in no row."""
-        return cls(**{name: row[name] for name in RESULT_COLUMNS}, **more)
-
-    @classmethod
-    def unmeasured(cls, assignment: Assignment, *, status: str, error: str, error_kind: str, duration_s: float) -> Self:
-        """The end of an attempt that nobody measured: it never started, or its worker ended with it."""
-        cell = assignment.cell
-        return cls(
-            cell_id=cell.cell_id,
-            block_id=cell.block_id,
-            visit=assignment.visit,
-            bracket=cell.bracket,
-            attempt=assignment.attempt,
-            status=status,
-            error=error,
-            error_kind=error_kind,
-            phase=cell.phase,
-            device=cell.device,
-            model=cell.model.label,
-            tactic=cell.tactic_slug,
-            cpu_name=None,
-            gpu_name=None,
-            duration_s=duration_s,
-            energy_j=None,
-        )
+        """A row of `cells`; `more` is what is no column: `tactic`, a key of the path, and what is in no store."""
+        known: dict[str, Any] = {name: row.get(name) for name in RESULT_COLUMNS}
+        return cls(**known | more)
 
 
 RESULT_COLUMNS = tuple(field.name for field in dataclasses.fields(AttemptResult) if field.default is dataclasses.MISSING)

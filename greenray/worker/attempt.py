@@ -116,8 +116,7 @@ def run_attempt(
     )
     if checkpoint is not None and kept is None:
         shutil.rmtree(checkpoint, ignore_errors=True)
-    row["tactic"] = cell.tactic_slug  # a key of the path, no column
-    return AttemptResult.of_row(row, j_per_sample=j_per_sample(rows), gpu_lost=monitor.gpu_lost)
+    return AttemptResult.of_row(row, tactic=cell.tactic_slug, j_per_sample=j_per_sample(rows), gpu_lost=monitor.gpu_lost)
 
 
 def _environment(device: str, *, gpu_uuid: str | None, threads: int, caches: Path) -> dict[str, str]:

@@ -9,10 +9,10 @@ from typing import Any
 from greenray import __version__
 from greenray.power.window import WindowReading
 from greenray.tasks.registry import task_class
-from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo
+from greenray.worker.assignment import Assignment, WorkerInfo
 from greenray.worker.supervise import Outcome
 
-_GRADES = ("A", "B", "C", "D")
+_FROM_INFO = ("host", "cpu_name", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version")
 _FROM_DONE = (
     "dtype",
     "attention",
@@ -48,12 +48,7 @@ def cell_row(
         "status": outcome.status,
         "error": outcome.error,
         "error_kind": outcome.error_kind,
-        "host": info.host,
-        "cpu_name": info.cpu_name,
-        "gpu_uuid": info.gpu_uuid,
-        "gpu_name": info.gpu_name,
-        "power_limit_w": info.power_limit_w,
-        "driver_version": info.driver_version,
+        **{name: getattr(info, name) for name in _FROM_INFO},
         "greenray_version": __version__,
         **{f"{name}_version": versions.get(name) for name in ("python", "torch", "transformers")},
         "num_threads": threads,
@@ -64,7 +59,7 @@ def cell_row(
         "energy_scope": energy.energy_scope,
         "modelled_energy_j": energy.modelled_energy_j,
         "peak_host_memory_bytes": outcome.peak_rss_bytes,
-        "grade": max(grades, key=_GRADES.index, default=None),
+        "grade": max(grades, default=None),
     }
     for kind in ("load", "optimize"):
         marked = [w for w in windows if w["kind"] == kind]
@@ -86,18 +81,20 @@ def cell_row(
     return row
 
 
-def unmeasured_row(assignment: Assignment, *, result: AttemptResult, host: str | None) -> dict[str, Any]:
+def unmeasured_row(
+    assignment: Assignment, *, status: str, error: str, error_kind: str, duration_s: float, host: str | None
+) -> dict[str, Any]:
     """The row of an attempt that has no measurements: its checkpoint is missing, or its worker ended with it."""
     now = datetime.now(UTC)
     return _declared(assignment, run_id=str(uuid.uuid4())) | {
-        "status": result.status,
-        "error": result.error,
-        "error_kind": result.error_kind,
+        "status": status,
+        "error": error,
+        "error_kind": error_kind,
         "host": host,
         "greenray_version": __version__,
-        "started_at": now - timedelta(seconds=result.duration_s),
+        "started_at": now - timedelta(seconds=duration_s),
         "finished_at": now,
-        "duration_s": result.duration_s,
+        "duration_s": duration_s,
     }
 
 

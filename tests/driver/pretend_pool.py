@@ -16,6 +16,7 @@ from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, WorkerSl
 from greenray.driver.progress import Snapshot
 from greenray.power.sharing import IdlePower
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo
+from greenray.worker.rows import unmeasured_row
 
 TRAIN: dict[str, Any] = {
     "name": "train",
@@ -75,6 +76,13 @@ def result_of(cell: Cell, status: str = "ok", *, attempt: int = 1, **changes: An
         "energy_j": 5.0,
     }
     return AttemptResult(**{**fields, **bad, **changes})
+
+
+def row_of(assignment: Assignment, result: AttemptResult) -> dict[str, Any]:
+    """The row of `cells` that a worker would write."""
+    ended = {name: getattr(result, name) for name in ("status", "error", "error_kind", "duration_s")}
+    measured = {name: getattr(result, name) for name in ("cpu_name", "gpu_name", "energy_j")}
+    return unmeasured_row(assignment, host="h", **ended) | measured
 
 
 def slot(name: str, *, machine: str = "m", cuda: bool = False, idle_since_s: float = 0.0) -> WorkerSlot:

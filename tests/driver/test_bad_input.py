@@ -1,20 +1,36 @@
 """What a user can get wrong ends in one plain sentence and exit code 2, before anything was started."""
 
+import io
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from greenray.cli.app import main
+from greenray.driver.ledger import Stored
+from greenray.driver.plan import Plan
+from greenray.store import tables
 from greenray.store.registry import open_store
+from greenray.worker.assignment import Assignment
+from tests.driver.pretend_pool import config_of, fresh, result_of, row_of
 from tests.support.running import TINY_TRAINING, greenray, tiny_serving, write_config
 
 
 def sentence(*arguments: str | Path, parts: tuple[str, ...]) -> None:
-    ended = greenray(*arguments, timeout_s=60)
-    assert ended.code == 2, ended.out + ended.err
-    assert ended.err.startswith("greenray: ")
-    assert ended.err.count("\n") == 1
+    """The command, in this process: it ends before it starts any other."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["greenray", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    said = err.getvalue()
+    assert ended.value.code == 2, out.getvalue() + said
+    assert said.startswith("greenray: ")
+    assert said.count("\n") == 1
     for part in parts:
-        assert part in ended.err
+        assert part in said
+    assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 
 
 def serving(model: object, dataset: object = "digits") -> dict[str, object]:
@@ -45,7 +61,10 @@ def test_a_hub_model_that_cannot_be_reached(tmp_path: Path) -> None:
 
 def test_missing_and_unreadable_configs(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("a: [")
-    sentence("sweep", tmp_path / "none.yaml", parts=("no such file",))
+    ended = greenray("sweep", tmp_path / "none.yaml", timeout_s=60)  # as a user does it
+    assert (ended.code, ended.out) == (2, "")
+    advice = "there is no such file; give the path of a config, for example configs/quickstart.yaml."
+    assert ended.err == f"greenray: {tmp_path}/none.yaml: {advice}\n"
     sentence("sweep", tmp_path / "b.yaml", parts=("not valid YAML",))
     sentence("plan", tmp_path, parts=("cannot be read",))
     sentence("sweep", parts=("--model",))
@@ -86,6 +105,18 @@ def test_a_folder_of_somebody_elses(tmp_path: Path, name: str) -> None:
     (out / name / "notes.txt").write_text("mine")
     sentence("sweep", config, "--out", out, parts=("not a GreenRay store", "--out"))
     assert sorted(path.name for path in out.rglob("*")) == sorted([name, "notes.txt"])
+
+
+def test_a_store_measured_otherwise(tmp_path: Path) -> None:
+    """What the sweep's earlier run measured differently is told before Ray starts."""
+    store, before = open_store(tmp_path / "out"), config_of(fresh("compile"), measure={"window_s": 0.2})
+    plan = Plan(before, stored=Stored(), auto_device="cpu")
+    (block,) = plan.blocks
+    assignment = Assignment(cell=block.cells[0], attempt=1, visit=1, order_in_visit=1, workers_sharing=1)
+    tables.commit(store, sweep="t", tactic="compile", cell=row_of(assignment, result_of(block.cells[0])))
+    tables.write_manifest(store, sweep="t", manifest=plan.manifest([]))
+    config = write_config(tmp_path, fresh("compile"), measure={"window_s": 0.1})
+    sentence("sweep", config, "--out", tmp_path / "out", parts=("window_s was 0.2 and is 0.1", "--out", "name:", "--extend"))
 
 
 def test_a_store_in_use(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from greenray.store import tables
 from greenray.store.base import Store
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult
-from greenray.worker.rows import unmeasured_row
-from tests.driver.pretend_pool import CELL_S, TRAIN, Act, Notes, PretendPool, fresh, plan_of, result_of, serve, slot
+from tests.driver.pretend_pool import CELL_S, TRAIN, Act, Notes, PretendPool, fresh, plan_of, result_of, row_of, serve, slot
 from tests.support.running import cells
 
 FOUR = fresh("compile", "prune-local", "prune-global", "bf16")
@@ -122,8 +121,7 @@ def test_a_worker_that_dies_after_it_had_committed_costs_nothing(tmp_path: Path)
             return Act()
 
         def commit() -> None:
-            done = result_of(assignment.cell, visit=assignment.visit, duration_s=4.0)
-            row = unmeasured_row(assignment, result=done, host="host-of-m") | {"energy_j": 12.0}
+            row = row_of(assignment, result_of(assignment.cell, energy_j=12.0))
             assert tables.commit(sweep.store, sweep="t", tactic="compile", cell=row)
 
         return Act(dies="gone", first=commit)

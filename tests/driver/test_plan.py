@@ -7,14 +7,13 @@ import pytest
 
 from greenray.config.cell import Cell
 from greenray.driver.ledger import Stored, committed
-from greenray.driver.plan import Plan
+from greenray.driver.plan import Plan, check_measured_alike
 from greenray.errors import ConfigError, StoreError
 from greenray.store import tables
 from greenray.store.base import Store
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult
-from greenray.worker.rows import unmeasured_row
-from tests.driver.pretend_pool import TRAIN, config_of, fresh, plan_of, result_of, serve, slot
+from tests.driver.pretend_pool import TRAIN, config_of, fresh, plan_of, result_of, row_of, serve, slot
 
 TACTICS = ("compile", "prune-local")
 HERE = [slot("a", cuda=True).info]
@@ -29,8 +28,7 @@ def write(store: Store, cell: Cell, status: str = "ok", *, sweep: str = "t", **c
     """Commit an attempt as a worker would, and give back what it was."""
     result = result_of(cell, status, **changes)
     assignment = Assignment(cell=cell, attempt=result.attempt, visit=result.visit, order_in_visit=None, workers_sharing=1)
-    row = unmeasured_row(assignment, result=result, host="h")
-    row |= {"cpu_name": result.cpu_name, "gpu_name": result.gpu_name, "energy_j": result.energy_j}
+    row = row_of(assignment, result)
     assert tables.commit(store, sweep=sweep, tactic=cell.tactic_slug, cell=row)
     return result
 
@@ -118,13 +116,17 @@ def test_what_was_measured_otherwise_or_elsewhere_is_not_mixed_in(store: Store) 
     plan = plan_of(fresh(*TACTICS))
     write(store, plan.blocks[0].cells[0])
     tables.write_manifest(store, sweep="t", manifest=plan.manifest(HERE))
-    read(store, *TACTICS).check_store(HERE, out="OUT")
+    check_measured_alike(config_of(fresh("bf16")), Stored.read(store), out="OUT")
     with pytest.raises(ConfigError, match=r"OUT holds cells of t measured otherwise \(measure: window_s was 5.0 and is 2.0\)"):
-        read(store, *TACTICS, measure={"window_s": 2.0}).check_store(HERE, out="OUT")
+        check_measured_alike(config_of(fresh("bf16"), measure={"window_s": 2.0}), Stored.read(store), out="OUT")
+    cpu_model = {"idle_w_per_core": 9.0}
+    with pytest.raises(ConfigError, match=r"\(cpu_model: idle_w_per_core was 1.5 and is 9.0\)"):
+        check_measured_alike(config_of(fresh("bf16"), host={"cpu_model": cpu_model}), Stored.read(store), out="OUT")
+    read(store, *TACTICS).check_hardware(HERE, out="OUT")
     elsewhere = [dataclasses.replace(HERE[0], cpu_name="another processor")]
     with pytest.raises(ConfigError, match="measured on a processor, which is not present now; give a new folder"):
-        read(store, *TACTICS).check_store(elsewhere, out="OUT")
-    read(store, "bf16").check_store(elsewhere, out="OUT")  # nothing of this sweep's is taken over
+        read(store, *TACTICS).check_hardware(elsewhere, out="OUT")
+    read(store, "bf16").check_hardware(elsewhere, out="OUT")  # nothing of this sweep's is taken over
 
 
 def test_the_manifest_names_every_cell_and_the_hardware(store: Store) -> None:

@@ -38,7 +38,7 @@ def test_a_training_that_failed_for_good_leaves_orphans_once_and_revives_them() 
     assert [cell.cell_id for cell, _ in lost.orphans()] == [cell.cell_id for cell in SERVING.cells]
     assert not lost.finished()  # a row is still to say so
     assert lost.remaining() == []  # nobody will ever run them
-    noted = [result_of(cell, "failed", error_kind="dependency") for cell in SERVING.cells]
+    noted = [result_of(cell, "failed", error_kind="dependency", attempt=n) for cell in SERVING.cells for n in (1, 2)]
     told = schedule(*failed, *noted)
     assert not told.orphans()
     assert told.finished()
@@ -85,6 +85,14 @@ def test_what_is_open_is_not_handed_out_twice_and_comes_back_as_a_new_visit() ->
 def test_when_a_cell_is_settled(statuses: list[str], settled: bool) -> None:
     ends = [result_of(TRAINED, status, attempt=n) for n, status in enumerate(statuses, 1)]
     assert schedule(*ends, of=(TRAIN,)).finished() is settled
+
+
+def test_an_ok_attempt_counts_whatever_came_after_it() -> None:
+    ends = [result_of(TRAINED, status, attempt=n) for n, status in enumerate(("failed", "ok", "crashed"), 1)]
+    plan = plan_of(TRAIN, results=ends, limits={"max_attempts": 9})
+    assert plan.ledger.state(TRAINED.cell_id).result == ends[1]
+    assert plan.settled() == 1
+    assert plan.failures() == 0
 
 
 def test_what_can_never_succeed_is_settled_at_once_and_who_waits_for_it_is_told() -> None:

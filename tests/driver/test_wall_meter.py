@@ -66,6 +66,15 @@ def test_every_window_has_the_energy_at_the_plug(swept: tuple[Path, HttpMeter]) 
         assert any(reason.startswith("wall: ") for reason in row["grade_reasons"]), row
 
 
+def test_a_host_with_rapl_has_nothing_modelled(swept: tuple[Path, HttpMeter]) -> None:
+    steady = reader.scan(swept[0], table="windows").filter(pl.col("kind") == "steady").collect()
+    assert set(steady["cpu_energy_source"]) == {"rapl"}
+    assert set(steady["energy_scope"]) == {"gpu+cpu+dram" if steady["gpu_uuid"].null_count() == 0 else "cpu+dram"}
+    assert (steady["modelled_energy_j"] == 0).all()
+    assert (steady["cpu_energy_j"] > 0).all()
+    assert "D" not in set(steady["grade"])
+
+
 def test_the_readings_are_in_the_trace(swept: tuple[Path, HttpMeter]) -> None:
     out, meter = swept
     samples = reader.scan(out, table="trace").filter(pl.col("sensor") == f"wall:{meter.address}").collect()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import yaml
@@ -101,9 +101,29 @@ def started(*arguments: str | Path, env: Mapping[str, str] | None = None) -> "It
                 stream.close()
 
 
+class Gate:
+    """Holds cells of the tactic `misbehave: {how: wait}` until the test lets them on; `env` tells them where it is."""
+
+    WAIT: ClassVar = {"misbehave": {"how": "wait"}}
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.close()
+        self.env = {"GREENRAY_TEST_GATE": str(folder)}
+
+    def close(self) -> None:
+        """Hold those that come from now on."""
+        self._folder.mkdir(exist_ok=True)
+        for name in ("arrived", "open"):
+            (self._folder / name).unlink(missing_ok=True)
+
+    def arrival(self) -> None:
+        """Wait until a cell waits."""
+        wait_until((self._folder / "arrived").exists, timeout_s=120, what="a cell at the gate")
+
+    def open(self) -> None:
+        (self._folder / "open").touch()
+
+
 def cells(out: Path) -> pl.DataFrame:
     return reader.scan(out, table="cells").sort("started_at").collect()
-
-
-def committed(out: Path) -> int:
-    return len(list((out / "cells").rglob("*.parquet"))) if (out / "cells").exists() else 0

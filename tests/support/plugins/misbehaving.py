@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from greenray.tactics.base import Context, Params, Tactic
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 class MisbehaveParams(Params):
     """What to do."""
 
-    how: Literal["raise", "segfault", "allocate", "hang", "ignore-sigterm", "kill-worker"] = "raise"
+    how: Literal["raise", "segfault", "allocate", "ignore-sigterm", "kill-worker", "wait"] = "raise"
 
 
 class Misbehave(Tactic[MisbehaveParams]):
-    """Ends its cell in the given way."""
+    """Ends its cell in the given way; `wait` goes on, unchanged, when the test lets it."""
 
     name = "misbehave"
     summary = "Fails on purpose."
@@ -34,12 +35,17 @@ class Misbehave(Tactic[MisbehaveParams]):
             kept = []
             while True:
                 kept.append(bytearray(os.urandom(1 << 20)) * 64)
+        if how == "wait":
+            gate = Path(os.environ["GREENRAY_TEST_GATE"])
+            (gate / "arrived").touch()
+            while not (gate / "open").exists():
+                time.sleep(0.01)
+            return model
         if how == "ignore-sigterm":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if how == "kill-worker":
             server = os.getppid()
-            with open(f"/proc/{server}/stat") as stat:  # noqa: PTH123
-                worker = int(stat.read().rsplit(")", 1)[1].split()[1])
+            worker = int(Path(f"/proc/{server}/stat").read_text().rsplit(")", 1)[1].split()[1])
             os.kill(worker, signal.SIGKILL)
         time.sleep(3600)
         return model
