@@ -1,5 +1,6 @@
 """`greenray status`, `greenray schema` and `greenray tactics`: what there is."""
 
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -12,32 +13,30 @@ def register(app: typer.Typer) -> None:
 
 def status(out: Annotated[str, typer.Argument(metavar="OUT", help="The store: the OUT folder of a sweep.")]) -> None:
     """How far a sweep is, running or not, and what went wrong."""
-    import polars as pl
     from rich.table import Table
 
     from greenray.cli.console import console as make_console
-    from greenray.store import layout, reader
+    from greenray.driver.ledger import Stored
+    from greenray.store import tables
+    from greenray.store.registry import open_store
 
-    folder = layout.local_path(out)
+    store = open_store(out)
+    tables.require_store(store)
     console = make_console()
-    for name, manifest in reader.manifests(folder).items():
-        rows = (
-            reader.settled(folder, sweep=name)
-            .select("cell_id", "status", "bracket", "model", "tactic", "device", "error")
-            .collect()
-        )
-        declared = {cell["cell_id"] for cell in manifest["cells"]}
-        done = rows.filter(pl.col("cell_id").is_in(list(declared)))
-        counts = ", ".join(f"{n} {s}" for s, n in done["status"].value_counts(sort=True).iter_rows()) or "none settled"
-        held = "running" if layout.is_held(folder) else "not running"
-        console.print(f"{name}: {done.height} of {len(declared)} cells settled ({counts}); {held}", highlight=False)
-        bad = rows.filter(pl.col("status") != "ok").sort("model", "tactic")
-        if bad.height:
-            grid = Table(
-                "status", "model", "tactic", "device", "cell", "what happened", box=None, header_style="bold", pad_edge=False
-            )
-            for row in bad.iter_rows(named=True):
-                grid.add_row(row["status"], row["model"], row["tactic"], row["device"], row["cell_id"], row["error"] or "")
+    stored = Stored.read(store)
+    for name, manifest in stored.manifests.items():
+        ledger = stored.ledger(name, max_attempts=manifest["config"]["limits"]["max_attempts"])
+        declared = [cell["cell_id"] for cell in manifest["cells"]]
+        done = Counter(ledger.state(cell_id).status for cell_id in declared if ledger.settled(cell_id))
+        counts = ", ".join(f"{n} {status}" for status, n in done.most_common()) or "none settled"
+        held = "running" if store.is_locked() else "not running"
+        console.print(f"{name}: {done.total()} of {len(declared)} cells settled ({counts}); {held}", highlight=False)
+        ends = [state.result for state in ledger.cells.values() if state.result and state.status != "ok"]
+        if ends:
+            columns = ("status", "model", "tactic", "device", "cell", "what happened")
+            grid = Table(*columns, box=None, header_style="bold", pad_edge=False)
+            for end in sorted(ends, key=lambda end: (end.model, end.tactic)):
+                grid.add_row(end.status, end.model, end.tactic, end.device, end.cell_id, end.error or "")
             console.print(grid, markup=False)
 
 

@@ -101,10 +101,10 @@ class LiveWatcher(_Base):
     def update(self, snapshot: Snapshot) -> None:
         grid = Table(box=None, pad_edge=False, show_header=False)
         for worker in snapshot.workers:
-            power = f"{worker.power_w:.0f} W" if worker.power_w is not None else ""
-            heat = f"{worker.temperature_c:.0f} C" if worker.temperature_c is not None else ""
+            power = f"{worker.live.power_w:.0f} W" if worker.live.power_w is not None else ""
+            heat = f"{worker.live.temperature_c:.0f} C" if worker.live.temperature_c is not None else ""
             doing = f"{worker.cell}  {worker.elapsed_s:.0f} s" if worker.cell else "idle"
-            grid.add_row(f"{worker.host} {worker.board or 'CPU'}", Text(doing), power, heat)
+            grid.add_row(f"{worker.host} {worker.gpu or 'CPU'}", Text(doing), power, heat)
         eta = f"about {_duration(snapshot.eta_s)} left" if snapshot.eta_s is not None else "time left unknown yet"
         failed = f", {snapshot.failed} failed" if snapshot.failed else ""
         whole = Text(

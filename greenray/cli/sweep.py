@@ -33,22 +33,23 @@ def sweep(
     from greenray.cli.progress import terminal_kept, watcher_for
     from greenray.cli.report import show, write
     from greenray.driver.sweep import run_sweep
-    from greenray.store import layout
+    from greenray.store import tables
+    from greenray.store.registry import open_store
 
-    folder = layout.local_path(out or f"results/{loaded.name}")
-    layout.require_writable(folder)
-    with terminal_kept(folder / "logs" / "driver.log") as console:
+    store = open_store(out or f"results/{loaded.name}")
+    tables.require_writable(store)  # before anything is written there, the log included
+    with store.log_file(tables.DRIVER_LOG) as log, terminal_kept(log) as console:
         watcher = watcher_for(console, limits=loaded.limits)
         with watcher:
-            result = run_sweep(loaded, out=folder, address=address, extend=extend, watcher=watcher)
-        analysis = write(folder)
+            result = run_sweep(loaded, store=store, address=address, extend=extend, watcher=watcher)
+        analysis = write(Path(store.address))
         show(analysis, console=console)
-        console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        console.print(f"report: {store.out}/report.html", highlight=False, soft_wrap=True)
         if result.stopped:
             console.print("stopped; the same command goes on where it was", highlight=False)
         elif result.failed:
             noun = "cell" if result.failed == 1 else "cells"
-            console.print(f"{result.failed} {noun} failed; `greenray status {folder}` lists them", highlight=False)
+            console.print(f"{result.failed} {noun} failed; `greenray status {store.out}` lists them", highlight=False)
     sys.exit(result.exit_code)
 
 
@@ -60,10 +61,10 @@ def plan(
     from greenray.cli.console import console as make_console
     from greenray.cli.plan import print_plan
     from greenray.config.load import load
-    from greenray.store import layout
+    from greenray.store.registry import open_store
 
     loaded = load(config)
-    print_plan(loaded, out=layout.local_path(out or f"results/{loaded.name}"), console=make_console())
+    print_plan(loaded, store=open_store(out or f"results/{loaded.name}"), console=make_console())
 
 
 def _config(path: Path | None, *, model: str | None, dataset: str | None, tactics: str | None) -> "SweepConfig":

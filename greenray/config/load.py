@@ -28,12 +28,14 @@ def load(path: Path) -> SweepConfig:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}.") from None
     try:
-        data = yaml.safe_load(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deep; a config has a handful of levels.") from None
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path}: a config is a mapping with name and experiments.")
     if "folder" in data:

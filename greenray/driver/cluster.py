@@ -16,7 +16,7 @@ from greenray.processes.reaper import Reaper
 
 log = logging.getLogger(__name__)
 
-_OBJECT_STORE_BYTES = 80 * 2**20  # receipts are tiny; this is close to Ray's minimum
+_OBJECT_STORE_BYTES = 80 * 2**20  # results are tiny; this is close to Ray's minimum
 
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -139,7 +139,34 @@ def ask_every_host(ray: Any, function: Callable[[], Any], *, timeout_s: float) -
             try:
                 value = ray.get(ref)
             except ray.exceptions.RayError as error:
-                problem = f"cannot be asked: {str(error).strip().splitlines()[-1]}"
+                problem = f"cannot be asked: {why_ended(error, host=str(node['NodeManagerHostname']))}"
         name = str(node["NodeManagerHostname"])
         answers.append(Answer(hostname=name, node_id=str(node["NodeID"]), value=value, problem=problem))
     return answers
+
+
+def sentence(error: BaseException) -> str:
+    """What an error in another process says, without the traceback that Ray wraps it in."""
+    cause = getattr(error, "cause", None)
+    text = str(cause if cause is not None else error).strip()
+    return text.splitlines()[-1] if text else type(error).__name__
+
+
+def why_ended(error: BaseException, *, host: str) -> str:
+    """Why a process on a host gives no answer, in words of ours: Ray's are about RPC, and it knows no more than this."""
+    from ray import exceptions
+
+    text = str(error)
+    if isinstance(error, exceptions.RayTaskError):
+        return sentence(error)
+    if isinstance(error, exceptions.NodeDiedError) or "node has died" in text or "actor's node was" in text:
+        return f"its node ended or was cut off, {host}"
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return f"its process on {host} was ended because the host ran out of memory"
+    if isinstance(error, exceptions.ActorUnavailableError):
+        return f"its process on {host} does not answer"
+    if isinstance(error, exceptions.RayActorError) and error.actor_init_failed:
+        return f"its process on {host} could not start: {sentence(error)}"
+    if isinstance(error, exceptions.RayActorError | exceptions.WorkerCrashedError):
+        return f"its process on {host} ended (killed, out of memory or crashed)"
+    return f"{host}: {sentence(error)}"

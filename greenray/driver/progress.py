@@ -4,24 +4,30 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from greenray.config.cell import Cell
-from greenray.worker.assignment import AttemptResult
+from greenray.worker.assignment import AttemptResult, Live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerView:
-    """One worker right now; power in watts, temperature in degrees Celsius, None where unknown."""
+    """One worker right now: where it is, the name of its GPU, the cell that it runs; None where there is none."""
 
     host: str
-    board: str | None
+    gpu: str | None
     cell: str | None
     elapsed_s: float
-    power_w: float | None
-    temperature_c: float | None
+    live: Live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The sweep right now. `eta_s` is None before anything like the rest has been measured."""
+    """The sweep right now.
+
+    Attributes:
+        done: cells that this run has settled, the baselines around visits included.
+        failed: cells of the sweep that have ended badly.
+        total: `done` and what is left.
+        eta_s: None before anything like the rest has been measured.
+    """
 
     workers: tuple[WorkerView, ...]
     done: int

@@ -1,24 +1,28 @@
 """The driver: from a config to a finished store.
 
-check names -> lock -> join Ray -> workers up -> resolve `auto` -> hold against the store -> manifest -> visits
+lock -> check names -> join Ray -> workers up -> plan -> hold it against the store -> manifest -> visits
 """
 
 import os
 import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
-from greenray.driver import preflight
 from greenray.driver.cluster import connected
 from greenray.driver.interrupts import Interrupts, StopNow
+from greenray.driver.ledger import Stored
 from greenray.driver.loop import VisitLoop
-from greenray.driver.pool import Pool
+from greenray.driver.plan import Plan
 from greenray.driver.progress import Watcher
-from greenray.driver.schedule import Schedule
+from greenray.driver.ray_pool import RayPool
 from greenray.errors import ResourceError, StoreError
-from greenray.store import layout, reader, writer
+from greenray.store import tables
+from greenray.store.base import Store
+from greenray.tasks.registry import task_class
 from greenray.worker.assignment import WorkerInfo, WorkerSettings
 
 _DEVICE_TIMEOUT_S = 60.0
@@ -31,20 +35,19 @@ _PASSED_ON = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
-    """How a sweep ended; `exit_code` is that of the command. `done` and `failed` count the cells settled by this run."""
+    """How a sweep ended: the exit code of the command, how many cells have failed, and whether the user stopped it."""
 
     exit_code: int
-    done: int
     failed: int
     stopped: bool
 
 
-def run_sweep(config: SweepConfig, *, out: Path, address: str | None, extend: bool, watcher: Watcher) -> SweepResult:
+def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend: bool, watcher: Watcher) -> SweepResult:
     """Run or resume a sweep.
 
     Args:
         config: what to run.
-        out: the store.
+        store: where to; `tables.require_writable` has let it pass.
         address: of a Ray cluster, or None for a local instance.
         extend: take over what the store holds even where it was measured otherwise.
         watcher: whoever watches.
@@ -52,29 +55,51 @@ def run_sweep(config: SweepConfig, *, out: Path, address: str | None, extend: bo
     Raises:
         UserError: something that the user can mend; nothing committed is lost.
     """
-    layout.require_writable(out)
-    with writer.lock(out):
-        writer.clean(out, sweep=config.name)
-        preflight.check_names(config, expand(config, auto_device="cpu"))
-        with connected(address) as ray, Interrupts() as interrupts, preflight.probe_file(out) as probe:
-            pool = Pool(ray, settings=_settings(config, out=out, probe=probe), say=watcher.say)
+    with store.lock():
+        tables.clean(store, sweep=config.name)
+        _check_names(config)
+        with connected(address) as ray, Interrupts() as interrupts, _probe(store) as probe:
+            pool = RayPool(ray, settings=_settings(config, store=store, probe=probe), say=watcher.say)
             try:
-                infos = _workers_up(config, out=out, pool=pool, interrupts=interrupts)
-                schedule = _prepare(config, out=out, infos=infos, refused=pool.refusals, extend=extend, watcher=watcher)
-                loop = VisitLoop(
-                    ray, config=config, out=out, pool=pool, schedule=schedule, watcher=watcher, interrupts=interrupts
-                )
-                return _run(loop, config=config, out=out, schedule=schedule, pool=pool)
+                infos = _workers_up(config, out=store.out, pool=pool, interrupts=interrupts)
+                plan = _plan(config, store=store, infos=infos, extend=extend)
+                watcher.say(_what_is_to_do(plan, workers=len(infos)))
+                loop = VisitLoop(plan, store=store, pool=pool, watcher=watcher, interrupts=interrupts)
+                return _run(loop, plan=plan, store=store, pool=pool, infos=infos)
             except StopNow:
-                return SweepResult(exit_code=130, done=0, failed=0, stopped=True)
+                return SweepResult(exit_code=130, failed=0, stopped=True)
             finally:
                 pool.close()
 
 
-def _settings(config: SweepConfig, *, out: Path, probe: Path) -> WorkerSettings:
+def _check_names(config: SweepConfig) -> None:
+    """Check that every model and dataset exists: cache first, then the hub.
+
+    Raises:
+        ResourceError: one is missing, or cannot be reached and is not cached.
+    """
+    cells = [block.cells[0] for block in expand(config, auto_device="cpu")]
+    for cell in {(cell.task, repr(cell.model)): cell for cell in cells}.values():
+        task_class(cell.task).check_model(cell.model, trust=config.trust)
+    for cell in {(cell.task, repr(cell.dataset)): cell for cell in cells}.values():
+        task_class(cell.task).check_dataset(cell.dataset)
+
+
+@contextmanager
+def _probe(store: Store) -> Iterator[str]:
+    """The key of a fresh object, for workers to look for."""
+    key = f".staging/probe-{uuid.uuid4().hex}"
+    store.create(key, b"")
+    try:
+        yield key
+    finally:
+        store.remove(key)
+
+
+def _settings(config: SweepConfig, *, store: Store, probe: str) -> WorkerSettings:
     return WorkerSettings(
-        out=str(out.resolve()),
-        probe=str(probe.resolve()),
+        out=store.address,
+        probe=probe,
         sweep=config.name,
         measure=config.measure,
         cpu_model=config.host.cpu_model,
@@ -86,7 +111,7 @@ def _settings(config: SweepConfig, *, out: Path, probe: Path) -> WorkerSettings:
     )
 
 
-def _workers_up(config: SweepConfig, *, out: Path, pool: Pool, interrupts: Interrupts) -> list[WorkerInfo]:
+def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Interrupts) -> list[WorkerInfo]:
     """Wait until every worker that starts now is there, and every device that was asked for by name.
 
     Raises:
@@ -103,7 +128,7 @@ def _workers_up(config: SweepConfig, *, out: Path, pool: Pool, interrupts: Inter
         if pool.unshared:
             hosts = ", ".join(pool.unshared)
             raise StoreError(f"{out}: not shared, {hosts} does not see it; give a folder that every host mounts with --out.")
-        infos = [handle.info for handle in pool.workers if handle.info]
+        infos = [worker.info for worker in pool.workers]
         waited_s = time.monotonic() - begin_s
         if not pool.starting:
             if infos and (not needs_cuda or any(info.uses_cuda for info in infos)):
@@ -116,42 +141,35 @@ def _workers_up(config: SweepConfig, *, out: Path, pool: Pool, interrupts: Inter
         time.sleep(_TURN_S)
 
 
-def _prepare(
-    config: SweepConfig, *, out: Path, infos: list[WorkerInfo], refused: list[str], extend: bool, watcher: Watcher
-) -> Schedule:
-    """Resolve `auto`, hold the config against the store, say what is to do, write the manifest."""
+def _plan(config: SweepConfig, *, store: Store, infos: Sequence[WorkerInfo], extend: bool) -> Plan:
+    """Resolve `auto`, read the store, and hold the config against it."""
     auto_device = "cuda" if any(info.uses_cuda for info in infos) else "cpu"
-    blocks = expand(config, auto_device=auto_device)
-    ledger, rows = preflight.read_ledger(out, sweep=config.name)
+    plan = Plan(config, stored=Stored.read(store), auto_device=auto_device)
     if not extend:
-        preflight.check_store(out, config=config, blocks=blocks, rows=rows, infos=infos)
-    schedule = Schedule(blocks, ledger=ledger, max_attempts=config.limits.max_attempts)
-    cells = [cell for block in blocks for cell in block.cells]
-    settled = sum(schedule.settled(cell) for cell in cells)
-    added = preflight.new_cells(out, sweep=config.name, blocks=blocks)
+        plan.check_store(infos, out=store.out)
+    return plan
+
+
+def _what_is_to_do(plan: Plan, *, workers: int) -> str:
+    total, settled = len(plan.cells), plan.settled()
     if settled:
-        news = f", {len(added)} of them new in the config" if added else ""
-        watcher.say(f"{settled} of {len(cells)} cells are settled already, {len(cells) - settled} to run{news}")
-    else:
-        workers = f"{len(infos)} worker{'s' if len(infos) > 1 else ''}"
-        noun = "cell" if len(cells) == 1 else "cells"
-        watcher.say(f"{len(cells)} {noun}, and two baselines around each visit, on {workers}, device {auto_device}")
-    manifest = preflight.manifest(config, blocks=blocks, infos=infos, auto_device=auto_device, refused=refused)
-    writer.write_manifest(out, sweep=config.name, manifest=manifest)
-    return schedule
+        news = f", {len(plan.new)} of them new in the config" if plan.new else ""
+        return f"{settled} of {total} cells are settled already, {total - settled} to run{news}"
+    cells = f"{total} cell{'s' if total > 1 else ''}, and two baselines around each visit"
+    return f"{cells}, on {workers} worker{'s' if workers > 1 else ''}, device {plan.auto_device}"
 
 
-def _run(loop: VisitLoop, *, config: SweepConfig, out: Path, schedule: Schedule, pool: Pool) -> SweepResult:
+def _run(loop: VisitLoop, *, plan: Plan, store: Store, pool: RayPool, infos: Sequence[WorkerInfo]) -> SweepResult:
+    """Manifest, visits, and the manifest once more where they have shown a GPU that cannot be used."""
+    manifest = plan.manifest(infos, refused=pool.refusals)
+    tables.write_manifest(store, sweep=plan.config.name, manifest=manifest)
     stopped = False
-    refused = len(pool.refusals)
     try:
         loop.run()
     except StopNow:
         stopped = True
     finally:
-        if len(pool.refusals) > refused:
-            known = reader.manifests(out)[config.name]
-            writer.write_manifest(out, sweep=config.name, manifest={**known, "refused": pool.refusals})
-    failed = preflight.failures(out, sweep=config.name, blocks=schedule.blocks)
-    code = 130 if stopped else 1 if failed else 0
-    return SweepResult(exit_code=code, done=loop.finished, failed=failed, stopped=stopped)
+        if manifest["refused"] != pool.refusals:
+            tables.write_manifest(store, sweep=plan.config.name, manifest={**manifest, "refused": pool.refusals})
+    failed = plan.failures()
+    return SweepResult(exit_code=130 if stopped else 1 if failed else 0, failed=failed, stopped=stopped)

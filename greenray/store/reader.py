@@ -7,8 +7,10 @@ from typing import Any
 import polars as pl
 
 from greenray.errors import StoreError
-from greenray.store import layout
+from greenray.store.base import Store
+from greenray.store.registry import open_store
 from greenray.store.schema import PARTITION_KEYS, arrow_schema
+from greenray.store.tables import entries, require_store
 
 
 def polars_schema(table: str) -> pl.Schema:
@@ -18,25 +20,26 @@ def polars_schema(table: str) -> pl.Schema:
     return pl.Schema({**empty.schema, **dict.fromkeys(PARTITION_KEYS, pl.String())})
 
 
-def scan(out: Path, *, table: str, sweep: str | None = None) -> pl.LazyFrame:
+def scan(store: Store | Path, *, table: str, sweep: str | None = None) -> pl.LazyFrame:
     """One table of a store, lazily; rows without a commit in `cells` are left out.
 
     Raises:
-        StoreError: `out` is no store.
+        StoreError: it is no store.
     """
-    layout.require_store(out)
-    frame = _scan_raw(out, table=table, sweep=sweep)
+    store = open_store(store) if isinstance(store, Path) else store
+    require_store(store)
+    frame = _scan_raw(store, table=table, sweep=sweep)
     if table == "cells":
         return frame
-    committed = _scan_raw(out, table="cells", sweep=sweep).select("run_id")
+    committed = _scan_raw(store, table="cells", sweep=sweep).select("run_id")
     return frame.join(committed, on="run_id", how="semi")
 
 
-def settled(out: Path, *, sweep: str | None = None) -> pl.LazyFrame:
+def settled(store: Store | Path, *, sweep: str | None = None) -> pl.LazyFrame:
     """The row that counts of each cell: its first ok attempt, else its last."""
     rank = pl.when(pl.col("status") == "ok").then(pl.col("attempt")).otherwise(pl.col("attempt").neg() + 10**9)
     return (
-        scan(out, table="cells", sweep=sweep)
+        scan(store, table="cells", sweep=sweep)
         .with_columns(rank.alias("_rank"))
         .sort("sweep", "cell_id", "_rank")
         .unique(subset=["sweep", "cell_id"], keep="first", maintain_order=True)
@@ -44,25 +47,27 @@ def settled(out: Path, *, sweep: str | None = None) -> pl.LazyFrame:
     )
 
 
-def manifests(out: Path) -> dict[str, dict[str, Any]]:
+def manifests(store: Store | Path) -> dict[str, dict[str, Any]]:
     """Every sweep's manifest by name.
 
     Raises:
-        StoreError: `out` is no store, or a manifest cannot be read.
+        StoreError: it is no store, or a manifest cannot be read.
     """
-    layout.require_store(out)
+    store = open_store(store) if isinstance(store, Path) else store
+    require_store(store)
     found = {}
-    for path in sorted((out / "manifests").glob("*.json")):
-        try:
-            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: this manifest cannot be read ({error}).") from None
+    for key in store.list("manifests"):
+        if key.endswith(".json"):
+            try:
+                found[key.removeprefix("manifests/").removesuffix(".json")] = json.loads(store.read(key) or b"")
+            except ValueError as error:
+                raise StoreError(f"{store.out}: the manifest {key} cannot be read ({error}).") from None
     return found
 
 
-def _scan_raw(out: Path, *, table: str, sweep: str | None) -> pl.LazyFrame:
+def _scan_raw(store: Store, *, table: str, sweep: str | None) -> pl.LazyFrame:
     schema = polars_schema(table)
-    files = [entry.path for entry in layout.entries(out, table=table, sweep=sweep)]
+    files = [store.scan_path(entry.key) for entry in entries(store, table=table, sweep=sweep)]
     if not files:
         return pl.LazyFrame(schema=schema)
     return pl.scan_parquet(

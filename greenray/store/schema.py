@@ -42,12 +42,7 @@ CELLS = (
     Column("round", _INT, "", "repetition of the whole block, from 1"),
     Column("status", _TEXT, "", "one of " + ", ".join(STATUSES)),
     Column("error", _TEXT, "", "what went wrong, in a sentence; NULL when ok"),
-    Column(
-        "error_kind",
-        _TEXT,
-        "",
-        "dependency, exception, refused (not tried again), signal, deadline, memory, worker; NULL when ok",
-    ),
+    Column("error_kind", _TEXT, "", "dependency, refused, exception, signal, deadline, memory, worker, or NULL when ok"),
     Column("experiment", _TEXT, "", "name of the experiment that declared the cell"),
     Column("phase", _TEXT, "", "training or inference"),
     Column("task", _TEXT, "", "for example image-classification"),

@@ -1,7 +1,9 @@
 """What driver and workers say to each other: small frozen records, pickled by Ray."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from greenray.config.cell import Cell
 from greenray.config.settings import CpuModel, Measure, Trust, WallMeter
@@ -13,8 +15,8 @@ class WorkerSettings:
     """What every worker of a sweep is told when it starts.
 
     Attributes:
-        out: the store; every worker must see the same folder.
-        probe: file that the driver keeps in the store while it runs, by which a worker tells.
+        out: address of the store; every worker must see the same one.
+        probe: key of an object that the driver keeps in the store while it runs, by which a worker tells.
         sweep: name of the sweep.
         measure: how long and how often to measure.
         cpu_model: assumption where no CPU meter exists.
@@ -46,8 +48,8 @@ class WorkerInfo:
     Attributes:
         host: name, for people. Two nodes of a cluster can share it, and two containers of one machine have different ones.
         machine: what tells machines apart: cells on one machine share its processors and its energy.
-        sees_store: whether the driver's probe file is there.
-        uses_cuda: whether a fresh process ran on the board with this torch.
+        sees_store: whether the driver's probe is there.
+        uses_cuda: whether a fresh process ran on the GPU with this torch.
     """
 
     pid: int
@@ -68,13 +70,22 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What a GPU does right now, for people who watch; None where there is none or nothing can be read."""
+
+    power_w: float | None = None
+    temperature_c: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """One cell to run now.
 
     Attributes:
         cell: the cell.
         attempt: number of this attempt, from 1.
-        visit: number of the visit it runs in, and its position there; None for plain cells.
+        visit: number of the visit that it runs in (one uninterrupted pass over a block on one worker, a baseline first and
+            last), and its position there; None for plain cells.
         workers_sharing: W of the sharing rule, the same for a whole visit: workers of the machine, or 1 if the cell has it to
             itself.
         idle: the machine's idle power; None where it has never been read.
@@ -90,32 +101,62 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
-    """What the driver learns of a committed attempt; the measurements are in the store."""
+    """How an attempt ended: what a worker sends, what a row of `cells` is read into, what a row without measurements is made of.
+
+    Attributes:
+        visit: number of the pass over its block in which it ran; None for plain cells.
+        error_kind: as in the table of cells. `dependency` never started; `refused` can never succeed.
+        tactic: slug of the tactic chain.
+        j_per_sample: mean of the steady windows, for people who watch; not read back from the store.
+        gpu_lost: why the worker's GPU must not be used any more; of the moment, not in the store.
+    """
 
     cell_id: str
+    block_id: str
+    visit: int | None
+    bracket: str | None
     attempt: int
     status: str
     error: str | None
     error_kind: str | None
+    phase: str
+    device: str
+    model: str
+    tactic: str
+    cpu_name: str | None
+    gpu_name: str | None
     duration_s: float
     energy_j: float | None
     j_per_sample: float | None = None
     gpu_lost: str | None = None
 
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any], **more: Any) -> Self:
+        """A row of `cells` with its `tactic`; `more` is what is in no row."""
+        return cls(**{name: row[name] for name in RESULT_COLUMNS}, **more)
 
-def ledger_row(assignment: Assignment, result: AttemptResult) -> dict[str, Any]:
-    """A result as the row that the schedule's ledger takes in."""
-    cell = assignment.cell
-    return {
-        "cell_id": cell.cell_id,
-        "block_id": cell.block_id,
-        "attempt": result.attempt,
-        "status": result.status,
-        "error_kind": result.error_kind,
-        "visit": assignment.visit,
-        "phase": cell.phase,
-        "device": cell.device,
-        "model": cell.model.label,
-        "tactic": cell.tactic_slug,
-        "duration_s": result.duration_s,
-    }
+    @classmethod
+    def unmeasured(cls, assignment: Assignment, *, status: str, error: str, error_kind: str, duration_s: float) -> Self:
+        """The end of an attempt that nobody measured: it never started, or its worker ended with it."""
+        cell = assignment.cell
+        return cls(
+            cell_id=cell.cell_id,
+            block_id=cell.block_id,
+            visit=assignment.visit,
+            bracket=cell.bracket,
+            attempt=assignment.attempt,
+            status=status,
+            error=error,
+            error_kind=error_kind,
+            phase=cell.phase,
+            device=cell.device,
+            model=cell.model.label,
+            tactic=cell.tactic_slug,
+            cpu_name=None,
+            gpu_name=None,
+            duration_s=duration_s,
+            energy_j=None,
+        )
+
+
+RESULT_COLUMNS = tuple(field.name for field in dataclasses.fields(AttemptResult) if field.default is dataclasses.MISSING)

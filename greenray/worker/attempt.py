@@ -4,6 +4,7 @@ The cell marks windows on the monotonic clock; this side reads each window's ene
 and already during the run for the steady windows, whose spread decides when there are enough of them.
 """
 
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -16,7 +17,8 @@ from greenray.cell.protocol import CellTask, Channel
 from greenray.errors import MeasurementError
 from greenray.power.instrument import Instrument
 from greenray.processes.launching import Launcher, LaunchError
-from greenray.store import layout, writer
+from greenray.store import tables
+from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
 from greenray.worker.monitor import CellMonitor, j_per_sample
 from greenray.worker.rows import cell_row
@@ -40,13 +42,15 @@ def run_attempt(
         StoreError: the rows cannot be written.
     """
     cell = assignment.cell
-    out = Path(settings.out)
+    store = open_store(settings.out)
     run_id = str(uuid.uuid4())
-    checkpoint = out / ".staging" / f"checkpoint-{run_id}" if cell.phase == "training" else None
+    checkpoint = store.scratch() / f"checkpoint-{run_id}" if cell.phase == "training" else None
     # Compiled graphs and kernels must not come from an earlier cell: every cell gets empty caches.
     caches = Path(tempfile.mkdtemp(prefix="greenray-"))
     threads = max(1, info.usable_cores // assignment.workers_sharing)
     started_at = datetime.now(UTC)
+    kept_log = contextlib.ExitStack()
+    log_path = kept_log.enter_context(store.log_file(f"logs/{cell.cell_id}.{assignment.attempt}.log"))
     recording = instrument.record()
     begin_s = time.monotonic()
     monitor = CellMonitor(device=cell.device, measure=settings.measure, board=instrument.gpu, recording=recording)
@@ -54,7 +58,7 @@ def run_attempt(
         try:
             process = launcher.start(
                 env=_environment(cell.device, gpu_uuid=info.gpu_uuid, threads=threads, caches=caches),
-                log_path=out / "logs" / f"{cell.cell_id}.{assignment.attempt}.log",
+                log_path=log_path,
             )
             recording.follow(process.pid)
             task = CellTask(
@@ -62,7 +66,7 @@ def run_attempt(
                 measure=settings.measure,
                 steady_window_s=_steady_window_s(cell.device, settings=settings, instrument=instrument),
                 threads=threads,
-                checkpoint=str(out / "checkpoints" / cell.model.id) if cell.model.source == "checkpoint" else None,
+                checkpoint=str(store.fetch_folder(f"checkpoints/{cell.model.id}")) if cell.model.source == "checkpoint" else None,
                 save_to=str(checkpoint) if checkpoint else None,
                 trust=settings.trust,
             )
@@ -78,9 +82,10 @@ def run_attempt(
         rows, attempt_energy = monitor.read_all(begin_s=begin_s, end_s=end_s)
     finally:
         trace = recording.stop()
+        kept_log.close()
         shutil.rmtree(caches, ignore_errors=True)
     if outcome.status != "ok":
-        layout.require_space(out)  # a checkpoint that cannot be saved is not the cell's fault, and trying again is no use
+        store.require_space()  # a checkpoint that cannot be saved is not the cell's fault, and trying again is no use
     row = cell_row(
         assignment,
         info=info,
@@ -94,8 +99,8 @@ def run_attempt(
     )
     kept = checkpoint if checkpoint is not None and outcome.status == "ok" else None
     done = outcome.done
-    writer.commit(
-        out,
+    tables.commit(
+        store,
         sweep=settings.sweep,
         tactic=cell.tactic_slug,
         cell=row,
@@ -110,17 +115,8 @@ def run_attempt(
     )
     if checkpoint is not None and kept is None:
         shutil.rmtree(checkpoint, ignore_errors=True)
-    return AttemptResult(
-        cell_id=cell.cell_id,
-        attempt=assignment.attempt,
-        status=row["status"],
-        error=row["error"],
-        error_kind=row["error_kind"],
-        duration_s=row["duration_s"],
-        energy_j=row["energy_j"],
-        j_per_sample=j_per_sample(rows),
-        gpu_lost=monitor.gpu_lost,
-    )
+    row["tactic"] = cell.tactic_slug  # a key of the path, no column
+    return AttemptResult.of_row(row, j_per_sample=j_per_sample(rows), gpu_lost=monitor.gpu_lost)
 
 
 def _send_task(channel: Channel, task: CellTask) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from greenray import __version__
 from greenray.power.window import WindowReading
 from greenray.tasks.registry import task_class
-from greenray.worker.assignment import Assignment, WorkerInfo
+from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo
 from greenray.worker.supervise import Outcome
 
 _GRADES = ("A", "B", "C", "D")
@@ -86,21 +86,18 @@ def cell_row(
     return row
 
 
-def unmeasured_row(
-    assignment: Assignment, *, status: str, error: str, error_kind: str, host: str | None, elapsed_s: float
-) -> dict[str, Any]:
-    """The row of an attempt that has no measurements: its checkpoint is missing, or its worker died with it."""
+def unmeasured_row(assignment: Assignment, *, result: AttemptResult, host: str | None) -> dict[str, Any]:
+    """The row of an attempt that has no measurements: its checkpoint is missing, or its worker ended with it."""
     now = datetime.now(UTC)
-    declared = _declared(assignment, run_id=str(uuid.uuid4()))
-    return declared | {
-        "status": status,
-        "error": error,
-        "error_kind": error_kind,
+    return _declared(assignment, run_id=str(uuid.uuid4())) | {
+        "status": result.status,
+        "error": result.error,
+        "error_kind": result.error_kind,
         "host": host,
         "greenray_version": __version__,
-        "started_at": now - timedelta(seconds=elapsed_s),
+        "started_at": now - timedelta(seconds=result.duration_s),
         "finished_at": now,
-        "duration_s": elapsed_s,
+        "duration_s": result.duration_s,
     }
 
 

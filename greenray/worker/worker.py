@@ -11,7 +11,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from greenray.power.sharing import IdlePower
 from greenray.processes import launcher as launchers
 from greenray.processes import tree as processes
 from greenray.processes.launching import Launcher
-from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
+from greenray.store.registry import open_store
+from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerInfo, WorkerSettings
 from greenray.worker.attempt import run_attempt
 from greenray.worker.supervise import supervise
 
@@ -35,14 +35,6 @@ _PROBE_TIMEOUT_S = 120.0
 _MEMORY_TIMEOUT_S = 60.0
 _MEMORY_SLACK_BYTES = 64 * 2**20
 _HOST_MEMORY_SHARE = 0.8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """What a board does right now, for the progress display; None where there is no board or nothing can be read."""
-
-    power_w: float | None
-    temperature_c: float | None
 
 
 class Worker:
@@ -132,7 +124,7 @@ class Worker:
         """The board's power and temperature, for people who watch."""
         board = self._instrument.gpu if self._refused is None else None
         if board is None:
-            return Live(power_w=None, temperature_c=None)
+            return Live()
         return Live(power_w=board.power_w(), temperature_c=board.temperature_c())
 
     def close(self) -> None:
@@ -152,7 +144,7 @@ class Worker:
         return worker_info(
             self._instrument,
             uses_cuda=board is not None and self._gpu_works(board.uuid),
-            sees_store=self._settings.probe is None or Path(self._settings.probe).is_file(),
+            sees_store=self._settings.probe is None or open_store(self._settings.out).exists(self._settings.probe),
             versions=versions,
             notes=self._notes,
         )

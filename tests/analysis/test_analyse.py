@@ -1,4 +1,4 @@
-"""Accuracy, money, carbon, pay-back, training, estimators, history and the sentences about them."""
+"""Accuracy, money, carbon, pay-back, training, estimators and the sentences about them."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.analysis import analyse, expectations, prices, wording
+from greenray.analysis import analyse, prices, wording
 from greenray.analysis.breakeven import break_even
 from greenray.errors import ConfigError, StoreError
 from greenray.store import writer
@@ -218,23 +218,11 @@ def test_descriptors_need_enough_models_and_find_a_power_law(tmp_path: Path) -> 
     assert "there are 3" in few["MACs predict energy per sample of a model left out"].note
 
 
-def test_expectations_are_medians_of_like_cells(tmp_path: Path) -> None:
-    sweep = Sweep(out=tmp_path / "out")
-    for round_, (duration_s, energy_j) in enumerate([(4.0, 40.0), (6.0, 70.0), (11.0, None)], start=1):
-        sweep.cell("compile", energy_j=0.003, model="vit-tiny", round=round_, duration_s=duration_s, attempt_energy_j=energy_j)
-    sweep.cell("compile", energy_j=None, status="failed", model="vit-tiny", round=4, duration_s=99.0)
-    found = expectations(sweep.finish())
-    assert set(found) == {("inference", "vit-tiny", "cpu", "compile")}
-    like = found["inference", "vit-tiny", "cpu", "compile"]
-    assert (like.duration_s, like.energy_j, like.attempts) == (6.0, 55.0, 3)
-
-
 def test_empty_store_and_no_store(tmp_path: Path) -> None:
     writer.write_manifest(tmp_path / "out", sweep="quick", manifest={"config": {"name": "quick"}})
     analysis = analyse(tmp_path / "out")
     assert analysis.headline == []
     assert analysis.table.rows == ()
-    assert expectations(tmp_path / "out") == {}
     with pytest.raises(StoreError):
         analyse(tmp_path / "nothing")
 

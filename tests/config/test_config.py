@@ -116,6 +116,14 @@ def test_what_is_no_config_is_said(tmp_path: Path, text: str, part: str) -> None
     assert part in message(path)
 
 
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}")])
+@pytest.mark.parametrize("place", ["name: ", "name: x\nexperiments: "])
+def test_a_config_a_thousand_levels_deep_is_one_sentence(tmp_path: Path, place: str, opening: str, closing: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(place + 1000 * opening + 1000 * closing)
+    assert "nested too deep" in message(path)
+
+
 def test_missing_and_unreadable_files_are_said(tmp_path: Path) -> None:
     assert "no such file" in message(tmp_path / "none.yaml")
     assert "cannot be read" in message(tmp_path)

@@ -208,7 +208,7 @@ def main() -> None:
     out, names = Path(sys.argv[1]), sys.argv[3:]
     config = load(Path(sys.argv[2]))
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="green__ray_")))
         roots = {host: make_tree(folder / host, AMD) for host in ("alone", "denied", "vanishes")}
         for host in ("alone", "vanishes"):
             stack.enter_context(LiveTree(roots[host], idle_w=IDLE_W, active_w=ACTIVE_W))

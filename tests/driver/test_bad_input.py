@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from greenray.store import writer
+from greenray.store.registry import open_store
 from tests.support.running import TINY_TRAINING, greenray, tiny_serving, write_config
 
 
@@ -61,6 +61,7 @@ def test_stores_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("x")
     sentence("sweep", config, "--out", tmp_path / "mine", parts=("not a GreenRay store",))
+    sentence("plan", config, "--out", tmp_path / "mine", parts=("not a GreenRay store",))
     sentence("sweep", config, "--out", config, parts=("is a file",))
     sentence("sweep", config, "--out", "/proc/nowhere", parts=("cannot be written",))
     sentence("sweep", config, "--out", "s3://bucket/x", parts=("object stores",))
@@ -68,11 +69,29 @@ def test_stores_that_are_none(tmp_path: Path) -> None:
     sentence("status", tmp_path / "mine", parts=("not a GreenRay store",))
 
 
+@pytest.mark.parametrize("name", ["cells", "windows", "trace", "predictions", "manifests", "logs", "checkpoints"])
+def test_a_file_where_a_store_has_a_folder(tmp_path: Path, name: str) -> None:
+    config, out = write_config(tmp_path, TINY_TRAINING), tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    sentence("sweep", config, "--out", out, parts=(f"{name} is a file", "--out"))
+    assert [path.name for path in out.rglob("*")] == [name]  # nothing was begun, Ray's log included
+    assert (out / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["cells", "checkpoints", "logs"])
+def test_a_folder_of_somebody_elses(tmp_path: Path, name: str) -> None:
+    config, out = write_config(tmp_path, TINY_TRAINING), tmp_path / "out"
+    (out / name).mkdir(parents=True)
+    (out / name / "notes.txt").write_text("mine")
+    sentence("sweep", config, "--out", out, parts=("not a GreenRay store", "--out"))
+    assert sorted(path.name for path in out.rglob("*")) == sorted([name, "notes.txt"])
+
+
 def test_a_store_in_use(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    out.mkdir()
     config = write_config(tmp_path, TINY_TRAINING)
-    with writer.lock(out):
+    with open_store(out).lock():
         sentence("sweep", config, "--out", out, parts=("in use by another sweep",))
 
 

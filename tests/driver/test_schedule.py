@@ -6,56 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.config.cell import Block, Cell
-from greenray.config.load import build
-from greenray.config.matrix import expand
-from greenray.driver.schedule import Ledger, Schedule, Visit, WorkerSlot, assign
+from greenray.driver.plan import Plan, Visit
+from greenray.driver.schedule import Schedule, assign
+from greenray.worker.assignment import AttemptResult
+from tests.driver.pretend_pool import TRAIN, plan_of, result_of, serve, slot
 
-TRAIN = {
-    "name": "train",
-    "phase": "training",
-    "models": [{"architecture": "vit", "preset": "tiny"}],
-    "datasets": ["digits"],
-    "epochs": 1,
-}
+SERVED = serve("compile", "prune-local")
+(TRAINING, SERVING) = plan_of(TRAIN, SERVED).blocks
+(TRAINED,) = TRAINING.cells
 
 
-def serve(*tactics: str, devices: tuple[str, ...] = ("cpu",)) -> dict[str, Any]:
-    return {
-        "name": "serve",
-        "phase": "inference",
-        "models": [{"from": "train"}],
-        "datasets": ["digits"],
-        "tactics": list(tactics),
-        "devices": list(devices),
-    }
-
-
-def blocks(*experiments: dict[str, Any]) -> list[Block]:
-    return expand(build({"name": "t", "experiments": list(experiments)}), auto_device="cpu")
-
-
-def row(cell: Cell, status: str, *, attempt: int = 1, error_kind: str | None = None) -> dict[str, Any]:
-    return {
-        "cell_id": cell.cell_id,
-        "block_id": cell.block_id,
-        "attempt": attempt,
-        "status": status,
-        "error_kind": error_kind,
-        "visit": cell.visit,
-        "phase": cell.phase,
-        "device": cell.device,
-        "model": cell.model.label,
-        "tactic": cell.tactic_slug,
-        "duration_s": 1.0,
-    }
-
-
-def schedule(of: list[Block], *rows: dict[str, Any], max_attempts: int = 2) -> Schedule:
-    ledger = Ledger()
-    for entry in rows:
-        ledger.add(entry)
-    return Schedule(of, ledger=ledger, max_attempts=max_attempts)
+def schedule(*results: AttemptResult, of: tuple[dict[str, Any], ...] = (TRAIN, SERVED)) -> Schedule:
+    return Schedule(plan_of(*of, results=results))
 
 
 def tactics(visit: Visit) -> list[str]:
@@ -63,52 +25,47 @@ def tactics(visit: Visit) -> list[str]:
 
 
 def test_serving_waits_for_its_checkpoint() -> None:
-    train, served = blocks(TRAIN, serve("compile"))
-    fresh = schedule([train, served])
-    assert [v.block for v in fresh.ready()] == [train]
-    trained = schedule([train, served], row(train.cells[0], "ok"))
-    (visit,) = trained.ready()
-    assert tactics(visit) == ["open", "compile", "close"]
-    assert visit.number == 1
+    assert [visit.block.block_id for visit in schedule().ready()] == [TRAINING.block_id]
+    (visit,) = schedule(result_of(TRAINED)).ready()
+    assert sorted(tactics(visit)[1:-1]) == ["compile", "prune-local"]
+    assert (tactics(visit)[0], tactics(visit)[-1], visit.number) == ("open", "close", 1)
 
 
 def test_a_training_that_failed_for_good_leaves_orphans_once_and_revives_them() -> None:
-    train, served = blocks(TRAIN, serve("compile", "prune-local"))
-    failed = [row(train.cells[0], "crashed", attempt=n) for n in (1, 2)]
-    lost = schedule([train, served], *failed)
+    failed = [result_of(TRAINED, "crashed", attempt=n) for n in (1, 2)]
+    lost = schedule(*failed)
     assert not lost.ready()
-    assert [cell.cell_id for cell, _ in lost.orphans()] == [cell.cell_id for cell in served.cells]
+    assert [cell.cell_id for cell, _ in lost.orphans()] == [cell.cell_id for cell in SERVING.cells]
     assert not lost.finished()  # a row is still to say so
-    noted = [row(cell, "failed", error_kind="dependency") for cell in served.cells]
-    told = schedule([train, served], *failed, *noted)
+    assert lost.remaining() == []  # nobody will ever run them
+    noted = [result_of(cell, "failed", error_kind="dependency") for cell in SERVING.cells]
+    told = schedule(*failed, *noted)
     assert not told.orphans()
     assert told.finished()
-    revived = schedule([train, served], *failed, row(train.cells[0], "ok", attempt=3), *noted)
+    revived = schedule(*failed, result_of(TRAINED, attempt=3), *noted)
     assert tactics(revived.ready()[0]).count("compile") == 1
 
 
 def test_a_finished_store_takes_a_new_tactic_and_runs_only_it_and_its_brackets() -> None:
-    train, served = blocks(TRAIN, serve("compile", "prune-local"))
-    done = [row(train.cells[0], "ok"), *(row(cell, "ok") for cell in served.cells)]
-    done += [row(served.bracket(kind, visit=1), "ok") for kind in ("open", "close")]
-    assert schedule([train, served], *done).finished()
-    _, more = blocks(TRAIN, serve("compile", "prune-local", "prune-global"))
-    (visit,) = schedule([train, more], *done).ready()
+    done = [result_of(cell) for cell in (TRAINED, *SERVING.cells)]
+    done += [result_of(SERVING.bracket(kind, visit=1)) for kind in ("open", "close")]
+    assert schedule(*done).finished()
+    (visit,) = schedule(*done, of=(TRAIN, serve("compile", "prune-local", "prune-global"))).ready()
     assert tactics(visit) == ["open", "prune-global", "close"]
     assert visit.number == 2
 
 
 def test_what_is_open_is_not_handed_out_twice_and_comes_back_as_a_new_visit() -> None:
-    train, served = blocks(TRAIN, serve("compile", "prune-local"))
-    plan = schedule([train, served], row(train.cells[0], "ok"))
-    (first,) = plan.ready()
-    plan.begin(first)
-    assert not plan.ready()
-    assert not plan.finished()
-    plan.ledger.add(row(first.cells[0], "ok"))
-    plan.ledger.add(row(first.cells[1], "ok"))
-    plan.end(first)  # its worker died
-    (second,) = plan.ready()
+    plan = plan_of(TRAIN, SERVED, results=[result_of(TRAINED)])
+    visits = Schedule(plan)
+    (first,) = visits.ready()
+    visits.begin(first)
+    assert not visits.ready()
+    assert not visits.finished()
+    for cell in first.cells[:2]:
+        plan.record(result_of(cell, visit=1))
+    visits.end(first)  # its worker died
+    (second,) = visits.ready()
     assert second.number == 2
     assert {c.cell_id for c in second.cells[1:-1]} == {c.cell_id for c in first.cells[2:-1]}
 
@@ -126,86 +83,84 @@ def test_what_is_open_is_not_handed_out_twice_and_comes_back_as_a_new_visit() ->
     ],
 )
 def test_when_a_cell_is_settled(statuses: list[str], settled: bool) -> None:
-    (train,) = blocks(TRAIN)
-    plan = schedule([train], *(row(train.cells[0], status, attempt=n) for n, status in enumerate(statuses, 1)))
-    assert plan.finished() is settled
+    ends = [result_of(TRAINED, status, attempt=n) for n, status in enumerate(statuses, 1)]
+    assert schedule(*ends, of=(TRAIN,)).finished() is settled
+
+
+def test_what_can_never_succeed_is_settled_at_once_and_who_waits_for_it_is_told() -> None:
+    refused = schedule(result_of(TRAINED, "failed", error_kind="refused"))
+    assert not refused.ready()
+    assert len(refused.orphans()) == 2
 
 
 def test_longest_expected_first() -> None:
-    both = blocks({**TRAIN, "models": [{"architecture": a, "preset": "tiny"} for a in ("vit", "resnet")]})
-    plan = schedule(both)
-    plan.ledger.durations = {
-        ("training", "cpu", "vit-tiny", "baseline"): [1.0],
-        ("training", "cpu", "resnet-tiny", "baseline"): [9.0],
-    }
-    assert [v.cells[0].model.label for v in plan.ready()] == ["resnet-tiny", "vit-tiny"]
-
-
-def seat(name: str, *, host: str = "h", board: bool = True, idle: float = 0.0) -> WorkerSlot:
-    return WorkerSlot(worker_id=name, host=host, has_gpu=board, idle_since_s=idle)
+    both = {**TRAIN, "models": [{"architecture": a, "preset": "tiny"} for a in ("vit", "resnet")]}
+    plan = plan_of({**both, "epochs": 2})
+    for cell, duration_s in zip(plan.cells.values(), (1.0, 9.0), strict=True):
+        plan.record(result_of(cell, cell_id="c1-other", duration_s=duration_s))
+    assert [visit.cells[0].model.label for visit in Schedule(plan).ready()] == ["resnet-tiny", "vit-tiny"]
 
 
 def both_arms() -> tuple[list[Visit], Visit, Visit]:
-    train, cuda, cpu = blocks(TRAIN, serve("compile", devices=("cuda", "cpu")))
-    visits = schedule([train, cuda, cpu], row(train.cells[0], "ok")).ready()
+    visits = schedule(result_of(TRAINED), of=(TRAIN, serve("compile", devices=("cuda", "cpu")))).ready()
     by_device = {visit.block.device: visit for visit in visits}
     return visits, by_device["cuda"], by_device["cpu"]
 
 
-def test_boards_first_then_the_cpu_stretch_on_a_drained_host() -> None:
+def test_gpus_first_then_the_cpu_stretch_on_a_drained_host() -> None:
     visits, cuda, cpu = both_arms()
-    assert assign(visits=visits, idle=[seat("a")], running={}, exclusive_hosts="auto") == (cuda, seat("a"))
-    busy = {"h": [cuda.cells[0]]}
-    assert assign(visits=[cpu], idle=[seat("b")], running=busy, exclusive_hosts="auto") is None
-    assert assign(visits=[cpu], idle=[seat("b")], running=busy, exclusive_hosts=False) == (cpu, seat("b"))
-    stretch = {"h": [cpu.cells[0]]}
-    assert assign(visits=visits, idle=[seat("b")], running=stretch, exclusive_hosts="auto") is None
+    a, b = slot("a", cuda=True), slot("b", cuda=True)
+    assert assign(visits=visits, idle=[a], running={}, exclusive_hosts="auto") == (cuda, a)
+    busy = {"m": [cuda.cells[0]]}
+    assert assign(visits=[cpu], idle=[b], running=busy, exclusive_hosts="auto") is None
+    assert assign(visits=[cpu], idle=[b], running=busy, exclusive_hosts=False) == (cpu, b)
+    stretch = {"m": [cpu.cells[0]]}
+    assert assign(visits=visits, idle=[b], running=stretch, exclusive_hosts="auto") is None
 
 
 def test_exclusive_hosts_run_one_cell_at_a_time() -> None:
     visits, cuda, _ = both_arms()
-    busy = {"h": [cuda.cells[0]]}
-    assert assign(visits=visits, idle=[seat("b")], running=busy, exclusive_hosts=True) is None
-    assert assign(visits=visits, idle=[seat("b"), seat("c", host="g")], running=busy, exclusive_hosts=True) is not None
+    busy = {"m": [cuda.cells[0]]}
+    b, c = slot("b", cuda=True), slot("c", machine="n", cuda=True)
+    assert assign(visits=visits, idle=[b], running=busy, exclusive_hosts=True) is None
+    assert assign(visits=visits, idle=[b, c], running=busy, exclusive_hosts=True) == (cuda, c)
 
 
-def test_a_host_without_board_takes_cpu_visits_and_never_cuda() -> None:
+def test_a_host_without_a_gpu_takes_cpu_visits_and_never_cuda() -> None:
     visits, cuda, cpu = both_arms()
-    plain = seat("p", board=False)
+    plain = slot("p")
     assert assign(visits=visits, idle=[plain], running={}, exclusive_hosts="auto") == (cpu, plain)
     assert assign(visits=[cuda], idle=[plain], running={}, exclusive_hosts="auto") is None
 
 
 def test_the_worker_idle_longest_comes_first() -> None:
     visits, cuda, _ = both_arms()
-    seats = [seat("late", idle=9.0), seat("early", idle=1.0)]
-    assert assign(visits=visits, idle=seats, running={}, exclusive_hosts=False) == (cuda, seats[1])
+    late, early = slot("late", cuda=True, idle_since_s=9.0), slot("early", cuda=True, idle_since_s=1.0)
+    assert assign(visits=visits, idle=[late, early], running={}, exclusive_hosts=False) == (cuda, early)
 
 
 @given(st.lists(st.sampled_from(["ok", "crashed", "timeout", "unsupported", "die"]), min_size=60, max_size=60))
 def test_every_sweep_ends_with_every_cell_settled_or_lost(ends: list[str]) -> None:
-    all_blocks = blocks(TRAIN, serve("compile", "prune-local"))
-    plan = schedule(all_blocks)
+    plan: Plan = plan_of(TRAIN, SERVED)
+    visits = Schedule(plan)
     ran: list[str] = []
     outcomes = iter(ends)
     for _ in range(40):
-        if plan.finished():
+        if visits.finished():
             break
-        for cell, _ in plan.orphans():
-            plan.ledger.add(row(cell, "failed", error_kind="dependency"))
-        if not plan.ready():
+        for cell, _ in visits.orphans():
+            plan.record(result_of(cell, "failed", error_kind="dependency"))
+        if not visits.ready():
             continue
-        visit = plan.ready()[0]
-        plan.begin(visit)
+        visit = visits.ready()[0]
+        visits.begin(visit)
         for cell in visit.cells:
             end = next(outcomes, "ok")
-            state = plan.ledger.state(cell.cell_id)
-            plan.ledger.add(row(cell, "crashed" if end == "die" else end, attempt=state.highest_attempt + 1))
+            attempt = plan.ledger.state(cell.cell_id).highest_attempt + 1
+            plan.record(result_of(cell, "crashed" if end == "die" else end, attempt=attempt, visit=visit.number))
             ran.append(cell.cell_id)
             if end == "die":
                 break
-        plan.end(visit)
-    assert plan.finished()
-    for block in all_blocks:
-        for cell in block.cells:
-            assert ran.count(cell.cell_id) <= 2
+        visits.end(visit)
+    assert visits.finished()
+    assert all(ran.count(cell_id) <= 2 for cell_id in plan.cells)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import random
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ import pyarrow.dataset as ds
 import pytest
 
 from greenray.errors import StoreError
-from greenray.store import layout, reader, writer
+from greenray.store import reader, tables
+from greenray.store.registry import open_store
 from greenray.store.schema import TABLES, arrow_schema, dictionary
 
 CELL_ID = "c1-0123456789abcdef"
 
 
 def commit(out: Path, *, attempt: int = 1, status: str = "ok", cell_id: str = CELL_ID, **changes: Any) -> bool:
-    return writer.commit(
-        out,
+    return tables.commit(
+        open_store(out),
         sweep=changes.pop("sweep", "s-2.10"),
         tactic=changes.pop("tactic", "prune-global_amount-0.5+compile"),
         cell={
@@ -39,12 +41,12 @@ def commit(out: Path, *, attempt: int = 1, status: str = "ok", cell_id: str = CE
 def test_what_is_committed_is_read_back_with_path_keys_as_text(tmp_path: Path) -> None:
     commit(tmp_path)
     for table, rows in {"cells": 1, "windows": 1, "trace": 2, "predictions": 2}.items():
-        frame = reader.scan(tmp_path, table=table).collect()
+        frame = reader.scan(open_store(tmp_path), table=table).collect()
         assert frame.height == rows
         assert frame.schema == reader.polars_schema(table)
         assert set(frame["sweep"]) == {"s-2.10"}
         assert set(frame["tactic"]) == {"prune-global_amount-0.5+compile"}
-    assert reader.scan(tmp_path, table="windows").collect()["total_energy_j"].to_list() == [None]
+    assert reader.scan(open_store(tmp_path), table="windows").collect()["total_energy_j"].to_list() == [None]
 
 
 def test_other_readers_open_it_and_the_keys_are_not_in_the_files(tmp_path: Path) -> None:
@@ -60,14 +62,14 @@ def test_other_readers_open_it_and_the_keys_are_not_in_the_files(tmp_path: Path)
 def test_without_its_cells_row_an_attempt_does_not_exist_and_is_cleaned_up(tmp_path: Path) -> None:
     commit(tmp_path)
     commit(tmp_path, attempt=2)
-    layout.table_file(
-        tmp_path, table="cells", sweep="s-2.10", tactic="prune-global_amount-0.5+compile", cell_id=CELL_ID, attempt=2
-    ).unlink()
+    store = open_store(tmp_path)
+    where = {"sweep": "s-2.10", "tactic": "prune-global_amount-0.5+compile", "cell_id": CELL_ID, "attempt": 2}
+    store.remove(tables.table_key(table="cells", **where))
     (tmp_path / ".staging" / "left.parquet").write_bytes(b"half")
-    assert reader.scan(tmp_path, table="predictions").collect().height == 2
-    assert writer.clean(tmp_path, sweep="s-2.10") == 3
-    assert len(layout.entries(tmp_path, table="trace")) == 1
-    assert not list((tmp_path / ".staging").iterdir())
+    assert reader.scan(open_store(tmp_path), table="predictions").collect().height == 2
+    assert tables.clean(store, sweep="s-2.10") == 3
+    assert len(tables.entries(store, table="trace")) == 1
+    assert not (tmp_path / ".staging").exists()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_without_its_cells_row_an_attempt_does_not_exist_and_is_cleaned_up(tmp_p
 def test_a_cell_is_settled_by_its_first_ok_else_by_its_last(tmp_path: Path, statuses: list[str], settled: int) -> None:
     for attempt, status in enumerate(statuses, 1):
         commit(tmp_path, attempt=attempt, status=status)
-    assert reader.settled(tmp_path).collect()["attempt"].to_list() == [settled]
+    assert reader.settled(open_store(tmp_path)).collect()["attempt"].to_list() == [settled]
 
 
 def test_older_files_without_a_column_still_scan(tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_older_files_without_a_column_still_scan(tmp_path: Path) -> None:
     pl.read_parquet(file, hive_partitioning=False).drop("grade").with_columns(
         cell_id=pl.lit("c1-ffffffffffffffff")
     ).write_parquet(old)
-    frame = reader.scan(tmp_path, table="cells").collect()
+    frame = reader.scan(open_store(tmp_path), table="cells").collect()
     assert frame.height == 2
     assert frame.schema == reader.polars_schema("cells")
 
@@ -94,15 +96,15 @@ def test_older_files_without_a_column_still_scan(tmp_path: Path) -> None:
 def test_an_attempt_is_committed_once_and_never_replaced(tmp_path: Path) -> None:
     assert commit(tmp_path, status="ok")
     assert not commit(tmp_path, status="crashed")
-    assert reader.scan(tmp_path, table="cells").collect()["status"].to_list() == ["ok"]
-    assert reader.scan(tmp_path, table="windows").collect().height == 1
+    assert reader.scan(open_store(tmp_path), table="cells").collect()["status"].to_list() == ["ok"]
+    assert reader.scan(open_store(tmp_path), table="windows").collect().height == 1
     assert not list((tmp_path / ".staging").iterdir())
 
 
 def test_an_unknown_column_is_a_fault_and_not_silently_lost(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no column joules"):
-        writer.commit(
-            tmp_path,
+        tables.commit(
+            open_store(tmp_path),
             sweep="s",
             tactic="t",
             cell={"cell_id": CELL_ID, "run_id": "r", "attempt": 1},
@@ -118,8 +120,8 @@ def test_a_full_disk_is_one_sentence_and_what_was_committed_stays(small_disk: Pa
     size = 2_000_000
     big = {"monotonic_s": [numbers.random() for _ in range(size)], "sensor": ["cpu:host"] * size}
     with pytest.raises(StoreError, match="no space left"):
-        writer.commit(
-            small_disk,
+        tables.commit(
+            open_store(small_disk),
             sweep="s-2.10",
             tactic="t",
             cell={"cell_id": "c1-ffffffffffffffff", "run_id": "r", "attempt": 1},
@@ -127,8 +129,29 @@ def test_a_full_disk_is_one_sentence_and_what_was_committed_stays(small_disk: Pa
             trace=big,
             predictions=[],
         )
-    assert reader.scan(small_disk, table="cells").collect()["cell_id"].to_list() == [CELL_ID]
-    assert reader.scan(small_disk, table="trace").collect().height == 2
+    assert reader.scan(open_store(small_disk), table="cells").collect()["cell_id"].to_list() == [CELL_ID]
+    assert reader.scan(open_store(small_disk), table="trace").collect().height == 2
+
+
+@pytest.mark.parametrize("folder", [*TABLES, "manifests", "checkpoints", "logs"])
+def test_a_file_where_a_store_has_a_folder_is_named(tmp_path: Path, folder: str) -> None:
+    tables.write_manifest(open_store(tmp_path), sweep="s", manifest={})
+    shutil.rmtree(tmp_path / folder, ignore_errors=True)
+    (tmp_path / folder).write_text("mine")
+    for check in (tables.require_store, tables.require_writable):
+        with pytest.raises(StoreError, match=f"{folder} is a file"):
+            check(open_store(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "mine", ["notes.txt", "cells/mine.parquet", "logs/server.log", "manifests/deployment.yaml", "windows/x/y"]
+)
+def test_what_others_wrote_is_never_swept_into(tmp_path: Path, mine: str) -> None:
+    (tmp_path / mine).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / mine).write_text("mine")
+    with pytest.raises(StoreError, match="not a GreenRay store, it holds other files"):
+        tables.require_writable(open_store(tmp_path))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / mine]
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
@@ -137,18 +160,21 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for bad in ("none", "full", "file"):
         with pytest.raises(StoreError):
-            layout.require_store(tmp_path / bad)
-    for bad in ("full", "file"):
-        with pytest.raises(StoreError):
-            layout.require_writable(tmp_path / bad)
+            tables.require_store(open_store(tmp_path / bad))
+    with pytest.raises(StoreError, match="is a file"):
+        tables.require_writable(open_store(tmp_path / "file"))
     with pytest.raises(StoreError, match="object stores"):
-        layout.local_path("s3://bucket/x")
-    layout.require_writable(tmp_path / "new" / "deep")
-    layout.require_store(tmp_path / "new" / "deep")
+        open_store("s3://bucket/x")
+    new = open_store(tmp_path / "new" / "deep")
+    tables.require_writable(new)
+    with new.log_file(tables.DRIVER_LOG) as log, new.lock():
+        log.write_text("a sweep that ended before its manifest")
+        tables.require_writable(new)  # may go on
+        tables.require_store(new)
 
 
 def _hold(out: Path, held: Any, release: Any) -> None:
-    with writer.lock(out):
+    with open_store(out).lock():
         held.set()
         release.wait(30)
 
@@ -160,15 +186,15 @@ def test_the_lock_admits_one_driver_and_dies_with_it(tmp_path: Path) -> None:
     other.start()
     try:
         assert held.wait(30)
-        assert layout.is_held(tmp_path)
-        with pytest.raises(StoreError, match=f"in use by another sweep .pid {other.pid} "), writer.lock(tmp_path):
+        assert open_store(tmp_path).is_locked()
+        with pytest.raises(StoreError, match=f"in use by another sweep .pid {other.pid} "), open_store(tmp_path).lock():
             pass
     finally:
         other.kill()
         other.join(10)
-    with writer.lock(tmp_path):
+    with open_store(tmp_path).lock():
         pass
-    assert not layout.is_held(tmp_path)
+    assert not open_store(tmp_path).is_locked()
 
 
 def test_a_checkpoint_is_in_place_when_its_row_is(tmp_path: Path) -> None:

@@ -8,26 +8,10 @@ import pytest
 from greenray.config.load import build
 from greenray.config.matrix import expand
 from greenray.power.window import WindowReading
-from greenray.worker.assignment import Assignment, WorkerInfo
+from greenray.worker.assignment import Assignment
 from greenray.worker.rows import cell_row
 from greenray.worker.supervise import Outcome
-
-INFO = WorkerInfo(
-    pid=1,
-    host="h",
-    machine="m",
-    cpu_name="c",
-    physical_cores=1,
-    usable_cores=1,
-    gpu_uuid=None,
-    gpu_name=None,
-    power_limit_w=None,
-    driver_version=None,
-    uses_cuda=False,
-    energy_scope="cpu",
-    sees_store=True,
-    versions={},
-)
+from tests.driver.pretend_pool import slot
 
 
 def grade_of(*windows: dict[str, Any]) -> str | None:
@@ -36,7 +20,7 @@ def grade_of(*windows: dict[str, Any]) -> str | None:
     cell = expand(build({"name": "t", "experiments": [experiment]}), auto_device="cpu")[0].cells[0]
     found = cell_row(
         Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
-        info=INFO,
+        info=slot("a").info,
         outcome=Outcome(status="failed", error="e", error_kind="exception"),
         windows=[{"duration_s": 1.0, "total_energy_j": 1.0, "rejected": None, **window} for window in windows],
         energy=WindowReading(total_energy_j=1.0, energy_scope="cpu"),

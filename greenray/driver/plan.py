@@ -1,0 +1,157 @@
+"""What a config asks of a store, what is settled there, and what is left: one object, which `plan` and `sweep` share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from greenray import __version__
+from greenray.config.cell import Block, Cell
+from greenray.config.matrix import expand
+from greenray.config.spec import SweepConfig
+from greenray.driver.ledger import FINAL, Kind, Stored, kind_of
+from greenray.errors import ConfigError
+from greenray.store.schema import SCHEMA_VERSION
+from greenray.worker.assignment import AttemptResult, WorkerInfo
+
+_WAY_OUT = "give a new folder with --out, a new name: in the config, or --extend to take them over"
+
+_HARDWARE = (
+    *("host", "cpu_name", "physical_cores", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version"),
+    *("uses_cuda", "energy_scope", "versions"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One uninterrupted pass: brackets included, in the order in which the cells run. `number` is None for plain cells."""
+
+    block: Block
+    number: int | None
+    cells: tuple[Cell, ...]
+
+
+class Plan:
+    """Pending = declared - settled.
+
+    Attributes:
+        config: what is asked for.
+        auto_device: what the device `auto` stands for.
+        blocks: the declared cells, those to be compared with each other together.
+        cells: the same, by id.
+        ledger: what is known of them; kept current by `record`.
+        new: ids of declared cells that the sweep's earlier manifest did not name; empty where there was none.
+    """
+
+    def __init__(self, config: SweepConfig, *, stored: Stored, auto_device: str) -> None:
+        """Expand a config and hold it against what a store held when it was read.
+
+        Raises:
+            ConfigError: the config contradicts itself.
+        """
+        self.config = config
+        self.auto_device = auto_device
+        self.blocks = expand(config, auto_device=auto_device)
+        self.cells = {cell.cell_id: cell for block in self.blocks for cell in block.cells}
+        self.ledger = stored.ledger(config.name, max_attempts=config.limits.max_attempts)
+        self._earlier = stored.manifests.get(config.name)
+        before = {cell["cell_id"] for cell in self._earlier.get("cells", ())} if self._earlier else self.cells.keys()
+        self.new = [cell_id for cell_id in self.cells if cell_id not in before]
+
+    def record(self, result: AttemptResult) -> None:
+        """Take in the end of an attempt."""
+        self.ledger.record(result)
+
+    def settled(self) -> int:
+        """How many declared cells there is nothing left to try of."""
+        return sum(map(self.ledger.settled, self.cells))
+
+    def pending(self, block: Block) -> list[Cell]:
+        """Declared cells of a block that are not settled."""
+        return [cell for cell in block.cells if not self.ledger.settled(cell.cell_id)]
+
+    def kinds_left(self, block: Block) -> list[Kind]:
+        """What is left of a block, with the brackets that its next visit would have."""
+        kinds = [kind_of(cell) for cell in self.pending(block)]
+        return [*kinds, *[(*kinds[0][:3], "baseline")] * 2] if kinds and block.bracketed else kinds
+
+    def next_visit(self, block: Block) -> Visit | None:
+        """The visit that would run what is left of a block; None where nothing is."""
+        pending = self.pending(block)
+        if not pending or not block.bracketed:
+            return Visit(block=block, number=None, cells=tuple(pending)) if pending else None
+        number = self.ledger.visits.get(block.block_id, 0) + 1
+        cells = (
+            block.bracket("open", visit=number),
+            *block.shuffled(pending, visit=number),
+            block.bracket("close", visit=number),
+        )
+        return Visit(block=block, number=number, cells=cells)
+
+    def failures(self) -> int:
+        """How many declared cells, and brackets of their blocks' latest visits, are not ok, unsupported or not_applied."""
+        blocks = {block.block_id for block in self.blocks}
+        ends = [state.result for state in self.ledger.cells.values() if state.result is not None]
+        return sum(
+            end.status not in FINAL
+            for end in ends
+            if end.cell_id in self.cells
+            or (end.bracket is not None and end.block_id in blocks and end.visit == self.ledger.visits[end.block_id])
+        )
+
+    def check_store(self, infos: Sequence[WorkerInfo], *, out: str) -> None:
+        """Check that what the store holds can stand beside what this sweep would add.
+
+        Raises:
+            ConfigError: `measure` or the CPU model differs from the manifest's, or settled cells come from hardware of which
+                nothing is present now.
+        """
+        if self._earlier is None or not self.ledger.cells:
+            return
+        holds = f"{out} holds cells of {self.config.name} measured"
+        for key, asked in (("measure", self.config.measure), ("cpu_model", self.config.host.cpu_model)):
+            before, now = self._earlier.get(key, {}), asked.model_dump(mode="json")
+            changed = [name for name in now if before.get(name) != now[name]]
+            if changed:
+                differences = ", ".join(f"{name} was {before.get(name)} and is {now[name]}" for name in changed)
+                raise ConfigError(f"{holds} otherwise ({key}: {differences}); {_WAY_OUT}.")
+        present: dict[str, set[str | None]] = {
+            "cuda": {info.gpu_name for info in infos if info.uses_cuda},
+            "cpu": {info.cpu_name for info in infos},
+        }
+        for cell_id, cell in self.cells.items():
+            end = self.ledger.state(cell_id).result
+            name = end and (end.gpu_name if cell.device == "cuda" else end.cpu_name)
+            if end and end.status == "ok" and name is not None and name not in present[cell.device]:
+                raise ConfigError(f"{holds} on {name}, which is not present now; {_WAY_OUT}.")
+
+    def manifest(self, infos: Sequence[WorkerInfo], *, refused: Sequence[str] = ()) -> dict[str, Any]:
+        """What `manifests/<name>.json` holds: enough to tell what was asked, of what, and on what.
+
+        `refused` are sentences about GPUs and workers that could not be used.
+        """
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "greenray_version": __version__,
+            "written_at": datetime.now(UTC).isoformat(),
+            "auto_device": self.auto_device,
+            "config": self.config.model_dump(mode="json", by_alias=True, exclude={"folder"}),
+            "measure": self.config.measure.model_dump(mode="json"),
+            "cpu_model": self.config.host.cpu_model.model_dump(mode="json"),
+            "cells": [
+                {
+                    "cell_id": cell.cell_id,
+                    "block_id": cell.block_id,
+                    "experiment": cell.experiment,
+                    "phase": cell.phase,
+                    "model": cell.model.label,
+                    "dataset": cell.dataset.id,
+                    "device": cell.device,
+                    "tactic": cell.tactic_slug,
+                    "round": cell.round,
+                }
+                for cell in self.cells.values()
+            ],
+            "hardware": [{name: getattr(info, name) for name in _HARDWARE} for info in infos],
+            "refused": list(refused),
+        }

@@ -1,0 +1,234 @@
+"""The workers of a Ray cluster: found, started, described, replaced when they die, refused when they cannot be trusted.
+
+One place a GPU, one for a host without any; a place holds at most one actor. Ray never restarts or retries by itself.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from greenray.driver.cluster import sentence, why_ended
+from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, WorkerSlot
+from greenray.errors import MeasurementError, StoreError
+from greenray.worker.assignment import Assignment, AttemptResult, WorkerSettings
+from greenray.worker.worker import actor_class
+
+_START_TIMEOUT_S = 180.0
+_REFRESH_S = 1.0
+_LIVE_S = 1.0
+_STARTS_WITHOUT_RESULT = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a worker may be: a node of the cluster, and a number on it."""
+
+    node_id: str
+    number: int
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Starting:
+    """An actor that has not described itself yet."""
+
+    place: _Place
+    host: str
+    actor: Any
+    describing: Any
+    started_s: float
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _RayWorker(WorkerSlot):
+    """A worker and its actor: `call` is the cell or the idle reading in flight, `asked` the sign of life and since when."""
+
+    place: _Place
+    actor: Any
+    call: Any = None
+    asked: tuple[Any, float] | None = None
+
+
+class RayPool:
+    """Every worker that the cluster can have; see `greenray.driver.pool.Pool`.
+
+    Attributes:
+        refusals: why GPUs and workers were refused.
+        unshared: hosts that do not see the store.
+    """
+
+    def __init__(self, ray: Any, *, settings: WorkerSettings, say: Callable[[str], None]) -> None:
+        self._ray = ray
+        self._settings = settings
+        self._say = say
+        self._refreshed_s = 0.0
+        self._fruitless: dict[_Place, int] = {}
+        self._closed: set[_Place] = set()
+        self._workers: list[_RayWorker] = []
+        self._starting: list[_Starting] = []
+        self._parked: list[Any] = []
+        self.refusals: list[str] = []
+        self.unshared: list[str] = []
+
+    @property
+    def workers(self) -> list[_RayWorker]:
+        return self._workers
+
+    @property
+    def starting(self) -> int:
+        return len(self._starting)
+
+    def refresh(self) -> None:
+        now = time.monotonic()
+        if now - self._refreshed_s >= _REFRESH_S:
+            self._refreshed_s = now
+            self._start_missing()
+        for starting in list(self._starting):
+            self._take_in(starting, now=now)
+        for worker in list(self._workers):
+            self._look_at(worker, now=now)
+
+    def start(self, worker: WorkerSlot, assignment: Assignment) -> None:
+        assert isinstance(worker, _RayWorker)
+        worker.call = worker.actor.run.remote(assignment)
+
+    def read_idle(self, worker: WorkerSlot, seconds: float) -> None:
+        assert isinstance(worker, _RayWorker)
+        worker.call = worker.actor.measure_idle.remote(seconds)
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        calls = {worker.call: worker for worker in self._workers if worker.call is not None}
+        if not calls:
+            time.sleep(timeout_s)
+            return []
+        ready, _ = self._ray.wait(list(calls), num_returns=1, timeout=timeout_s)
+        return [self._event(calls[ref]) for ref in ready]
+
+    def lost(self, worker: WorkerSlot, *, reason: str) -> None:
+        assert isinstance(worker, _RayWorker)
+        self._workers.remove(worker)
+        self._end(worker.worker_id, worker.actor, reason=reason)
+
+    def refuse(self, worker: WorkerSlot, *, reason: str) -> None:
+        assert isinstance(worker, _RayWorker)
+        self._workers.remove(worker)
+        self._park(worker.place, worker.actor, reason=reason)
+
+    def explain(self, what: str) -> str:
+        reasons = dict.fromkeys([*self.refusals, *(note for worker in self._workers for note in worker.info.notes)])
+        return f"{what}{': ' + '; '.join(reasons) if reasons else ''}; `greenray doctor` tells more."
+
+    def close(self) -> None:
+        """End every worker: politely, then for good."""
+        idle = [worker.actor.close.remote() for worker in self._workers if worker.call is None]
+        if idle:
+            with contextlib.suppress(Exception):
+                self._ray.wait(idle, num_returns=len(idle), timeout=3.0)
+        actors = [worker.actor for worker in self._workers] + [starting.actor for starting in self._starting] + self._parked
+        for actor in actors:
+            self._ray.kill(actor, no_restart=True)
+
+    def _start_missing(self) -> None:
+        taken = {worker.place for worker in self._workers} | {starting.place for starting in self._starting} | self._closed
+        for place, host, has_gpu in self._places():
+            if place in taken:
+                continue
+            if self._fruitless.get(place, 0) >= _STARTS_WITHOUT_RESULT:
+                self._closed.add(place)
+                self._say(f"gave up on a worker that died {_STARTS_WITHOUT_RESULT} times in a row without a result")
+                continue
+            self._fruitless[place] = self._fruitless.get(place, 0) + 1
+            self._starting.append(self._start(place, host=host, has_gpu=has_gpu))
+
+    def _places(self) -> Iterator[tuple[_Place, str, bool]]:
+        """Each with the name of its host, and whether it has a GPU."""
+        for node in self._ray.nodes():
+            if not node["Alive"]:
+                continue
+            gpus = int(node["Resources"].get("GPU", 0))
+            if gpus or node["Resources"].get("CPU", 0) >= 1:
+                for number in range(max(1, gpus)):
+                    yield _Place(node_id=node["NodeID"], number=number), str(node["NodeManagerHostname"]), bool(gpus)
+
+    def _start(self, place: _Place, *, host: str, has_gpu: bool) -> _Starting:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        cls: Any = actor_class()
+        actor = cls.options(
+            num_gpus=1 if has_gpu else 0,
+            num_cpus=0 if has_gpu else 1,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=place.node_id, soft=False),
+        ).remote(self._settings)
+        return _Starting(place=place, host=host, actor=actor, describing=actor.describe.remote(), started_s=time.monotonic())
+
+    def _take_in(self, starting: _Starting, *, now: float) -> None:
+        place, actor, name = starting.place, starting.actor, _name(starting.place)
+        ready, _ = self._ray.wait([starting.describing], timeout=0)
+        if not ready and now - starting.started_s <= _START_TIMEOUT_S:
+            return
+        self._starting.remove(starting)
+        if not ready:
+            self._end(name, actor, reason=f"it did not start within {_START_TIMEOUT_S:g} s on {starting.host}")
+            return
+        try:
+            info = self._ray.get(starting.describing)
+        except MeasurementError as error:
+            self._park(place, actor, reason=sentence(error))
+            return
+        except self._ray.exceptions.RayError as error:
+            self._end(name, actor, reason=why_ended(error, host=starting.host))
+            return
+        if not info.sees_store:
+            self.unshared.append(info.host)
+            self._park(place, actor, reason=f"{info.host} does not see {self._settings.out}")
+            return
+        self._workers.append(_RayWorker(worker_id=name, info=info, idle_since_s=now, place=place, actor=actor))
+        for note in info.notes:
+            self._say(f"{info.host}: {note}")
+
+    def _look_at(self, worker: _RayWorker, *, now: float) -> None:
+        """Ask for a sign of life; the answer is also what the progress display shows of its GPU."""
+        if worker.asked is None:
+            worker.asked = (worker.actor.live.options(concurrency_group="live").remote(), now)
+            return
+        ref, asked_s = worker.asked
+        if now - asked_s >= _LIVE_S and self._ray.wait([ref], timeout=0)[0]:
+            worker.asked = None
+            try:
+                worker.live = self._ray.get(ref)
+            except self._ray.exceptions.RayError as error:
+                if worker.call is None:  # else what it was doing ends with it, and says so
+                    self.lost(worker, reason=why_ended(error, host=worker.info.host))
+
+    def _event(self, worker: _RayWorker) -> Event:
+        call, worker.call = worker.call, None
+        try:
+            answer = self._ray.get(call)
+        except StoreError as error:
+            raise StoreError(sentence(error)) from None
+        except MeasurementError as error:
+            return Refused(worker=worker, reason=sentence(error))
+        except self._ray.exceptions.RayError as error:
+            # An error in the worker is a fault of ours; it is started afresh.
+            ours = isinstance(error, self._ray.exceptions.RayTaskError)
+            return Died(worker=worker, status="failed" if ours else "crashed", reason=why_ended(error, host=worker.info.host))
+        if not isinstance(answer, AttemptResult):
+            return IdleRead(worker=worker, idle=answer)
+        self._fruitless.pop(worker.place, None)  # it brought a result: it may be replaced again should it die
+        return Ended(worker=worker, result=answer)
+
+    def _end(self, name: str, actor: Any, *, reason: str) -> None:
+        self._say(f"worker {name} is gone ({reason}); starting another")
+        self._ray.kill(actor, no_restart=True)
+
+    def _park(self, place: _Place, actor: Any, *, reason: str) -> None:
+        """The place stays closed, and the actor keeps its GPU from being lent again."""
+        self.refusals.append(reason)
+        self._say(f"refused: {reason}")
+        self._closed.add(place)
+        self._parked.append(actor)
+
+
+def _name(place: _Place) -> str:
+    return f"{place.node_id[:8]}/{place.number}"

@@ -1,0 +1,187 @@
+"""Where things lie in a store, what makes a folder one, and how an attempt is committed.
+
+    <table>/sweep=<name>/tactic=<slug>/<cell_id>.<attempt>.parquet
+    manifests/<name>.json       config, cells, hardware and versions; written before the first cell
+    checkpoints/<cell_id>/      what training saved; in place before its row of `cells`
+    logs/<cell_id>.<attempt>.log, logs/driver.log
+    report.html, report.md, comparisons.parquet     written from the tables, and at any time again
+    .staging/, .lock            of the local store: files on their way, and the driver that writes
+
+Rows of windows, trace and predictions are written first; that of `cells` is the commit. What has none does not exist for readers,
+and the next sweep on the store removes it.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from greenray.errors import StoreError
+from greenray.store.base import Store
+from greenray.store.schema import TABLES, arrow_schema
+
+DRIVER_LOG = "logs/driver.log"
+_FOLDERS = (*TABLES, "manifests", "checkpoints", "logs", ".staging")
+_MARKS = (*TABLES, "manifests")
+_BEGUN = {".lock", ".staging", "logs"}
+_FILE = re.compile(
+    r"(?P<table>[a-z]+)/sweep=(?P<sweep>[^/]+)/tactic=(?P<tactic>[^/]+)/(?P<cell_id>c\d+-[0-9a-f]{16})\.(?P<attempt>\d+)\.parquet"
+)
+
+Rows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One file of a table, known from its key alone."""
+
+    key: str
+    table: str
+    sweep: str
+    tactic: str
+    cell_id: str
+    attempt: int
+
+
+def require_store(store: Store) -> None:
+    """Check that there is a store that can be read.
+
+    Raises:
+        StoreError: it does not exist, is no folder or holds no sweep.
+    """
+    names = store.names()
+    if not names:
+        raise StoreError(f"{store.out}: there is no such store; run `greenray sweep CONFIG --out {store.out}` first.")
+    _require_folders(store, names)
+    if not any(mark in names for mark in _MARKS) and not _begun(store, names):
+        raise StoreError(f"{store.out}: not a GreenRay store; give the OUT folder of a sweep.")
+
+
+def require_writable(store: Store) -> None:
+    """Check that this is a store, or may become one, and can be written.
+
+    Raises:
+        StoreError: it is a file, holds files that no sweep wrote, or cannot be written.
+    """
+    names = store.names()
+    _require_folders(store, names)
+    if names and not _begun(store, names) and not any(key.endswith(".json") for key in store.list("manifests")):
+        raise StoreError(
+            f"{store.out}: not a GreenRay store, it holds other files and no sweep's manifest; "
+            "give a new or empty folder with --out."
+        )
+    store.replace(".staging/writable", b"")
+    store.remove(".staging/writable")
+
+
+def _require_folders(store: Store, names: Mapping[str, str]) -> None:
+    for name in _FOLDERS:
+        if names.get(name) == "file":
+            raise StoreError(f"{store.out}: {name} is a file where a store has a folder; give a new or empty folder with --out.")
+
+
+def _begun(store: Store, names: Mapping[str, str]) -> bool:
+    """Whether all there is are the traces of a sweep that ended before it had written its manifest."""
+    return _BEGUN.issuperset(names) and set(store.list("logs")) <= {DRIVER_LOG}
+
+
+def entries(store: Store, *, table: str, sweep: str | None = None) -> list[Entry]:
+    """Every file of a table, in a stable order, by listing."""
+    matches = map(_FILE.fullmatch, store.list(f"{table}/sweep={sweep}" if sweep else table))
+    return [
+        Entry(key=m[0], table=m["table"], sweep=m["sweep"], tactic=m["tactic"], cell_id=m["cell_id"], attempt=int(m["attempt"]))
+        for m in matches
+        if m
+    ]
+
+
+def table_key(*, table: str, sweep: str, tactic: str, cell_id: str, attempt: int) -> str:
+    """The place of one table's rows of one attempt."""
+    return f"{table}/sweep={sweep}/tactic={tactic}/{cell_id}.{attempt}.parquet"
+
+
+def commit(
+    store: Store,
+    *,
+    sweep: str,
+    tactic: str,
+    cell: Mapping[str, Any],
+    windows: Rows = (),
+    trace: Rows = (),
+    predictions: Rows = (),
+    checkpoint: Path | None = None,
+) -> bool:
+    """Write one attempt. Every row gets the keys of `cell`; columns not given are NULL.
+
+    Files are created, never replaced: where the attempt is there already (a worker that was given up on was still at it),
+    nothing changes and the answer is False.
+
+    Args:
+        store: the store.
+        sweep: name of the sweep.
+        tactic: slug of the tactic chain.
+        cell: the row of `cells`, with cell_id, run_id and attempt.
+        windows: rows of `windows`, as a list of rows or as columns.
+        trace: rows of `trace`, likewise.
+        predictions: rows of `predictions`, likewise.
+        checkpoint: folder to upload to `checkpoints/<cell_id>`.
+
+    Raises:
+        StoreError: no space left, or the store cannot be written; nothing that was committed before is touched.
+        ValueError: a row has a column that the schema does not know.
+    """
+    keys = {name: cell[name] for name in ("cell_id", "run_id", "attempt")}
+    rows: dict[str, Rows] = {"trace": trace, "predictions": predictions, "windows": windows, "cells": [cell]}
+    tables = {name: _table(name, given, keys=keys) for name, given in rows.items()}
+    where: dict[str, Any] = {"sweep": sweep, "tactic": tactic, "cell_id": cell["cell_id"], "attempt": cell["attempt"]}
+    if store.exists(table_key(table="cells", **where)):  # else its checkpoint would be replaced
+        return False
+    if checkpoint is not None:
+        store.upload_folder(checkpoint, f"checkpoints/{cell['cell_id']}")
+    written = (store.create(table_key(table=name, **where), parquet(table)) for name, table in tables.items() if table.num_rows)
+    return all(written)
+
+
+def clean(store: Store, *, sweep: str) -> int:
+    """Remove what interrupted commits left behind; returns how many files of tables. Call it with the lock held."""
+    found = {table: entries(store, table=table, sweep=sweep) for table in TABLES}
+    committed = {(e.tactic, e.cell_id, e.attempt) for e in found["cells"]}
+    left = [e.key for files in found.values() for e in files if (e.tactic, e.cell_id, e.attempt) not in committed]
+    for key in left:
+        store.remove(key)
+    store.remove(".staging")
+    return len(left)
+
+
+def write_manifest(store: Store, *, sweep: str, manifest: Mapping[str, Any]) -> None:
+    """Write `manifests/<sweep>.json`."""
+    store.replace(f"manifests/{sweep}.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+
+
+def parquet(table: pa.Table) -> bytes:
+    """A table as the bytes of a Parquet file."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    return bytes(buffer.getvalue())
+
+
+def _table(name: str, rows: Rows, *, keys: Mapping[str, Any]) -> pa.Table:
+    schema = arrow_schema(name)
+    if isinstance(rows, Mapping):
+        columns = {key: list(value) for key, value in rows.items()}
+        length = len(next(iter(columns.values()))) if columns else 0
+    else:
+        length = len(rows)
+        names = dict.fromkeys(key for row in rows for key in row)
+        columns = {key: [row.get(key) for row in rows] for key in names}
+    columns |= {key: [value] * length for key, value in keys.items()}
+    unknown = set(columns) - set(schema.names)
+    if unknown:
+        raise ValueError(f"table {name} has no column {', '.join(sorted(unknown))}")
+    arrays = [pa.array(columns.get(field.name, [None] * length), type=field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
