@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from greenray.processes.launcher import ForkServer, Launcher, Spawn
+from greenray.processes.forkserver import ForkServer
+from greenray.processes.launcher import Launcher, Spawn
 from tests.simnvml import build
 from tests.support import ROOT
 from tests.support.processes import LIGHT

@@ -1,6 +1,7 @@
 """The entry point of a cell's process: one task in, windows out, one last word."""
 
 import logging
+import socket
 import sys
 import traceback
 
@@ -16,8 +17,13 @@ _TASK_TIMEOUT_S = 60.0
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate")
 
 
-def main(channel: Channel) -> int:
-    """Run the cell that the worker asks for; returns the exit code: 0 after Done, 1 after Failed or without a worker."""
+def main(connection: socket.socket) -> int:
+    """Run the cell that the worker asks for; returns the exit code: 0 after Done, 1 after Failed or without a worker.
+
+    Args:
+        connection: connected to the worker.
+    """
+    channel = Channel(connection)
     partial = PartialResult()
     try:
         task = channel.receive(timeout_s=_TASK_TIMEOUT_S)

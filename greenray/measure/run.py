@@ -8,7 +8,6 @@ over the exact processor time of each when it ends, however many there are.
 """
 
 import contextlib
-import ctypes
 import errno
 import os
 import shutil
@@ -16,14 +15,14 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from greenray.gpu.nvidia.environment import DEVICE_PREFIX
 from greenray.measure.signals import Signals
-from greenray.power.activity import parent_of, tree_seconds
+from greenray.power.activity import tree_seconds
+from greenray.processes.tree import adopt_orphans, ancestors, children, open_files
 
 CANNOT_RUN, NOT_FOUND = 126, 127  # as a shell answers
 _SENT_BY_A_PROCESS = 0  # every si_code above comes from the kernel: the terminal has sent it to the command as well
-_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +79,8 @@ def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) ->
             end_s = time.monotonic()
             if found.si_signo == signal.SIGCHLD:
                 status = orphans.reap(pid)
-            elif found.si_code <= _SENT_BY_A_PROCESS and not _is_within(found.si_pid, pid):
+            # Within the command one that signals its whole group has reached itself already.
+            elif found.si_code <= _SENT_BY_A_PROCESS and pid not in (found.si_pid, *ancestors(found.si_pid)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, found.si_signo)
         running = tree_seconds(orphans.alive())
@@ -138,40 +138,22 @@ class _Orphans:
 
 
 def _own_children() -> list[int]:
-    # Orphans come to the main thread; what other threads start (a wall meter's command) is not the command's.
-    try:
-        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()]
-    except OSError:  # a kernel without CONFIG_PROC_CHILDREN: only the command itself, and whom it waited for
-        return []
+    # Orphans come to the main thread; what other threads start (a wall meter's command) is not the command's. A kernel without
+    # CONFIG_PROC_CHILDREN lists none: then only the command itself counts, and whom it waited for.
+    return children(os.getpid(), of_main_thread=True)
 
 
 @contextlib.contextmanager
 def _taking_in_orphans() -> Iterator[_Orphans]:
-    libc = ctypes.CDLL(None, use_errno=True)
-    was = ctypes.c_int(0)
-    libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(was), 0, 0, 0)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    was = adopt_orphans()
     try:
         yield _Orphans(before=frozenset(_own_children()))
     finally:
-        libc.prctl(_PR_SET_CHILD_SUBREAPER, was.value, 0, 0, 0)
-
-
-def _is_within(pid: int, root: int) -> bool:
-    """Whether a process descends from another; one that signals its whole group has reached itself already."""
-    for _ in range(100):
-        if pid == root:
-            return True
-        parent = parent_of(pid)
-        if not parent:
-            return False
-        pid = parent
-    return False
+        adopt_orphans(was)
 
 
 def _keep_devices() -> None:
     """A driver's library may leave its devices open to children; the command must not inherit a board that it never opened."""
-    for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names are all that is needed
-        with contextlib.suppress(OSError):
-            if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("/dev/nvidia"):
-                os.set_inheritable(int(descriptor), False)
+    for descriptor, path in open_files().items():
+        if path.startswith(DEVICE_PREFIX):
+            os.set_inheritable(descriptor, False)

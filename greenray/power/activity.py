@@ -10,9 +10,11 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+
+import psutil
 
 from greenray.power.sensors import Setup
+from greenray.processes.tree import tree_of
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 HOST_STEP_S = _TICK_S
@@ -70,8 +72,7 @@ class TreeActivity:
     def __init__(self) -> None:
         self.fault: str | None = None
         self._root: int | None = None
-        self._clocks: dict[int, int] = {}
-        self._born: dict[int, int] = {}
+        self._processes: dict[int, psutil.Process] = {}
         self._ended_s = 0.0
         self._highest_s = 0.0
 
@@ -82,7 +83,7 @@ class TreeActivity:
 
     def pids(self) -> frozenset[int]:
         """Every process seen in the tree that was alive at the last look."""
-        return frozenset(self._clocks)
+        return frozenset(self._processes)
 
     def sample(self) -> tuple[float]:
         if self._root is None:
@@ -98,90 +99,51 @@ class TreeActivity:
     def sample_slow(self) -> tuple[float]:
         if self._root is not None:
             self._walk()
-        return (float(len(self._clocks)),)
+        return (float(len(self._processes)),)
 
     def close(self) -> None:
         self._root = None
 
     def _running_s(self) -> tuple[float, bool]:
         total_s, gone = 0.0, False
-        for clock in self._clocks.values():
+        for pid in self._processes:
             try:
-                total_s += time.clock_gettime(clock)
+                total_s += _used_s(pid)
             except OSError:
                 gone = True
         return total_s, gone
 
     def _walk(self) -> None:
         assert self._root is not None
-        clocks: dict[int, int] = {}
-        born: dict[int, int] = {}
-        ended_s = 0.0
-        stack = [self._root, *self._born]
-        while stack:
-            pid = stack.pop()
-            if pid in clocks:
-                continue
-            status = _status(pid)
-            # A pid that was given to another process since is not ours.
-            if status is None or self._born.get(pid, status[0]) != status[0]:
-                continue
-            born[pid] = status[0]
-            clocks[pid] = _clock_of(pid)
-            ended_s += status[1]
-            stack += children(pid)
-        self._clocks, self._born, self._ended_s = clocks, born, ended_s
-
-
-def children(pid: int) -> list[int]:
-    """Direct children of a process, of all its threads; empty when it is gone."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - a tenth of the cost of Path.iterdir
-            with contextlib.suppress(OSError), Path(f"/proc/{pid}/task/{thread}/children").open("rb") as file:
-                found += [int(child) for child in file.read().split()]
-    return found
-
-
-def parent_of(pid: int) -> int | None:
-    """The parent of a process; None when it is gone."""
-    fields = _stat(pid)
-    return None if fields is None else int(fields[1])
+        # A pid that was given to another process since is not ours.
+        known = {pid: process for pid, process in self._processes.items() if process.is_running()}
+        roots = known if self._processes else [self._root]
+        self._processes, self._ended_s = {}, 0.0
+        for pid in tree_of(*roots):
+            with contextlib.suppress(psutil.Error):
+                process = known.get(pid) or psutil.Process(pid)
+                self._ended_s += _waited_for_s(process)
+                self._processes[pid] = process
 
 
 def tree_seconds(roots: Iterable[int]) -> dict[int, float]:
     """Processor seconds of processes and their living descendants, each with those children that it waited for."""
     found: dict[int, float] = {}
-    stack = list(roots)
-    while stack:
-        pid = stack.pop()
-        status = _status(pid)
-        if status is None or pid in found:
-            continue
-        with contextlib.suppress(OSError):
-            found[pid] = status[1] + time.clock_gettime(_clock_of(pid))
-            stack += children(pid)
+    for pid in tree_of(*roots):
+        with contextlib.suppress(psutil.Error, OSError):
+            found[pid] = _waited_for_s(psutil.Process(pid)) + _used_s(pid)
     return found
 
 
-def _clock_of(pid: int) -> int:
-    """The kernel's id of another process's clock (clock_getcpuclockid): all its threads, alive or ended."""
-    return (~pid << 3) | 2
+def _used_s(pid: int) -> float:
+    """Processor seconds of a process by the kernel's clock of it (clock_getcpuclockid): all its threads, alive or ended."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
-def _stat(pid: int) -> list[bytes] | None:
-    """Fields of a process from its state on; None when it is gone."""
-    try:
-        with Path(f"/proc/{pid}/stat").open("rb") as file:
-            return file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-
-
-def _status(pid: int) -> tuple[int, float] | None:
-    """When a process was born (ticks) and what the children that it waited for had used (seconds); None when it is gone."""
-    fields = _stat(pid)
-    return None if fields is None else (int(fields[19]), (int(fields[13]) + int(fields[14])) * _TICK_S)
+def _waited_for_s(process: psutil.Process) -> float:
+    """Processor seconds of the children that a process has waited for; in 10 ms steps."""
+    times = process.cpu_times()
+    return float(times.children_user + times.children_system)
 
 
 def open_sensors(setup: Setup) -> list[HostActivity]:

@@ -1,307 +1,258 @@
-"""The fork server: imports once what every cell needs, then forks a fresh process for each.
+"""Cells forked from a server that has everything imported, or spawned afresh where that cannot be had.
 
-    python -m greenray.processes.forkserver --control-fd N --parent PID --target MODULE:FUNCTION --preload a,b,c
+    with open_launcher(target=..., preload=Preload(modules=...)) as launcher:
+        cell = launcher.start(env={"OMP_NUM_THREADS": "2"}, log_path=...)
 
-A fresh interpreter with torch and transformers takes seconds to start, a fork of one that has them takes milliseconds. The
-price is that the server must never do anything a child could not do again: no tensor operation (its thread pool would be
-missing in the child), no CUDA call (a context does not survive a fork), no Python thread. So it imports and nothing else, sees no
-GPU while it does, and afterwards looks whether a preloaded module was less careful; what it found goes to the worker in
-`ready`, which decides.
-
-Not `multiprocessing`'s fork server: that one imports the worker's `__main__` again, which is Ray's, and is silent about
-preloads that fail.
+This is the worker's side; the server itself is `greenray.processes.server`.
 """
 
-import argparse
 import contextlib
-import gc
-import importlib
-import io
-import json
+import logging
 import os
-import selectors
-import signal
+import select
 import socket
-import struct
+import subprocess
 import sys
-import threading
-import traceback
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any
 
 import greenray
-from greenray.processes.spawned import CELL_OOM_SCORE, run_target
-from greenray.processes.tree import adopt_orphans, descendants, die_with_parent, kill_group, restore_scheduling, set_name
+from greenray.processes.launcher import END_TIMEOUT_S, CellProcess, ExitStatus, Launcher, LaunchError, Spawn
+from greenray.processes.server import receive_frame, send_frame
+from greenray.processes.tree import is_alive, kill_group, kill_stale
 
-PRELOAD_ENVIRONMENT: Mapping[str, str] = {
-    "CUDA_VISIBLE_DEVICES": "",
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # else torch.cuda.is_available() makes CUDA calls; torchao asks at import
-}
-"""What the server's environment must hold before its first import."""
+logger = logging.getLogger(__name__)
 
-_LENGTH = struct.Struct("!I")
+_START_TIMEOUT_S = 30.0
 
 
-def send_frame(control: socket.socket, body: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
-    """Send one JSON object, with open files, over a stream socket."""
-    data = json.dumps(body).encode()
-    socket.send_fds(control, [_LENGTH.pack(len(data))], list(fds))
-    control.sendall(data)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preload:
+    """What a fork server imports, and how it makes sure that it can still be forked.
+
+    Attributes:
+        modules: what a cell imports sooner or later.
+        environment: changes to the server's environment while it imports; a cell does not see them.
+        device_prefix: how the paths of the accelerator's device files begin, which no module may have opened; None for none.
+        settle: `module:function` that is called after the imports: it undoes what a fork must not inherit, and returns what
+            cannot be undone, as clauses with "a preloaded module" as subject.
+    """
+
+    modules: tuple[str, ...] = ()
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    device_prefix: str | None = None
+    settle: str | None = None
 
 
-def receive_frame(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Receive what `send_frame` sent.
+class ForkServer(Launcher):
+    """Cells forked from a server of our own. A server that died is started again, once a cell.
+
+    Attributes:
+        preloaded: modules that the server has imported.
+        failed: modules that it could not import, with the error.
+    """
+
+    name = "fork server"
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        preload: Preload,
+        environment: Mapping[str, str | None] | None = None,
+        deadline_s: float = 120.0,
+    ) -> None:
+        """Start the server and wait until it is ready.
+
+        Args:
+            target: `module:function` that a cell process calls with its socket.
+            preload: what to import before the first fork.
+            environment: changes to this process's environment, for server and cells.
+            deadline_s: how long the start may take.
+
+        Raises:
+            LaunchError: it did not start in time, died, or is unfit to be forked.
+        """
+        super().__init__(target=target, environment=environment)
+        self._preload = preload
+        self._deadline_s = deadline_s
+        self._statuses: dict[int, ExitStatus] = {}
+        self._lost: str | None = None  # what happened to the server, once it cannot be talked to
+        self._process: subprocess.Popen[bytes]
+        self._control: socket.socket
+        self._output: IO[bytes]
+        try:
+            self._start_server()
+        except BaseException:
+            super().close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _start(self, environment: dict[str, str], *, ours: socket.socket, theirs: socket.socket, log: IO[bytes]) -> CellProcess:
+        if self._lost is None and self._process.poll() is not None:
+            self._lost = self._epitaph()
+        if self._lost is not None:
+            logger.warning("%s; starting another", self._lost)
+            self._stop_server()
+            self._start_server()
+        try:
+            send_frame(self._control, {"op": "fork", "environment": environment}, [theirs.fileno(), log.fileno()])
+            answer = self._await("started", "refused", deadline=time.monotonic() + _START_TIMEOUT_S)
+        except OSError as error:
+            self._lost = f"the fork server does not answer: {error}"
+            raise LaunchError(self._lost) from error
+        if answer["event"] == "refused":
+            raise LaunchError(f"the fork server cannot fork: {answer['reason']}")
+        return _ForkedCell(pid=answer["pid"], socket=ours, server=self)
+
+    def close(self) -> None:
+        self._stop_server()
+        super().close()
+
+    def ended(self, pid: int, *, timeout_s: float) -> ExitStatus | None:
+        """How a child of the server ended; None when it still runs after `timeout_s` seconds."""
+        deadline = time.monotonic() + timeout_s
+        while pid not in self._statuses and self._lost is None:
+            try:
+                self._receive(deadline=deadline)
+            except TimeoutError:
+                return None
+            except LaunchError:
+                break
+        if pid in self._statuses:
+            return self._statuses[pid]
+        # Without its server nobody can tell how it ended, but the kernel has killed it with its parent.
+        while is_alive(pid):
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.002)
+        return ExitStatus(note=f"ended unseen, for {self._lost}")
+
+    def reap(self, pid: int) -> None:
+        self._statuses.pop(pid, None)
+        if self._lost is None:
+            with contextlib.suppress(OSError):
+                send_frame(self._control, {"op": "reap", "pid": pid})
+
+    def _start_server(self) -> None:
+        self._lost = None
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the server
+        self._control, theirs = socket.socketpair()
+        arguments = {
+            "--control-fd": str(theirs.fileno()),
+            "--parent": str(os.getpid()),
+            "--target": self.target,
+            "--preload": ",".join(self._preload.modules),
+            "--device-prefix": self._preload.device_prefix or "",
+            "--settle": self._preload.settle or "",
+        }
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "greenray.processes.server", *(f"{k}={v}" for k, v in arguments.items())],
+                env=self._compose(self._preload.environment),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                start_new_session=True,
+            )
+        try:
+            self._check(self._await("ready", deadline=time.monotonic() + self._deadline_s))
+        except BaseException:
+            self._stop_server()
+            raise
+
+    def _check(self, ready: dict[str, Any]) -> None:
+        self.preloaded: list[str] = ready["preloaded"]
+        self.failed: dict[str, str] = ready["failed"]
+        for module, error in self.failed.items():
+            logger.warning("the fork server could not preload %s: %s", module, error)
+        logger.debug("fork server %d is ready, with %d native threads", ready["pid"], ready["native_threads"])
+        if ready["origin"] != str(Path(greenray.__file__).resolve()):
+            raise LaunchError(f"the fork server imports another greenray, {ready['origin']}")
+        if ready["hazards"]:
+            raise LaunchError(f"a module that the fork server preloads {' and '.join(ready['hazards'])}")
+
+    def _stop_server(self) -> None:
+        self._control.close()  # the server kills its children and ends
+        kill_group(self._process.pid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=END_TIMEOUT_S)
+        self._output.close()
+        self._lost = "the fork server was stopped"
+
+    def _await(self, *events: str, deadline: float) -> dict[str, Any]:
+        while (frame := self._receive(deadline=deadline))["event"] not in events:
+            pass
+        return frame
+
+    def _receive(self, *, deadline: float) -> dict[str, Any]:
+        """The server's next word, noted if it tells the end of a child. Raises TimeoutError, or LaunchError when it is dead."""
+        readable, _, _ = select.select([self._control], [], [], max(0.0, deadline - time.monotonic()))
+        if not readable:
+            raise TimeoutError("it took too long")
+        try:
+            self._control.settimeout(END_TIMEOUT_S)
+            frame, _ = receive_frame(self._control)
+        except (EOFError, ConnectionError) as error:
+            self._lost = self._epitaph()
+            raise LaunchError(self._lost) from error
+        if frame["event"] == "ended":
+            self._statuses[frame["pid"]] = ExitStatus(code=frame["code"], signal=frame["signal"])
+        return frame
+
+    def _epitaph(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=END_TIMEOUT_S)
+        code = self._process.returncode
+        how = "hangs" if code is None else (ExitStatus(code=code) if code >= 0 else ExitStatus(signal=-code)).describe()
+        self._output.seek(0)
+        last_lines = self._output.read().decode(errors="replace").strip().splitlines()[-1:]
+        return f"the fork server {how}" + (f" ({last_lines[0]})" if last_lines else "")
+
+
+class _ForkedCell(CellProcess):
+    def __init__(self, *, pid: int, socket: socket.socket, server: ForkServer) -> None:
+        super().__init__(pid=pid, socket=socket, mark=server.mark, spare={server.pid})
+        self._server = server
+
+    def _ended(self, *, timeout_s: float) -> ExitStatus | None:
+        return self._server.ended(self.pid, timeout_s=timeout_s)
+
+    def _release(self) -> None:
+        self._server.reap(self.pid)
+
+
+def open_launcher(
+    *, target: str, preload: Preload, environment: Mapping[str, str | None] | None = None, deadline_s: float = 120.0
+) -> Launcher:
+    """A fork server if one can be had, else Spawn, which then says why in the log and in `fallback_reason`.
+
+    First ends what launchers that are gone have left on this host. Arguments are those of `ForkServer`.
 
     Raises:
-        EOFError: the other end is closed.
+        LaunchError: this host can start no process at all.
     """
-    header, fds, _, _ = socket.recv_fds(control, _LENGTH.size, 8)
+    kill_stale()
     try:
-        for fd in fds:
-            os.set_inheritable(fd, False)  # received descriptors are; a cell's helpers must not hold its channel open
-        header += _receive_exactly(control, _LENGTH.size - len(header))
-        return json.loads(_receive_exactly(control, _LENGTH.unpack(header)[0])), fds
-    except BaseException:
-        for fd in fds:
-            os.close(fd)
-        raise
+        return ForkServer(target=target, preload=preload, environment=environment, deadline_s=deadline_s)
+    except (LaunchError, OSError) as error:
+        return _spawn_instead(f"{error}", target=target, environment=environment)
 
 
-def _receive_exactly(control: socket.socket, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        chunk = control.recv(length - len(data))
-        if not chunk:
-            raise EOFError("the other end of the control socket is closed")
-        data += chunk
-    return bytes(data)
+def fall_back(launcher: Launcher, *, reason: str) -> Spawn:
+    """Close a launcher whose cells turned out unfit, as when a forked child cannot use its device, and spawn from now on."""
+    launcher.close()
+    return _spawn_instead(reason, target=launcher.target, environment=launcher.environment)
 
 
-def preload(modules: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Import the modules; returns those that were imported, and the error of each that was not."""
-    loaded: list[str] = []
-    failed: dict[str, str] = {}
-    for module in modules:
-        try:
-            importlib.import_module(module)
-            loaded.append(module)
-        except Exception as error:
-            traceback.print_exc()
-            failed[module] = f"{type(error).__name__}: {error}"
-    return loaded, failed
-
-
-def forget_devices() -> None:
-    """Clear what modules cached about GPUs while none was visible, or every child would go by it."""
-    module = sys.modules.get("torch.utils._triton")
-    for function in vars(module).values() if module else ():
-        if callable(clear := getattr(function, "cache_clear", None)):
-            clear()
-
-
-def fork_hazards(*, device_prefix: str) -> list[str]:
-    """What a preloaded module did that makes this process unfit to be forked; each a clause with "a preloaded module" as subject.
-
-    Args:
-        device_prefix: how the paths of the accelerator's device files begin.
-    """
-    found: list[str] = []
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        found.append("initialised CUDA")
-    elif torch is not None and _child_is_in_bad_fork(torch):
-        found.append("made a CUDA call")
-    devices = sorted({path for path in open_files().values() if path.startswith(device_prefix)})
-    if devices:
-        found.append(f"opened {', '.join(devices)}")
-    if threading.active_count() > 1:
-        names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
-        found.append(f"started a thread ({names})")
-    return found
-
-
-def _child_is_in_bad_fork(torch: Any) -> bool:
-    """Whether torch, asked in a child, says that its parent made CUDA calls; also those that stop short of a context."""
-    child = os.fork()
-    if child == 0:
-        bad = 1
-        try:
-            bad = int(torch.cuda._is_in_bad_fork())
-        finally:
-            os._exit(bad)
-    _, status = os.waitpid(child, 0)
-    return status != 0
-
-
-def open_files() -> dict[int, str]:
-    """This process's open descriptors and what they lead to."""
-    found: dict[int, str] = {}
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # of the listing itself, which is closed again
-            found[int(entry.name)] = str(entry.readlink())
-    return found
-
-
-def native_threads() -> int:
-    """Threads beside the main one, Python's or not. Those of OpenBLAS and jemalloc know about fork and are allowed."""
-    return len(list(Path("/proc/self/task").iterdir())) - 1
-
-
-class Server:
-    """Answers the worker's requests, one at a time, and tells it of every child that ends.
-
-    Requests: `fork` (descriptors: channel, log) is answered by `started`; `reap` lets go of an ended child, whose pid stays
-    reserved until then so that no signal meant for it can meet another process.
-    """
-
-    def __init__(self, *, control: socket.socket, target: str) -> None:
-        self._control = control
-        self._target = target
-        self._keep_open = set(open_files()) - {control.fileno()}  # 0 to 2 and what preloaded libraries hold
-        self._running: set[int] = set()
-        self._ended: set[int] = set()
-        self._selector = selectors.DefaultSelector()
-        self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def serve(self) -> None:
-        """Serve until the worker closes its end, then kill the children that are left."""
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # ignored by default, and then no wake-up is written
-        signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
-        self._selector.register(self._control, selectors.EVENT_READ)
-        self._selector.register(self._wake_r, selectors.EVENT_READ)
-        try:
-            while True:
-                for key, _ in self._selector.select():
-                    if key.fileobj is self._control:
-                        self._answer(*receive_frame(self._control))
-                    else:
-                        os.read(self._wake_r, 4096)
-                        self._report_ended()
-        except (EOFError, ConnectionError):
-            pass
-        finally:
-            for pid in self._running:
-                kill_group(pid)
-
-    def _answer(self, request: dict[str, Any], fds: list[int]) -> None:
-        if request["op"] == "fork":
-            self._fork(request["environment"], *fds)
-        else:
-            self._reap(request["pid"])
-
-    def _fork(self, environment: dict[str, str], channel_fd: int, log_fd: int) -> None:
-        server_pid = os.getpid()
-        try:
-            pid = os.fork()
-        except OSError as error:
-            send_frame(self._control, {"event": "refused", "reason": str(error)})
-        else:
-            if pid == 0:
-                self._become_cell(environment, channel_fd, log_fd, server_pid)
-            self._running.add(pid)
-            send_frame(self._control, {"event": "started", "pid": pid})
-        os.close(channel_fd)
-        os.close(log_fd)
-
-    def _become_cell(self, environment: dict[str, str], channel_fd: int, log_fd: int, server_pid: int) -> NoReturn:
-        """In the child: undo everything that is the server's, then run the target. Never returns."""
-        try:
-            die_with_parent(server_pid)
-            os.setsid()
-            os.environ.clear()
-            os.environ.update(environment)
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            restore_scheduling(oom_score=CELL_OOM_SCORE)
-            with Path(os.devnull).open("rb") as nothing:
-                os.dup2(nothing.fileno(), 0)
-            os.dup2(log_fd, 1)
-            os.dup2(log_fd, 2)
-            self._close_foreign(channel_fd)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        run_target(self._target, channel_fd)
-
-    def _close_foreign(self, channel_fd: int) -> None:
-        for fd in set(open_files()) - self._keep_open - {channel_fd}:
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-    def _report_ended(self) -> None:
-        for pid in sorted(self._running):
-            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is not None:
-                self._running.discard(pid)
-                self._ended.add(pid)
-                exited = ended.si_code == os.CLD_EXITED
-                send_frame(self._control, {"event": "ended", "pid": pid, "exited": exited, "status": ended.si_status})
-
-    def _reap(self, pid: int) -> None:
-        os.waitpid(pid, 0)  # at once: its end was reported
-        self._ended.discard(pid)
-        if self._running:
-            return
-        for orphan in set(descendants(os.getpid())) - self._ended:  # left by the cell, and adopted
-            kill_group(orphan)
-            with contextlib.suppress(ChildProcessError):  # its parent still lives, and will be killed too
-                os.waitpid(orphan, os.WNOHANG)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="greenray.processes.forkserver", description="Forks cell processes for a worker.")
-    parser.add_argument("--control-fd", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--preload", default="")
-    parser.add_argument("--device-prefix", default="/dev/nvidia")
-    options = parser.parse_args()
-
-    die_with_parent(options.parent)
-    adopt_orphans()
-    restore_scheduling(oom_score=0)
-    set_name("greenray-forks")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to answer
-    _check_environment()
-
-    loaded, failed = preload(name for name in options.preload.split(",") if name)
-    forget_devices()
-    hazards = fork_hazards(device_prefix=options.device_prefix)
-    gc.collect()
-    gc.freeze()  # else a child's first collection writes to, and so copies, every page that holds an object
-    _flush()
-
-    control = socket.socket(fileno=options.control_fd)
-    server = Server(control=control, target=options.target)
-    send_frame(
-        control,
-        {
-            "event": "ready",
-            "pid": os.getpid(),
-            "origin": str(Path(greenray.__file__).resolve()),
-            "preloaded": loaded,
-            "failed": failed,
-            "hazards": hazards,
-            "native_threads": native_threads(),
-        },
-    )
-    server.serve()
-
-
-def _check_environment() -> None:
-    wrong = [name for name, value in PRELOAD_ENVIRONMENT.items() if os.environ.get(name) != value]
-    if wrong:
-        raise SystemExit(f"the fork server must be started with {', '.join(wrong)} set as PRELOAD_ENVIRONMENT says")
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOBase):
-            stream.flush()
-
-
-if __name__ == "__main__":
-    main()
+def _spawn_instead(reason: str, *, target: str, environment: Mapping[str, str | None] | None) -> Spawn:
+    logger.warning("cells are spawned, which takes seconds each: %s", reason)
+    return Spawn(target=target, environment=environment, fallback_reason=reason)

@@ -1,4 +1,4 @@
-"""Processes of a host as /proc shows them: who descends from whom, who bears our mark, and how to end them all.
+"""Processes of a host: who descends from whom, who bears our mark, and how to end them all.
 
 Four things hold a cell's processes together, each closing a hole that the others leave:
 
@@ -15,9 +15,11 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +29,12 @@ MARK = "GREENRAY_MARK"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_PR_GET_CHILD_SUBREAPER = 37
 
 
-def _prctl(option: int, value: int | bytes) -> None:
+def _prctl(option: int, value: Any) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    argument = ctypes.c_char_p(value) if isinstance(value, bytes) else ctypes.c_ulong(value)
+    argument = ctypes.c_ulong(value) if isinstance(value, int) else value
     if libc.prctl(ctypes.c_int(option), argument, ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -53,14 +55,17 @@ def die_with_parent(expected_parent_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def adopt_orphans() -> None:
-    """Make this process the parent of descendants whose own parent ends, so that they stay in its tree."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def adopt_orphans(wanted: bool = True) -> bool:
+    """Make this process the parent of descendants whose own parent ends, so that they stay in its tree; returns if it was."""
+    was = ctypes.c_int(0)
+    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(was))
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(wanted))
+    return bool(was.value)
 
 
 def set_name(name: str) -> None:
     """Name this process in `ps` and `top`; the kernel keeps 15 bytes."""
-    _prctl(_PR_SET_NAME, name.encode()[:15])
+    _prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]))
 
 
 def restore_scheduling(*, oom_score: int) -> None:
@@ -78,117 +83,98 @@ def restore_scheduling(*, oom_score: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stat:
-    """What `/proc/PID/stat` says; `start_ticks` (since boot) tells two processes with the same pid apart."""
-
-    pid: int
-    parent: int
-    group: int
-    state: str
-    start_ticks: int
-
-
-def stat_of(pid: int) -> Stat | None:
-    """The process's line of /proc, or None when there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (OSError, UnicodeDecodeError):
-        return None
-    fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold spaces and parentheses
-    return Stat(pid=pid, state=fields[0], parent=int(fields[1]), group=int(fields[2]), start_ticks=int(fields[19]))
+def open_files() -> dict[int, str]:
+    """This process's open descriptors and what they lead to."""
+    found: dict[int, str] = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # of the listing itself, which is closed again
+            found[int(entry.name)] = str(entry.readlink())
+    return found
 
 
 def is_alive(pid: int) -> bool:
     """Whether the process runs or could run again; a zombie is dead."""
-    stat = stat_of(pid)
-    return stat is not None and stat.state not in "ZX"
-
-
-def all_pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return False
 
 
 def ancestors(pid: int) -> list[int]:
-    """The process's parent, its parent, and so on up to the first."""
-    found: list[int] = []
-    stat = stat_of(pid)
-    while stat is not None and stat.parent > 0:
-        found.append(stat.parent)
-        stat = stat_of(stat.parent)
-    return found
-
-
-def children(pid: int) -> list[int]:
-    """Children of all of the process's threads."""
-    found: list[int] = []
+    """The process's parent, its parent, and so on up to the first; empty when it is gone."""
     try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
-                found += map(int, (thread / "children").read_text().split())
-    except OSError:  # the process has
-        return found
+        return [process.pid for process in psutil.Process(pid).parents()]
+    except psutil.Error:
+        return []
+
+
+def children(pid: int, *, of_main_thread: bool = False) -> list[int]:
+    """Children of the process's threads, or of its main thread; empty when it is gone."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # the process has ended
+        for thread in [str(pid)] if of_main_thread else os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names are enough
+            with contextlib.suppress(OSError):  # the thread has
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
     return found
 
 
-def descendants(pid: int) -> Iterator[int]:
-    """The tree under a process, parents before children, without the process itself."""
-    # Some kernels are built without the list of children; then every process of the host is asked for its parent.
-    find = children if Path(f"/proc/self/task/{os.getpid()}/children").exists() else _children_by_parent()
-    waiting = find(pid)
-    seen = {pid}
+def tree_of(*roots: int) -> list[int]:
+    """Processes and all their descendants, each once, parents before children."""
+    # The recorder and the watchdog ask five times a second. psutil would look at every process of the host for it: 43 ms where
+    # there are 2,000, against 0.05 ms. It answers on kernels that are built without the list of children.
+    listed = Path(f"/proc/self/task/{os.getpid()}/children").exists()
+    found: dict[int, None] = {}
+    waiting = list(reversed(roots))
     while waiting:
-        child = waiting.pop()
-        if child not in seen:
-            seen.add(child)
-            yield child
-            waiting += find(child)
+        pid = waiting.pop()
+        if pid not in found:
+            found[pid] = None
+            waiting += children(pid) if listed else _children_by_psutil(pid)
+    return list(found)
 
 
-def _children_by_parent() -> Callable[[int], list[int]]:
-    by_parent: dict[int, list[int]] = {}
-    for pid in all_pids():
-        stat = stat_of(pid)
-        if stat is not None:
-            by_parent.setdefault(stat.parent, []).append(pid)
-    return lambda pid: list(by_parent.get(pid, ()))
-
-
-def private_bytes(pid: int) -> int | None:
-    """Resident memory that no file backs (resident minus shared of statm), or None when the process is gone."""
+def _children_by_psutil(pid: int) -> list[int]:
     try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
-    except (OSError, ValueError):
+        return [process.pid for process in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process was started, in clock ticks since boot; with its pid it names the process. None when there is none.
+
+    psutil's `create_time` adds the time of the boot, which moves with the clock: two processes may be told different ones.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
         return None
-    return (int(resident) - int(shared)) * _PAGE_BYTES
+    return int(text.rpartition(b")")[2].split()[19])  # the name before it may hold spaces and parentheses
 
 
 def new_mark() -> str:
     """A mark that no other launcher has, and from which others can tell whether its owner still lives."""
-    me = stat_of(os.getpid())
-    return f"{uuid.uuid4().hex}:{_pid_namespace()}:{os.getpid()}:{me.start_ticks if me else 0}"
+    return f"{uuid.uuid4().hex}:{_pid_namespace()}:{os.getpid()}:{start_ticks(os.getpid())}"
 
 
 def mark_of(pid: int) -> str | None:
     """The mark that the process was started with, or None; other users' processes have none that we can see.
 
     /proc shows the environment of the last `exec`: a process that sets the variable for itself does not bear the mark,
-    a process that is forked without `exec` bears that of its parent.
+    a process that is forked without `exec` bears that of its parent. A zombie has none.
     """
+    # All of /proc is read this way whenever a cell ends: 25 us a process, against 75 us by psutil.Process.environ.
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return None
-    prefix = MARK.encode() + b"="
-    for entry in environment.split(b"\0"):
-        if entry.startswith(prefix):
-            return entry[len(prefix) :].decode(errors="replace")
-    return None
+    _, found, rest = (b"\0" + environment).partition(b"\0" + MARK.encode() + b"=")
+    return rest.partition(b"\0")[0].decode(errors="replace") if found else None
 
 
 def marked(mark: str) -> list[int]:
     """Every living process that bears the mark."""
-    return [pid for pid in all_pids() if mark_of(pid) == mark and is_alive(pid)]
+    return [pid for pid in psutil.pids() if mark_of(pid) == mark]
 
 
 def kill_marked(mark: str, *, spare: Collection[int] = (), timeout_s: float = 2.0) -> int:
@@ -206,7 +192,7 @@ def kill_stale(*, timeout_s: float = 2.0) -> int:
     """
 
     def stale() -> list[int]:
-        return [pid for pid in all_pids() if (mark := mark_of(pid)) and _owner_is_gone(mark) and is_alive(pid)]
+        return [pid for pid in psutil.pids() if (mark := mark_of(pid)) and _owner_is_gone(mark)]
 
     return _kill_until_none(stale, spare=(), timeout_s=timeout_s)
 
@@ -239,13 +225,11 @@ def _kill_until_none(find: Callable[[], list[int]], *, spare: Collection[int], t
 
 def _owner_is_gone(mark: str) -> bool:
     try:
-        _, namespace, pid, start_ticks = mark.split(":")
-        owner = stat_of(int(pid))
+        _, namespace, pid, ticks = mark.split(":")
+        owner, started = int(pid), int(ticks)
     except ValueError:
         return False
-    if namespace != _pid_namespace():
-        return False
-    return owner is None or owner.state in "ZX" or owner.start_ticks != int(start_ticks)
+    return namespace == _pid_namespace() and not (is_alive(owner) and start_ticks(owner) == started)
 
 
 def _pid_namespace() -> str:

@@ -5,7 +5,6 @@ and already during the run for the steady windows, whose spread decides when the
 """
 
 import contextlib
-import logging
 import shutil
 import tempfile
 import time
@@ -13,18 +12,17 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from greenray.cell.protocol import CellTask, Channel
+from greenray.cell.protocol import CellTask
 from greenray.errors import MeasurementError
+from greenray.gpu.nvidia.environment import environment_for
 from greenray.power.instrument import Instrument
-from greenray.processes.launching import Launcher, LaunchError
+from greenray.processes.launcher import Launcher, LaunchError
 from greenray.store import tables
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
 from greenray.worker.monitor import CellMonitor, j_per_sample
 from greenray.worker.rows import cell_row
 from greenray.worker.supervise import Outcome, supervise
-
-log = logging.getLogger(__name__)
 
 
 def run_attempt(
@@ -70,9 +68,12 @@ def run_attempt(
                 save_to=str(checkpoint) if checkpoint else None,
                 trust=settings.trust,
             )
-            _send_task(process.channel, task)
             outcome = supervise(
-                process, deadline_s=settings.cell_timeout_s, memory_limit_bytes=memory_limit_bytes, handle=monitor.handle
+                process,
+                task=task,
+                deadline_s=settings.cell_timeout_s,
+                memory_limit_bytes=memory_limit_bytes,
+                handle=monitor.handle,
             )
         except MeasurementError as error:  # the board is not the one that is measured
             outcome = Outcome(status="failed", error=str(error), error_kind="exception")
@@ -119,17 +120,9 @@ def run_attempt(
     return AttemptResult.of_row(row, j_per_sample=j_per_sample(rows), gpu_lost=monitor.gpu_lost)
 
 
-def _send_task(channel: Channel, task: CellTask) -> None:
-    try:
-        channel.send(task)
-    except OSError as error:  # the cell died at once; supervise finds out how
-        log.debug("task not sent: %s", error)
-
-
 def _environment(device: str, *, gpu_uuid: str | None, threads: int, caches: Path) -> dict[str, str]:
     return {
-        "CUDA_VISIBLE_DEVICES": gpu_uuid or "" if device == "cuda" else "",
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        **environment_for(gpu_uuid if device == "cuda" else None),
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",

@@ -1,13 +1,14 @@
 """One attempt of one cell, from the start of its process to its outcome: listens, answers, and sees to it that it ends."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import ValidationError
 
-from greenray.cell.protocol import AnyMessage, Done, Failed, Message
-from greenray.processes.launching import CellProcess, ExitStatus
+from greenray.cell.protocol import AnyMessage, Channel, Done, Failed, Message
+from greenray.processes.launcher import CellProcess, ExitStatus
 from greenray.processes.watchdog import Kill, Watchdog
 
 Status = Literal["ok", "not_applied", "unsupported", "oom", "timeout", "crashed", "failed"]
@@ -42,6 +43,7 @@ class Outcome:
 def supervise(
     process: CellProcess,
     *,
+    task: Message | None = None,
     deadline_s: float,
     memory_limit_bytes: int | None,
     handle: Callable[[AnyMessage], Message | None],
@@ -50,7 +52,8 @@ def supervise(
     """See a cell process through to its end; afterwards nothing of it is left, however this returns.
 
     Args:
-        process: just started. Its task was sent, or is sent by `handle`.
+        process: just started.
+        task: sent first of all.
         deadline_s: seconds from now until the cell is killed.
         memory_limit_bytes: private memory that its processes may take together, on top of the start; None is no limit.
         exit_s: seconds that the cell may take to end after its last word.
@@ -63,7 +66,7 @@ def supervise(
     watchdog = Watchdog(process, deadline_s=deadline_s, memory_limit_bytes=memory_limit_bytes)
     watchdog.start()
     try:
-        heard = _listen(process, handle=handle)
+        heard = _listen(process, task=task, handle=handle)
         # A cell that has closed its channel, or said its last word, has nothing to do but end.
         lingers = process.wait(timeout_s=exit_s if watchdog.killed is None else 0.0) is None
     finally:
@@ -82,13 +85,15 @@ class _Heard:
     nonsense: str | None = None
 
 
-def _listen(process: CellProcess, *, handle: Callable[[AnyMessage], Message | None]) -> _Heard:
+def _listen(process: CellProcess, *, task: Message | None, handle: Callable[[AnyMessage], Message | None]) -> _Heard:
     """Answer the cell until its last word, the end of its channel, or the end of its process."""
+    channel = Channel(process.socket)
     heard = _Heard()
+    _send(channel, task)
     ended = False
     while heard.last_word is None:
         try:
-            message = process.channel.receive(timeout_s=_LAST_WORDS_S if ended else _LISTEN_S)
+            message = channel.receive(timeout_s=_LAST_WORDS_S if ended else _LISTEN_S)
         except EOFError:
             break
         except (ValidationError, ValueError) as error:
@@ -103,12 +108,14 @@ def _listen(process: CellProcess, *, handle: Callable[[AnyMessage], Message | No
         answer = handle(message)
         if isinstance(message, Done | Failed):
             heard.last_word = message
-        if answer is not None:
-            try:
-                process.channel.send(answer)
-            except (BrokenPipeError, ConnectionResetError):
-                continue  # it died while it was being answered; how, the exit status tells
+        _send(channel, answer)
     return heard
+
+
+def _send(channel: Channel, message: Message | None) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died; how, the exit status tells
+        if message is not None:
+            channel.send(message)
 
 
 def _outcome(heard: _Heard, *, killed: Kill | None, exit_status: ExitStatus, peak_bytes: int) -> Outcome:

@@ -17,16 +17,17 @@ from pathlib import Path
 from greenray import __version__
 from greenray.cell.protocol import AnyMessage, Failed, Message, Probe, Ready
 from greenray.errors import MeasurementError
+from greenray.gpu.nvidia.environment import environment_for
 from greenray.gpu.nvidia.nvml import same_gpu
 from greenray.power.instrument import Instrument
 from greenray.power.modelled import modelled_idle
 from greenray.power.sharing import IdlePower
-from greenray.processes import launcher as launchers
+from greenray.processes import forkserver
 from greenray.processes import tree as processes
-from greenray.processes.launching import Launcher
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerInfo, WorkerSettings
 from greenray.worker.attempt import run_attempt
+from greenray.worker.cells import open_cell_launcher
 from greenray.worker.supervise import supervise
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,7 @@ class Worker:
             return
         # Ray sets it to 1, and OpenMP reads it once, when the fork server loads it.
         os.environ["OMP_NUM_THREADS"] = str(self._instrument.host.usable_cores)
-        make = launchers.Spawn if settings.launcher == "spawn" else launchers.open_launcher
-        self._launcher: Launcher = make()
+        self._launcher = open_cell_launcher(settings.launcher)
         if self._launcher.fallback_reason:
             self._notes.append(f"cells are spawned, which takes seconds each: {self._launcher.fallback_reason}")
         wall_problem = self._instrument.wall_problem()
@@ -153,9 +153,9 @@ class Worker:
         """Whether a fresh process computes on the board that NVML measures; goes over to spawn if a forked one cannot."""
         answer = self._probe(Probe(device="cuda"))
         without_cuda = isinstance(answer, Failed) and answer.status == "unsupported"
-        if not isinstance(answer, Ready) and not without_cuda and isinstance(self._launcher, launchers.ForkServer):
+        if not isinstance(answer, Ready) and not without_cuda and isinstance(self._launcher, forkserver.ForkServer):
             why = answer.error if isinstance(answer, Failed) else "it gave no answer"
-            self._launcher = launchers.fall_back(self._launcher, reason=f"a forked process cannot use its GPU: {why}")
+            self._launcher = forkserver.fall_back(self._launcher, reason=f"a forked process cannot use its GPU: {why}")
             self._notes.append(f"cells are spawned, which takes seconds each: {self._launcher.fallback_reason}")
             answer = self._probe(Probe(device="cuda"))
         if not isinstance(answer, Ready):
@@ -186,17 +186,16 @@ class Worker:
         with tempfile.TemporaryDirectory(prefix="greenray-probe-") as folder:
             process = self._launcher.start(
                 env={
-                    "CUDA_VISIBLE_DEVICES": board.uuid if board and probe.device == "cuda" else "",
-                    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+                    **environment_for(board.uuid if board and probe.device == "cuda" else None),
                     "OMP_NUM_THREADS": "1",
                     "TORCHINDUCTOR_CACHE_DIR": folder,
                     "TRITON_CACHE_DIR": folder,
                 },
                 log_path=Path(folder) / "probe.log",
             )
-            process.channel.send(probe)
             supervise(
                 process,
+                task=probe,
                 deadline_s=_PROBE_TIMEOUT_S,
                 memory_limit_bytes=int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE),
                 handle=handle,

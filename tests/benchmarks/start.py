@@ -2,29 +2,35 @@
 
     python -m tests.benchmarks.start [--runs 7]
 
-Both are measured with everything imported that a cell needs (`PRELOAD`), which the server does once and a spawned cell each time.
+Both are measured with everything imported that a cell needs (`preload_modules`), which the server does once and
+a spawned cell each time.
 """
 
 import argparse
 import importlib
+import socket
 import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
+from greenray.cell.preload import preload_modules
 from greenray.cell.protocol import Channel, Ready
-from greenray.processes.launcher import PRELOAD, ForkServer, Launcher, LaunchError, Spawn
+from greenray.processes.forkserver import ForkServer
+from greenray.processes.launcher import Launcher, LaunchError, Spawn
+from greenray.worker.cells import cell_preload
 
 TARGET_S = 0.5
 TARGET_RATIO = 10.0
 
 
-def report_ready(channel: Channel) -> int:
+def report_ready(connection: socket.socket) -> int:
     """The measured cell: has all imports, says so, ends."""
-    for module in PRELOAD:
+    for module in preload_modules():
         importlib.import_module(module)
-    channel.send(Ready())
+    Channel(connection).send(Ready())
     return 0
 
 
@@ -33,7 +39,7 @@ def start_s(launcher: Launcher, *, log_path: Path) -> float:
     start = time.monotonic()
     process = launcher.start(env={}, log_path=log_path)
     try:
-        if process.channel.receive(timeout_s=120) is None:
+        if Channel(process.socket).receive(timeout_s=120) is None:
             raise LaunchError("the cell did not answer within 120 s")
         return time.monotonic() - start
     finally:
@@ -56,7 +62,8 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).parent))
 
     opening = time.monotonic()
-    with ForkServer(target=target, preload=(*PRELOAD, Path(__file__).stem)) as server:
+    preload = cell_preload()
+    with ForkServer(target=target, preload=replace(preload, modules=(*preload.modules, Path(__file__).stem))) as server:
         server_s = time.monotonic() - opening
         forked_s = median_start_s(server, runs=runs)
     with Spawn(target=target) as spawn:

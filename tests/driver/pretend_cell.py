@@ -1,10 +1,11 @@
 """The process of a cell that computes nothing: it says what a cell says, opens its windows on time, and brings about a fault.
 
-Each function is a target of `greenray.processes.spawning.Spawn`, which starts it in a process of its own. The board is the
+Each function is a target of `greenray.processes.launcher.Spawn`, which starts it in a process of its own. The board is the
 one that CUDA_VISIBLE_DEVICES names, as for a real cell; what befalls it goes into the control file of the simulated NVML.
 """
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,55 +16,56 @@ from tests import simnvml
 CONTROL, STRANGER = "GREENRAY_TEST_CONTROL", "GREENRAY_TEST_STRANGER"
 
 
-def quiet(channel: Channel) -> int:
+def quiet(connection: socket.socket) -> int:
     """Nothing happens."""
-    return _run(channel)
+    return _run(connection)
 
 
-def busy(channel: Channel) -> int:
+def busy(connection: socket.socket) -> int:
     """Computes in its windows instead of waiting."""
-    return _run(channel, spend=_burn)
+    return _run(connection, spend=_burn)
 
 
-def reset(channel: Channel) -> int:
+def reset(connection: socket.socket) -> int:
     """The driver is reloaded in the second steady window."""
-    return _run(channel, in_second=lambda: _befall(reset_at=time.monotonic()))
+    return _run(connection, in_second=lambda: _befall(reset_at=time.monotonic()))
 
 
-def lost(channel: Channel) -> int:
+def lost(connection: socket.socket) -> int:
     """The board falls off the bus in the second steady window."""
-    return _run(channel, in_second=lambda: _befall(lost_from=time.monotonic()))
+    return _run(connection, in_second=lambda: _befall(lost_from=time.monotonic()))
 
 
-def joined(channel: Channel) -> int:
+def joined(connection: socket.socket) -> int:
     """Another process, a real one that is no child of the cell, has the board too."""
     _befall(processes=f"{os.getpid()}:1,{os.environ[STRANGER]}:1")
-    return _run(channel)
+    return _run(connection)
 
 
-def unlisted(channel: Channel) -> int:
+def unlisted(connection: socket.socket) -> int:
     """NVML lists processes that live here, but not the cell: its pids are of another namespace."""
     _befall(processes="1:1")
-    return _run(channel)
+    return _run(connection)
 
 
-def elsewhere(channel: Channel) -> int:
+def elsewhere(connection: socket.socket) -> int:
     """CUDA says that it runs on another board."""
-    return _run(channel, uuid="12345678-0000-0000-0000-000000000000")
+    return _run(connection, uuid="12345678-0000-0000-0000-000000000000")
 
 
-def unmetered(channel: Channel) -> int:
+def unmetered(connection: socket.socket) -> int:
     """RAPL vanishes in the second steady window."""
-    return _run(channel, in_second=lambda: _blank("intel-rapl:0/energy_uj"))
+    return _run(connection, in_second=lambda: _blank("intel-rapl:0/energy_uj"))
 
 
 def _run(
-    channel: Channel,
+    connection: socket.socket,
     *,
     spend: Callable[[float], None] = time.sleep,
     in_second: Callable[[], None] | None = None,
     uuid: str | None = None,
 ) -> int:
+    channel = Channel(connection)
     task = channel.receive(timeout_s=60)
     assert isinstance(task, CellTask)
     on_board = task.cell.device == "cuda"

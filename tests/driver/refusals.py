@@ -23,8 +23,7 @@ from greenray.config.spec import SweepConfig
 from greenray.errors import MeasurementError
 from greenray.power import IdlePower, Instrument
 from greenray.power.activity import TreeActivity
-from greenray.processes.launching import CellProcess
-from greenray.processes.spawning import Spawn
+from greenray.processes.launcher import CellProcess, Spawn
 from greenray.worker.assignment import Assignment, WorkerSettings
 from greenray.worker.attempt import run_attempt
 from greenray.worker.worker import worker_info

@@ -15,7 +15,8 @@ import pytest
 from tests.support import ROOT
 from tests.support.burning import used_s
 from tests.support.powercap import INTEL, make_tree
-from tests.support.running import COMMAND, wait_until
+from tests.support.processes import wait_until
+from tests.support.running import COMMAND
 
 BURN = "import time\nwhile time.process_time() < {}: pass"
 

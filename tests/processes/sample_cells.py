@@ -1,109 +1,142 @@
 """Cells for the tests: each is the target of a cell process, behaves in one particular way, and gives the exit code."""
 
 import ctypes
+import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from greenray.cell.protocol import Channel, Done, Failed, Ready, Settle, Settled, Window
 
 
+def over_channel(cell: Callable[[Channel], int]) -> Callable[[socket.socket], int]:
+    """What a cell process calls, of a function that speaks over a Channel."""
+
+    @functools.wraps(cell)
+    def main(connection: socket.socket) -> int:
+        return cell(Channel(connection))
+
+    return main
+
+
+@over_channel
 def returns(channel: Channel) -> int:
     print("all is well")
     channel.send(Done(accuracy=0.5))
     return 0
 
 
+@over_channel
 def raises(channel: Channel) -> int:
     raise ValueError("no such luck")
 
 
+@over_channel
 def leaves(channel: Channel) -> int:
     sys.exit("I leave")
 
 
+@over_channel
 def fails(channel: Channel) -> int:
     channel.send(Failed(status="unsupported", error="this tactic needs a board"))
     return 1
 
 
+@over_channel
 def fails_and_crashes(channel: Channel) -> int:
     channel.send(Failed(status="oom", error="out of memory"))
     os.kill(os.getpid(), signal.SIGABRT)
     return 1
 
 
+@over_channel
 def exits_with_3(channel: Channel) -> int:
     return 3
 
 
+@over_channel
 def segfaults(channel: Channel) -> int:
     ctypes.string_at(0)
     return 0
 
 
+@over_channel
 def ends_by_sigkill(channel: Channel) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return 0
 
 
+@over_channel
 def crashes_after_its_result(channel: Channel) -> int:
     channel.send(Done())
     os.kill(os.getpid(), signal.SIGBUS)
     return 0
 
 
+@over_channel
 def lingers_after_its_result(channel: Channel) -> int:
     channel.send(Done())
     threading.Event().wait()
     return 0
 
 
+@over_channel
 def allocates_without_end(channel: Channel) -> int:
     held = []
     while True:
         held.append(bytearray(os.urandom(4096)) * 1024)
 
 
+@over_channel
 def has_a_child_that_allocates(channel: Channel) -> int:
     subprocess.run([sys.executable, "-c", "held = []\nwhile True: held.append(bytearray(b'xyz') * (1 << 21))"], check=False)
     return 0
 
 
+@over_channel
 def hangs(channel: Channel) -> int:
     channel.send(Ready())
     threading.Event().wait()
     return 0
 
 
+@over_channel
 def ignores_sigterm(channel: Channel) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.kill(os.getpid(), signal.SIGTERM)
-    return hangs(channel)
+    channel.send(Ready())
+    threading.Event().wait()
+    return 0
 
 
+@over_channel
 def holds_the_gil(channel: Channel) -> int:
     channel.send(Ready())
     ctypes.PyDLL(None).sleep(1000)
     return 0
 
 
+@over_channel
 def stops_itself(channel: Channel) -> int:
     channel.send(Ready())
     os.kill(os.getpid(), signal.SIGSTOP)
     return 0
 
 
+@over_channel
 def sends_nonsense(channel: Channel) -> int:
     os.write(channel.fileno(), b'{"type": "gossip"}\n')
     threading.Event().wait()
     return 0
 
 
+@over_channel
 def converses(channel: Channel) -> int:
     channel.send(Window(kind="load", start_s=1.0, end_s=2.0))
     channel.send(Settle())
@@ -113,6 +146,7 @@ def converses(channel: Channel) -> int:
     return 0
 
 
+@over_channel
 def describes_itself(channel: Channel) -> int:
     channel.send(Done(settings=self_description()))
     return 0
@@ -148,17 +182,20 @@ def _start_helpers() -> list[int]:
     return [plain.pid, session.pid, int(os.read(reader, 32))]
 
 
+@over_channel
 def leaves_helpers(channel: Channel) -> int:
     channel.send(Done(settings={"pids": _start_helpers()}))
     return 0
 
 
+@over_channel
 def leaves_a_helper_without_mark(channel: Channel) -> int:
     helper = subprocess.Popen(["sleep", "300"], env={"PATH": os.environ["PATH"]}, start_new_session=True)
     channel.send(Done(settings={"pids": [helper.pid]}))
     return 0
 
 
+@over_channel
 def hangs_with_helpers(channel: Channel) -> int:
     """Holds the GIL, so that nothing in the cell itself can notice the death of others."""
     channel.send(Done(settings={"pids": _start_helpers()}))
@@ -166,6 +203,7 @@ def hangs_with_helpers(channel: Channel) -> int:
     return 0
 
 
+@over_channel
 def computes_with_torch(channel: Channel) -> int:
     import torch
 

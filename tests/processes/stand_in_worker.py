@@ -9,18 +9,16 @@ import sys
 from pathlib import Path
 
 from greenray.cell.protocol import AnyMessage, Done, Message
-from greenray.processes.launcher import ForkServer, Launcher, Spawn
+from greenray.processes.forkserver import ForkServer
+from greenray.processes.launcher import Launcher, Spawn
 from greenray.worker.supervise import supervise
+from tests.support.processes import LIGHT
 
 
 def main() -> None:
     kind, function, log = sys.argv[1:]
     target = f"tests.processes.sample_cells:{function}"
-    launcher: Launcher
-    if kind == "fork":
-        launcher = ForkServer(target=target, preload=("greenray.cell.protocol", "tests.processes.sample_cells"))
-    else:
-        launcher = Spawn(target=target)
+    launcher: Launcher = ForkServer(target=target, preload=LIGHT) if kind == "fork" else Spawn(target=target)
     with launcher:
         process = launcher.start(env={}, log_path=Path(log))
 

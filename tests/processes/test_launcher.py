@@ -8,17 +8,10 @@ from typing import Any
 
 import pytest
 
-from greenray.cell.protocol import Done
-from greenray.processes.launcher import (
-    CellProcess,
-    ExitStatus,
-    ForkServer,
-    Launcher,
-    LaunchError,
-    Spawn,
-    fall_back,
-    open_launcher,
-)
+from greenray.cell.preload import SETTLE
+from greenray.cell.protocol import AnyMessage, Channel, Done
+from greenray.processes.forkserver import ForkServer, Preload, fall_back, open_launcher
+from greenray.processes.launcher import CellProcess, ExitStatus, Launcher, LaunchError, Spawn
 from greenray.processes.tree import MARK, marked
 from tests.support import ROOT
 from tests.support.processes import FOLDER, LIGHT, all_dead
@@ -26,8 +19,12 @@ from tests.support.processes import FOLDER, LIGHT, all_dead
 Launch = Callable[[str], Launcher]
 
 
+def first_word(process: CellProcess) -> AnyMessage | None:
+    return Channel(process.socket).receive(timeout_s=20)
+
+
 def describe(process: CellProcess) -> dict[str, Any]:
-    message = process.channel.receive(timeout_s=20)
+    message = first_word(process)
     assert isinstance(message, Done)
     process.close()
     return message.settings
@@ -92,7 +89,7 @@ def test_cells_follow_one_another(launch: Launch, tmp_path: Path) -> None:
 def test_closing_a_launcher_ends_its_cells(launch: Launch, tmp_path: Path) -> None:
     launcher = launch("hangs")
     process = launcher.start(env={}, log_path=tmp_path / "cell.log")
-    process.channel.receive(timeout_s=20)
+    first_word(process)
     assert process.poll() is None
     launcher.close()
     assert all_dead([process.pid], timeout_s=2.0)
@@ -115,8 +112,10 @@ def test_a_fork_server_that_died_is_started_again(tmp_path: Path) -> None:
 
 
 def test_a_module_that_cannot_be_preloaded_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with ForkServer(target="tests.processes.sample_cells:returns", preload=(*LIGHT, "no_such_module")) as launcher:
-        assert launcher.preloaded == list(LIGHT)
+    with ForkServer(
+        target="tests.processes.sample_cells:returns", preload=Preload(modules=(*LIGHT.modules, "no_such_module"))
+    ) as launcher:
+        assert launcher.preloaded == list(LIGHT.modules)
         assert launcher.failed == {"no_such_module": "ModuleNotFoundError: No module named 'no_such_module'"}
     assert "no_such_module" in caplog.text
 
@@ -140,17 +139,16 @@ def test_an_unfit_fork_server_is_replaced_by_spawn(
     environment = {"PYTHONPATH": f"{FOLDER / 'hazards'}:{ROOT}", "DEVICES": str(tmp_path)}
     with open_launcher(
         target="tests.processes.sample_cells:returns",
-        preload=(module,),
+        preload=Preload(modules=(module,), device_prefix=f"{tmp_path}/nvidia", settle=SETTLE),
         environment=environment,
         deadline_s=2.0 if module == "hazard_hangs" else 60.0,
-        device_prefix=f"{tmp_path}/nvidia",
     ) as launcher:
         assert isinstance(launcher, Spawn)
         assert launcher.fallback_reason is not None
         assert launcher.fallback_reason.startswith(reason.format(devices=tmp_path))
         assert launcher.fallback_reason in caplog.text
         process = launcher.start(env={}, log_path=tmp_path / "cell.log")
-        assert process.channel.receive(timeout_s=20) == Done(accuracy=0.5)
+        assert first_word(process) == Done(accuracy=0.5)
         assert process.wait(timeout_s=10) == ExitStatus(code=0)
         process.close()
 
@@ -168,7 +166,7 @@ def test_one_can_fall_back_later(tmp_path: Path) -> None:
             assert all_dead([server], timeout_s=2.0)
             assert launcher.fallback_reason == "the first cell could not use its board"
             process = launcher.start(env={}, log_path=tmp_path / "cell.log")
-            assert process.channel.receive(timeout_s=20) == Done(accuracy=0.5)
+            assert first_word(process) == Done(accuracy=0.5)
             process.close()
 
 

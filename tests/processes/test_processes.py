@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenray.processes import tree as processes
-from greenray.processes.forkserver import receive_frame, send_frame
-from greenray.processes.tree import MARK, ancestors, children, descendants, is_alive, kill_marked, marked, new_mark, stat_of
+from greenray.processes.server import receive_frame, send_frame
+from greenray.processes.tree import MARK, ancestors, children, is_alive, kill_marked, marked, new_mark, start_ticks, tree_of
 
 SPARES_ITSELF = """
 import os, subprocess, sys
@@ -71,20 +71,20 @@ def test_the_tree_of_a_process(look: str) -> None:
         grandchild = int(child.stdout.readline())
         assert ancestors(grandchild)[:2] == [child.pid, os.getpid()]
         if look == "children":
-            assert set(descendants(child.pid)) == {grandchild} == set(children(child.pid))
-            assert {child.pid, grandchild} <= set(descendants(os.getpid()))
+            assert tree_of(child.pid) == [child.pid, grandchild] == [child.pid, *children(child.pid)]
+            assert {child.pid, grandchild} <= set(tree_of(os.getpid()))
         else:
-            assert processes._children_by_parent()(child.pid) == [grandchild]
+            assert processes._children_by_psutil(child.pid) == [grandchild]
         os.kill(grandchild, signal.SIGKILL)
 
 
 def test_a_zombie_is_not_alive_and_a_process_that_never_was_neither() -> None:
     pid = os.posix_spawn("/bin/true", ["true"], {})
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert stat_of(pid) is not None
+    assert start_ticks(pid) is not None
     assert not is_alive(pid)
     os.waitpid(pid, 0)
-    assert stat_of(pid) is None
+    assert start_ticks(pid) is None
     assert not is_alive(pid)
 
 

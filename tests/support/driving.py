@@ -107,7 +107,7 @@ def drive(task: CellTask, *, enough_after: int = 2, deadline_s: float = 120.0) -
     worker, conversation = Channel(worker_end), Conversation()
 
     def run() -> None:
-        conversation.exit_code = cell_module.main(Channel(cell_end))
+        conversation.exit_code = cell_module.main(cell_end)
 
     thread = threading.Thread(target=run)
     thread.start()

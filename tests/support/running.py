@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ import polars as pl
 import yaml
 
 from greenray.store import reader
+from tests.support.processes import of_sweep as of_sweep
+from tests.support.processes import wait_until as wait_until
 
 PLUGINS = Path(__file__).parent / "plugins"
 COMMAND = (sys.executable, "-m", "greenray.cli.app")
@@ -100,35 +101,9 @@ def started(*arguments: str | Path, env: Mapping[str, str] | None = None) -> "It
                 stream.close()
 
 
-def wait_until(condition: Any, *, timeout_s: float, what: str) -> Any:
-    """Poll an outside process; the answer of the condition once it is true."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.02)
-    return answer
-
-
 def cells(out: Path) -> pl.DataFrame:
     return reader.scan(out, table="cells").sort("started_at").collect()
 
 
 def committed(out: Path) -> int:
     return len(list((out / "cells").rglob("*.parquet"))) if (out / "cells").exists() else 0
-
-
-def of_sweep(out: Path) -> dict[int, str]:
-    """Living processes that this test's sweep started, by pid: those with OUT in their environment or command line."""
-    found = {}
-    needle = os.fsencode(str(out))
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            text = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
-            state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
-        except OSError:
-            continue
-        if needle in text and state not in "ZX":
-            found[int(entry.name)] = (entry / "comm").read_text().strip()
-    return found

@@ -1,6 +1,6 @@
-"""Where every cell process ends up, forked or spawned: calls the target with its end of the channel, and gives the exit code.
+"""Where every cell process ends up, forked or spawned: calls the target with its end of the wire, and gives the exit code.
 
-Also the entry point of a spawned cell: `python -m greenray.processes.spawned CHANNEL_FD PARENT_PID TARGET`.
+Also the entry point of a spawned cell: `python -m greenray.processes.child SOCKET_FD PARENT_PID TARGET`.
 """
 
 import faulthandler
@@ -9,17 +9,22 @@ import os
 import socket
 import sys
 import traceback
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from greenray.cell.protocol import Channel
 from greenray.processes.tree import die_with_parent, restore_scheduling, set_name
 
 CELL_OOM_SCORE = 1000
 """A host that runs out of memory shall end the cell, which costs one cell, before the worker, which costs a visit."""
 
 
-def run_target(target: str, channel_fd: int) -> NoReturn:
-    """Call `module:function` with a Channel over the descriptor and end this process with what it returns.
+def find(target: str) -> Any:
+    """What `module:name` names; imports the module."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def run_target(target: str, socket_fd: int) -> NoReturn:
+    """Call `module:function` with the connected socket of a descriptor and end this process with what it returns.
 
     Ends by `os._exit`: a forked process must not run its server's exit handlers, and a library's that hang at exit must not
     hold up a cell that has said its last word.
@@ -27,12 +32,10 @@ def run_target(target: str, channel_fd: int) -> NoReturn:
     set_name("greenray-cell")
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # else a killed cell's last words are lost
     faulthandler.enable()
-    os.set_inheritable(channel_fd, False)
+    os.set_inheritable(socket_fd, False)
     code = 1
     try:
-        module, _, function = target.partition(":")
-        main = getattr(importlib.import_module(module), function)
-        code = int(main(Channel(socket.socket(fileno=channel_fd))))
+        code = int(find(target)(socket.socket(fileno=socket_fd)))
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException:
@@ -44,10 +47,10 @@ def run_target(target: str, channel_fd: int) -> NoReturn:
 
 
 def main() -> NoReturn:
-    channel_fd, parent_pid, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    socket_fd, parent_pid, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     die_with_parent(parent_pid)
     restore_scheduling(oom_score=CELL_OOM_SCORE)
-    run_target(target, channel_fd)
+    run_target(target, socket_fd)
 
 
 if __name__ == "__main__":
