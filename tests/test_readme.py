@@ -55,8 +55,8 @@ def test_the_tactic_takes_one_file_and_one_line(written: dict[str, ModuleType], 
     from greenray.tactics.base import Context
 
     new = entry(section("Add a tactic")[2])
-    monkeypatch.setattr(registry, "TACTICS", {**registry.TACTICS, **new})
-    monkeypatch.setattr("greenray.config.spec.TACTICS", registry.TACTICS)
+    for name, target in new.items():
+        monkeypatch.setitem(registry.TACTICS, name, target)
     experiment = {"name": "e", "phase": "inference", "models": ["o/m"], "datasets": ["digits"], "tactics": ["channels-last"]}
     (chain,) = build({"name": "x", "experiments": [experiment]}).experiments[0].tactics
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU())

@@ -1,6 +1,5 @@
 """What the measurements mean: effects with intervals, accuracy, cost, carbon, break-even, estimators. Needs only the store."""
 
-from greenray.analysis.analyse import analyse
-from greenray.analysis.results import Analysis, Caveat, Finding, Table
+from greenray.analysis.analyse import Analysis, analyse
 
-__all__ = ["Analysis", "Caveat", "Finding", "Table", "analyse"]
+__all__ = ["Analysis", "analyse"]

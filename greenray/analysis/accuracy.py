@@ -1,15 +1,14 @@
 """What a tactic costs in accuracy: its predictions against its own visit's baseline, sample by sample."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
 from greenray.analysis import stats
 from greenray.analysis.arms import Arm
 from greenray.analysis.effects import ModelEffect
-from greenray.store import reader
+from greenray.analysis.frames import Frames
 
 FEW_SAMPLES = 1000
 
@@ -41,18 +40,13 @@ class AccuracyChange:
         return None if self.p_value is None else self.p_value < 1 - stats.CONFIDENCE
 
 
-def changes(out: Path, effects: Iterable[ModelEffect]) -> list[AccuracyChange | None]:
+def changes(frames: Frames, effects: Iterable[ModelEffect]) -> list[AccuracyChange | None]:
     """One entry for each effect; None where neither predictions nor accuracies are known.
 
     Rounds repeat the same samples, so the first visit with predictions on both sides speaks for all.
     """
-    effects = list(effects)
     pairs = [_pair(effect) for effect in effects]
-    wanted = {arm.cell["run_id"] for pair in pairs for arm in pair or ()}
-    tables = reader.scan(out, table="predictions").filter(pl.col("run_id").is_in(sorted(wanted)))
-    predictions = {
-        str(key[0]): rows for key, rows in tables.select("run_id", "sample", "label", "prediction").collect().group_by("run_id")
-    }
+    predictions = frames.rows("predictions", (arm.cell for pair in pairs for arm in pair or ()))
     return [None if pair is None else _change(*pair, predictions) for pair in pairs]
 
 
@@ -64,10 +58,13 @@ def _pair(effect: ModelEffect) -> tuple[Arm, Arm] | None:
 
 
 def _change(tactic: Arm, baseline: Arm, predictions: dict[str, pl.DataFrame]) -> AccuracyChange:
-    ours, theirs = predictions.get(tactic.cell["run_id"]), predictions.get(baseline.cell["run_id"])
+    ours, theirs = (predictions.get(arm.cell["run_id"]) for arm in (tactic, baseline))
     both = None if ours is None or theirs is None else ours.join(theirs, on=["sample", "label"], suffix="_baseline")
     if both is None or both.is_empty():
-        return _unpaired(tactic, baseline)
+        before, after = float(baseline.cell["accuracy"]), float(tactic.cell["accuracy"])
+        samples = min(arm.cell["samples_evaluated"] or 0 for arm in (tactic, baseline))
+        unknown = dict.fromkeys(("low", "high", "p_value", "agreement"))
+        return AccuracyChange(baseline=before, tactic=after, points=(after - before) * 100, samples=samples, **unknown)
     samples = both.height
     right, right_before = both["prediction"] == both["label"], both["prediction_baseline"] == both["label"]
     lost, won = int((right_before & ~right).sum()), int((right & ~right_before).sum())
@@ -81,19 +78,4 @@ def _change(tactic: Arm, baseline: Arm, predictions: dict[str, pl.DataFrame]) ->
         p_value=stats.mcnemar_exact(lost=lost, won=won),
         agreement=int((both["prediction"] == both["prediction_baseline"]).sum()) / samples,
         samples=samples,
-    )
-
-
-def _unpaired(tactic: Arm, baseline: Arm) -> AccuracyChange:
-    ours, theirs = float(tactic.cell["accuracy"]), float(baseline.cell["accuracy"])
-    counts: Sequence[int] = [arm.cell["samples_evaluated"] or 0 for arm in (tactic, baseline)]
-    return AccuracyChange(
-        baseline=theirs,
-        tactic=ours,
-        points=(ours - theirs) * 100,
-        low=None,
-        high=None,
-        p_value=None,
-        agreement=None,
-        samples=min(counts),
     )

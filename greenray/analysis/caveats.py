@@ -1,15 +1,32 @@
 """What these numbers cannot tell, said where it is read."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from greenray.analysis.accuracy import FEW_SAMPLES
 from greenray.analysis.arms import Arm
-from greenray.analysis.effects import DRIFT_LIMIT, IDLE_SHARE, IDLE_W, MIN_VISITS, drifted
+from greenray.analysis.effects import MIN_VISITS
+from greenray.analysis.findings import Finding
+from greenray.analysis.grading import alike, merged
 from greenray.analysis.overall import MIN_FAMILIES, OverallEffect
 from greenray.analysis.prices import Prices
-from greenray.analysis.quality import alike, merged
-from greenray.analysis.results import Caveat, Finding
-from greenray.analysis.wording import unit_of
+from greenray.analysis.visits import DRIFT_LIMIT, IDLE_SHARE, IDLE_W, drifted
+from greenray.analysis.wording import common, count, plural
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caveat:
+    """Something that the numbers cannot tell.
+
+    Attributes:
+        topic: beside which numbers it is read: energy, accuracy, cost, carbon, or wall for the quality of the measurements.
+        text: the sentence.
+        weighty: whether it changes how the headline is read, and so stands there.
+    """
+
+    topic: str
+    text: str
+    weighty: bool = False
 
 
 def find(
@@ -21,26 +38,30 @@ def find(
     assumptions: Sequence[str] = (),
 ) -> list[Caveat]:
     """Every caveat that applies, in reading order; `assumptions` are clauses about processors without a meter."""
-    return [
-        *(Caveat(topic="energy", text=text, weighty=True) for text in _doubts(arms, assumptions)),
-        *(Caveat(topic="energy", text=text) for text in _limits(arms, assumptions)),
-        *(Caveat(topic="energy", text=text, weighty=True) for text in _drift(findings)),
-        *(Caveat(topic="energy", text=text) for text in (*_rejected(arms), *_idle(arms, findings))),
-        *(Caveat(topic="energy", text=text) for text in _effects(findings, overall)),
-        *(Caveat(topic="accuracy", text=text) for text in _accuracy(findings)),
-        *(Caveat(topic="cost", text=text) for text in _cost(findings, prices)),
-        *(Caveat(topic="carbon", text=text) for text in _carbon(findings, prices)),
-    ]
-
-
-def _doubts(arms: Sequence[Arm], assumptions: Sequence[str]) -> Iterator[str]:
-    """What puts the energies themselves in question."""
     measured = [arm for arm in arms if arm.energy_j is not None]
-    modelled = [arm for arm in measured if (arm.modelled_share or 0) > 0.5]
+    compared = [finding for finding in findings if finding.effect.energy is not None]
+    assumed = f" ({'; or '.join(assumptions)})" if assumptions else ""
+    parts: list[tuple[str, bool, Iterator[str]]] = [
+        ("energy", True, _doubts(measured, assumed)),
+        ("energy", False, _limits(arms, measured, assumed)),
+        ("energy", True, _drift(compared)),
+        ("energy", False, _rejected(arms)),
+        ("energy", False, _idle(arms, findings)),
+        ("energy", False, _effects(compared, overall)),
+        ("accuracy", False, _accuracy(findings)),
+        ("cost", False, _cost(findings, prices)),
+        ("carbon", False, _carbon(findings, prices)),
+    ]
+    return [Caveat(topic=topic, text=text, weighty=weighty) for topic, weighty, texts in parts for text in texts]
+
+
+def _doubts(measured: Sequence[Arm], assumed: str) -> Iterator[str]:
+    """What puts the energies themselves in question."""
+    modelled = [arm for arm in measured if arm.modelled]
     if modelled:
         yield (
             f"Estimated from CPU time: in {_of(len(modelled), len(measured))} over half of the energy comes from a "
-            f"model of watts per busy core{_assumed(assumptions)}, not from a meter. It follows how long and on how many cores a "
+            f"model of watts per busy core{assumed}, not from a meter. It follows how long and on how many cores a "
             "cell computes; it cannot see that some instructions draw more power than others, nor clocks, nor memory. "
             "Differences are differences in CPU time."
         )
@@ -58,20 +79,16 @@ def _doubts(arms: Sequence[Arm], assumptions: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _limits(arms: Sequence[Arm], assumptions: Sequence[str]) -> Iterator[str]:
+def _limits(arms: Sequence[Arm], measured: Sequence[Arm], assumed: str) -> Iterator[str]:
     """What is counted, and what is not."""
-    measured = [arm for arm in arms if arm.energy_j is not None]
-    partly = [arm for arm in measured if 0 < (arm.modelled_share or 0) <= 0.5]
+    partly = [arm for arm in measured if arm.modelled_share and not arm.modelled]
     if partly:
         cells = _of(len(partly), len(measured))
-        yield (
-            f"In {cells} part of the energy (the processor's) is modelled from CPU time{_assumed(assumptions)}, beside a "
-            "measured board."
-        )
+        yield (f"In {cells} part of the energy (the processor's) is modelled from CPU time{assumed}, beside a measured board.")
     missing = sum(arm.windows_without_energy for arm in arms)
     if missing:
         reasons = "; ".join(map(merged, alike(sorted({reason for arm in arms for reason in arm.missing_reasons}))))
-        yield f"{_count(missing, 'window')} without a total energy {'was' if missing == 1 else 'were'} left out" + (
+        yield f"{count(missing, 'window')} without a total energy {'was' if missing == 1 else 'were'} left out" + (
             f" ({reasons})." if reasons else "."
         )
     if measured:
@@ -79,8 +96,7 @@ def _limits(arms: Sequence[Arm], assumptions: Sequence[str]) -> Iterator[str]:
         yield f"Counted is {' or '.join(scopes)}: not fans, power supplies, disks, network or cooling, unless a PUE is given."
 
 
-def _drift(findings: Sequence[Finding]) -> Iterator[str]:
-    compared = [finding for finding in findings if finding.effect.energy is not None]
+def _drift(compared: Sequence[Finding]) -> Iterator[str]:
     drifting = [finding for finding in compared if drifted(finding.effect.drift)]
     if drifting:
         yield (
@@ -95,8 +111,7 @@ def _rejected(arms: Sequence[Arm]) -> Iterator[str]:
     rejected = [reason for arm in arms if arm.ok for reason in arm.rejected]
     if rejected:
         said = "; ".join(f"{len(reasons)} x {merged(reasons)}" for reasons in alike(rejected))
-        count = len(rejected)
-        yield f"Rejected: {_count(count, 'window')} {'was' if count == 1 else 'were'} not used ({said})."
+        yield f"Rejected: {count(len(rejected), 'window')} {'was' if len(rejected) == 1 else 'were'} not used ({said})."
 
 
 def _idle(arms: Sequence[Arm], findings: Sequence[Finding]) -> Iterator[str]:
@@ -118,8 +133,7 @@ def _idle(arms: Sequence[Arm], findings: Sequence[Finding]) -> Iterator[str]:
         )
 
 
-def _effects(findings: Sequence[Finding], overall: Sequence[OverallEffect]) -> Iterator[str]:
-    compared = [finding for finding in findings if finding.effect.energy is not None]
+def _effects(compared: Sequence[Finding], overall: Sequence[OverallEffect]) -> Iterator[str]:
     few = [finding for finding in compared if len(finding.effect.visits) < MIN_VISITS]
     if few:
         yield (
@@ -135,16 +149,17 @@ def _effects(findings: Sequence[Finding], overall: Sequence[OverallEffect]) -> I
 
 
 def _accuracy(findings: Sequence[Finding]) -> Iterator[str]:
-    known = [finding for finding in findings if finding.accuracy is not None]
-    small = sorted({finding.accuracy.samples for finding in known if finding.accuracy and finding.accuracy.samples < FEW_SAMPLES})
+    known = [(finding.accuracy, finding.effect) for finding in findings if finding.accuracy is not None]
+    measure = common((effect.measure for _, effect in known), "quality")
+    small = sorted({change.samples for change, _ in known if change.samples < FEW_SAMPLES})
     if small:
-        unit = unit_of(known[0].effect.subject.task)
+        unit = common((effect.unit for change, effect in known if change.samples < FEW_SAMPLES), "sample")
         yield (
-            f"Few {unit}s: accuracy rests on {' or '.join(f'{count:,}' for count in small)} {unit}s, so one {unit} is "
+            f"Few {plural(unit)}: {measure} rests on {' or '.join(f'{few:,}' for few in small)} {plural(unit)}, so one {unit} is "
             f"{100 / small[0]:.2g} points. Losses below about a point cannot be seen."
         )
-    if any(finding.accuracy and finding.accuracy.p_value is None for finding in known):
-        yield "Some accuracies could not be compared pairwise, because no predictions were kept."
+    if any(change.p_value is None for change, _ in known):
+        yield f"Some {plural(measure)} could not be compared pairwise, because no predictions were kept."
 
 
 def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
@@ -174,13 +189,5 @@ def _carbon(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
     yield "Carbon is operational and at a yearly mean: neither the hour of the day nor the making of the hardware is in it."
 
 
-def _assumed(assumptions: Sequence[str]) -> str:
-    return f" ({'; or '.join(assumptions)})" if assumptions else ""
-
-
 def _of(part: int, whole: int, noun: str = "cell") -> str:
-    return f"all {_count(whole, noun)}" if part == whole and whole > 1 else f"{part} of {_count(whole, noun)}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"all {count(whole, noun)}" if part == whole and whole > 1 else f"{part:,} of {count(whole, noun)}"

@@ -1,18 +1,17 @@
 """Every comparison behind the report as a table: each tactic against the two baselines of its visit, and their drift."""
 
-import io
 import math
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm
-from greenray.analysis.effects import LogRatio, VisitEffect, drifted
-from greenray.analysis.results import Analysis
-from greenray.store import writer
+from greenray.analysis.visits import LogRatio, VisitEffect, drifted
 from greenray.store.schema import arrow_schema
+from greenray.store.tables import parquet
+
+KEY = "comparisons.parquet"
 
 
 def rows(analysis: Analysis) -> list[dict[str, Any]]:
@@ -20,40 +19,33 @@ def rows(analysis: Analysis) -> list[dict[str, Any]]:
     return [_row(visit) for finding in analysis.findings for visit in finding.effect.visits]
 
 
-def write(analysis: Analysis, path: Path) -> None:
-    """Write the table as Parquet, replacing the file; the same analysis gives the same rows.
+def write(analysis: Analysis) -> None:
+    """Put the table into the store that was analysed; the same analysis gives the same bytes.
 
     Raises:
-        StoreError: the file cannot be written.
+        StoreError: it cannot be written.
     """
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows(analysis), schema=arrow_schema("comparisons")), buffer, compression="zstd")
-    writer.write_bytes(path, buffer.getvalue())
+    table = pa.Table.from_pylist(rows(analysis), schema=arrow_schema("comparisons"))
+    analysis.frames.store.replace(KEY, parquet(table))
 
 
 def _row(visit: VisitEffect) -> dict[str, Any]:
-    bracket = {baseline.cell["bracket"]: baseline for baseline in visit.baselines}
-    opening, closing = bracket.get("open"), bracket.get("close")
-    low, high = _interval(visit.energy)
-    return {
-        "sweep": visit.subject.sweep,
+    subject, energy = visit.subject, visit.energy
+    half = None if energy is None else energy.half_width
+    row: dict[str, Any] = {name: getattr(subject, name) for name in ("sweep", "model", "batch_size", "device", "hardware")}
+    for end in ("open", "close"):
+        bracket = next((baseline for baseline in visit.baselines if baseline.cell["bracket"] == end), None)
+        row |= {f"{end}_run_id": bracket and bracket.cell["run_id"], f"{end}_j": bracket and _joules(bracket)}
+    return row | {
         "block_id": visit.visit[0],
         "visit": visit.visit[1],
-        "model": visit.subject.model,
         "tactic": visit.tactic,
-        "batch_size": visit.subject.batch_size,
-        "device": visit.subject.device,
-        "hardware": visit.subject.hardware,
-        "energy_scope": visit.subject.scope,
+        "energy_scope": subject.scope,
         "run_id": visit.arm.cell["run_id"],
-        "open_run_id": opening and opening.cell["run_id"],
-        "close_run_id": closing and closing.cell["run_id"],
         "tactic_j": _joules(visit.arm),
-        "open_j": _joules(opening),
-        "close_j": _joules(closing),
-        "energy_ratio": _ratio(visit.energy),
-        "energy_low": low,
-        "energy_high": high,
+        "energy_ratio": _ratio(energy),
+        "energy_low": None if energy is None or half is None else math.exp(energy.value - half),
+        "energy_high": None if energy is None or half is None else math.exp(energy.value + half),
         "active_ratio": _ratio(visit.active),
         "time_ratio": _ratio(visit.time),
         "drift": None if visit.drift is None else math.expm1(visit.drift),
@@ -64,15 +56,9 @@ def _row(visit: VisitEffect) -> dict[str, Any]:
     }
 
 
-def _joules(arm: Arm | None) -> float | None:
-    return None if arm is None or arm.energy_j is None else arm.energy_j.mean
+def _joules(arm: Arm) -> float | None:
+    return None if arm.energy_j is None else arm.energy_j.mean
 
 
 def _ratio(found: LogRatio | None) -> float | None:
     return None if found is None else math.exp(found.value)
-
-
-def _interval(found: LogRatio | None) -> tuple[float | None, float | None]:
-    if found is None or found.half_width is None:
-        return None, None
-    return math.exp(found.value - found.half_width), math.exp(found.value + found.half_width)

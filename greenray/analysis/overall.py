@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from greenray.analysis import stats
 from greenray.analysis.effects import ModelEffect
@@ -18,9 +19,8 @@ MIN_FAMILIES = 3
 MIN_FAMILIES_FOR_TEST = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverallEffect:
-    """One tactic over models on the same hardware: geometric means over family means."""
+class Group(NamedTuple):
+    """Models whose effects may be taken together. Sorts and hashes."""
 
     sweep: str
     phase: str
@@ -29,7 +29,15 @@ class OverallEffect:
     device: str
     hardware: str
     scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverallEffect:
+    """One tactic over models on the same hardware: geometric means over family means."""
+
+    group: Group
     tactic: str
+    unit: str
     models: int
     families: int
     energy: stats.Estimate | None
@@ -38,13 +46,19 @@ class OverallEffect:
     wilcoxon_p: float | None
     cliffs_delta: float | None
 
+    def context(self, others: Iterable["OverallEffect"]) -> str:
+        """What tells this group of models from the others, if there are others."""
+        said = {"sweep": "sweep {}", "phase": "{}", "batch_size": "batch {}", "device": "{}", "hardware": "{}", "scope": "{}"}
+        groups = {other.group for other in others}
+        differing = [name for name in said if len({getattr(group, name) for group in groups}) > 1]
+        return "".join(f", {said[name].format(getattr(self.group, name))}" for name in differing)
+
 
 def overall_effects(effects: Iterable[ModelEffect]) -> list[OverallEffect]:
     """Tactics over models; groups with a single model are left out, their model's own line says it all."""
-    groups: dict[tuple[str, str, str, int, str, str, str], dict[str, list[ModelEffect]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[Group, dict[str, list[ModelEffect]]] = defaultdict(lambda: defaultdict(list))
     for effect in effects:
-        subject = effect.subject
-        group = (subject.sweep, subject.phase, subject.task, subject.batch_size, subject.device, subject.hardware, subject.scope)
+        group = Group(*(getattr(effect.subject, name) for name in Group._fields))
         groups[group][effect.tactic].append(effect)
     found: list[OverallEffect] = []
     for group, tactics in sorted(groups.items()):
@@ -54,22 +68,15 @@ def overall_effects(effects: Iterable[ModelEffect]) -> list[OverallEffect]:
     return found
 
 
-def _overall(
-    group: tuple[str, str, str, int, str, str, str], tactic: str, members: Sequence[ModelEffect], test: tuple[float, float] | None
-) -> OverallEffect:
-    sweep, phase, task, batch_size, device, hardware, scope = group
+def _overall(group: Group, tactic: str, members: Sequence[ModelEffect], test: tuple[float, float] | None) -> OverallEffect:
+    energies = _by_family(members, lambda m: m.energy)
     return OverallEffect(
-        sweep=sweep,
-        phase=phase,
-        task=task,
-        batch_size=batch_size,
-        device=device,
-        hardware=hardware,
-        scope=scope,
+        group=group,
         tactic=tactic,
+        unit=members[0].unit,
         models=len({m.subject[3:6] for m in members}),
-        families=len(_by_family(members, lambda m: m.energy)),
-        energy=_over_families(_by_family(members, lambda m: m.energy)),
+        families=len(energies),
+        energy=_over_families(energies),
         time=_over_families(_by_family(members, lambda m: m.time)),
         modelled=any(m.modelled for m in members),
         wilcoxon_p=test[0] if test else None,
@@ -99,12 +106,12 @@ def _over_families(families: Sequence[Sequence[stats.Estimate]]) -> stats.Estima
         return None
     log_ratios, count = _means(families), len(families)
     if count < MIN_FAMILIES:
-        return stats.estimate(stats.mean(log_ratios), None, basis="on these models", count=count)
+        return stats.estimate(stats.mean(log_ratios), None, basis="on these models")
     found = stats.t_estimate(log_ratios, basis=f"{count} model families")
     own = _of_mean([_of_mean([estimate.log_half_width for estimate in family]) for family in families])
     if own is None or own <= (found.log_half_width or 0.0):
         return found
-    return stats.estimate(stats.mean(log_ratios), own, basis=found.basis, count=count)
+    return stats.estimate(stats.mean(log_ratios), own, basis=found.basis)
 
 
 def _of_mean(half_widths: Sequence[float | None]) -> float | None:

@@ -24,8 +24,8 @@ or as CSV with a header, one entry a line (`gpu_per_hour` takes the board's name
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -109,32 +109,30 @@ def load(*, prices: Path | None = None, region: str | None = None) -> Prices:
 
 def table(name: str) -> list[dict[str, str]]:
     """A table of the package; lines that start with # are comments."""
-    text = resources.files("greenray.analysis").joinpath("tables", name).read_text(encoding="utf-8")
-    return list(csv.DictReader(_without_comments(text)))
+    return _rows(resources.files("greenray.analysis").joinpath("tables", name).read_text(encoding="utf-8"))
 
 
-def _without_comments(text: str) -> Iterator[str]:
-    return (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+def _rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(line for line in text.splitlines() if line.strip() and not line.startswith("#")))
 
 
 def _resolve(region: str | None, names: Mapping[str, str]) -> str:
     if region is None:
         return WORLD
     wanted = region.strip().casefold()
-    for code, name in names.items():
-        if wanted in (code.casefold(), name.casefold()):
+    folded = {code: (code.casefold(), name.casefold()) for code, name in names.items()}
+    for code, spellings in folded.items():
+        if wanted in spellings:
             return code
     close = sorted(
-        f"{name} ({code})"
-        for code, name in names.items()
-        if wanted and (wanted in name.casefold() or code.casefold().startswith(wanted))
+        f"{names[code]} ({code})" for code, (iso, name) in folded.items() if wanted and (wanted in name or iso.startswith(wanted))
     )
     hint = (
-        f"; did you mean {', '.join(close[:4])}?"
+        f"did you mean {', '.join(close[:4])}?"
         if close
-        else "; give an ISO 3166 code of three letters such as DEU, or a country's English name."
+        else "give an ISO 3166 code of three letters such as DEU, or a country's English name."
     )
-    raise ConfigError(f"--region: {region!r} is not in the tables{hint}")
+    raise ConfigError(f"--region: {region!r} is not in the tables; {hint}")
 
 
 def _electricity(code: str, costs: Mapping[str, Mapping[str, str]]) -> Figure | None:
@@ -161,60 +159,49 @@ def _override(base: Prices, path: Path) -> Prices:
     unknown = sorted(str(key) for key in given if key not in KEYS)
     if unknown:
         raise ConfigError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(KEYS)}.")
-    source, currency = f"{path.name}, given with --prices", _text(path, given, "currency", "USD")
-    gpu_currency = _text(path, given, "gpu_currency", currency)
-
-    def figure(key: str, unit: str, fallback: Any, least: float = 0) -> Any:
-        return (
-            fallback
-            if given.get(key) is None
-            else Figure(value=_number(path, key, given[key], least), unit=unit, date="", source=source)
-        )
-
+    currency = _currency(path, given, "currency", "USD")
+    gpu_currency = _currency(path, given, "gpu_currency", currency)
     boards = given.get("gpu_per_hour") or {}
     if not isinstance(boards, Mapping):
         raise ConfigError(f"{path}: gpu_per_hour must map names of boards to prices, for example 'NVIDIA L4: 0.8'.")
-    gpus = {
-        _board(str(name)): Figure(
-            value=_number(path, f"gpu_per_hour: {name}", _value(entry), 0),
-            unit=_unit(entry, gpu_currency),
-            date="",
-            source=source,
+
+    def figure(key: str, value: Any, unit: str, least: float = 0) -> Figure:
+        return Figure(value=_number(path, key, value, least), unit=unit, date="", source=f"{path.name}, given with --prices")
+
+    found: dict[str, Any] = {
+        name: figure(key, given[key], unit, least)
+        for name, key, unit, least in (
+            ("electricity", "electricity_per_kwh", currency, 0),
+            ("grid", "grid_g_co2e_per_kwh", "g CO2e/kWh", 0),
+            ("pue", "pue", "", 1),
         )
-        for name, entry in boards.items()
+        if given.get(key) is not None
     }
-    return Prices(
-        region=base.region,
-        region_name=base.region_name,
-        default_region=base.default_region,
-        electricity=figure("electricity_per_kwh", currency, base.electricity),
-        grid=figure("grid_g_co2e_per_kwh", "g CO2e/kWh", base.grid),
-        pue=figure("pue", "", base.pue, least=1),
-        gpus={**base.gpus, **gpus},
-    )
+    gpus = dict(base.gpus)
+    for name, entry in boards.items():
+        value, unit = entry if isinstance(entry, tuple) else (entry, None)
+        gpus[_board(str(name))] = figure(f"gpu_per_hour: {name}", value, unit or gpu_currency)
+    return replace(base, gpus=gpus, **found)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
+    """What the file holds; a board's price is a pair with its currency where the file is CSV."""
     try:
         text = path.read_text(encoding="utf-8")
+        data = _from_csv(path, text) if path.suffix.lower() == ".csv" else yaml.safe_load(text) or {}
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: the prices cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})."
-        ) from None
-    if path.suffix.lower() == ".csv":
-        return _read_csv(path, text)
-    try:
-        data = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+        why = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ConfigError(f"{path}: the prices cannot be read ({why}).") from None
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML ({str(error).splitlines()[0]}).") from None
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path}: must map keys to values; known keys are {', '.join(KEYS)}.")
     return data
 
 
-def _read_csv(path: Path, text: str) -> Mapping[str, Any]:
+def _from_csv(path: Path, text: str) -> dict[str, Any]:
     data: dict[str, Any] = {}
-    for row in csv.DictReader(_without_comments(text)):
+    for row in _rows(text):
         key, value, currency = row.get("key"), row.get("value"), row.get("currency")
         if not key or value is None:
             raise ConfigError(f"{path}: every line needs key,name,value,currency, under a header that says so.")
@@ -237,19 +224,11 @@ def _number(path: Path, key: str, value: Any, least: float) -> float:
     return number
 
 
-def _text(path: Path, given: Mapping[str, Any], key: str, fallback: str) -> str:
+def _currency(path: Path, given: Mapping[str, Any], key: str, fallback: str) -> str:
     value = given.get(key, fallback)
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{path}: {key} is {value!r}; it must be a currency such as EUR.")
     return value
-
-
-def _value(entry: Any) -> Any:
-    return entry[0] if isinstance(entry, tuple) else entry
-
-
-def _unit(entry: Any, fallback: str) -> str:
-    return entry[1] if isinstance(entry, tuple) and entry[1] else fallback
 
 
 def _board(name: str) -> str:

@@ -4,7 +4,7 @@ Ratios are handled as natural logarithms: they are symmetric there, and a mean o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,14 +21,12 @@ class Estimate:
         ratio: the point estimate.
         low, high: ends of the 95 % interval; None where none can be given, and `basis` says why.
         basis: what the interval rests on, for a reader: "within one visit", "5 visits", ...
-        count: independent values behind it (visits of a model, or families over models).
     """
 
     ratio: float
     low: float | None
     high: float | None
     basis: str
-    count: int
 
     @property
     def percent(self) -> float:
@@ -61,26 +59,31 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
+def mean_known(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are known; None when none is."""
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
 def t_estimate(log_ratios: Sequence[float], *, basis: str) -> Estimate:
     """Geometric mean ratio with a t interval over independent log ratios; needs two or more of them."""
     count = len(log_ratios)
     centre = mean(log_ratios)
     variance = math.fsum((value - centre) ** 2 for value in log_ratios) / (count - 1)
     half = t_quantile(count - 1) * math.sqrt(variance / count)
-    return estimate(centre, half, basis=basis, count=count)
+    return estimate(centre, half, basis=basis)
 
 
-def estimate(log_ratio: float, half_width: float | None, *, basis: str, count: int) -> Estimate:
+def estimate(log_ratio: float, half_width: float | None, *, basis: str) -> Estimate:
     """A log ratio and its half-width as an `Estimate`; without a half-width there is no interval."""
     low, high = (None, None) if half_width is None else (math.exp(log_ratio - half_width), math.exp(log_ratio + half_width))
-    return Estimate(ratio=math.exp(log_ratio), low=low, high=high, basis=basis, count=count)
+    return Estimate(ratio=math.exp(log_ratio), low=low, high=high, basis=basis)
 
 
 def quadrature(parts: Sequence[float | None]) -> float | None:
     """Root of the sum of squares; None as soon as one part is unknown."""
-    return (
-        None if any(part is None for part in parts) else math.sqrt(math.fsum(part * part for part in parts if part is not None))
-    )
+    known = [part for part in parts if part is not None]
+    return math.sqrt(math.fsum(part * part for part in known)) if len(known) == len(parts) else None
 
 
 def mcnemar_exact(*, lost: int, won: int) -> float:

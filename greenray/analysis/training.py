@@ -1,14 +1,12 @@
 """What training cost: the whole run, an epoch, and the accuracy that came of it."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
-from greenray.analysis.arms import Arm
-from greenray.store import reader
+from greenray.analysis.arms import Arm, json_of
+from greenray.analysis.frames import Frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +18,6 @@ class TrainingRun:
         epochs_j: energy of every epoch in order; None where an epoch's total is unknown.
         active_j: energy of all epochs without idle power x time; None as soon as one is unknown.
         epochs_s: duration of every epoch.
-        losses: mean training loss of every epoch; None where it was not written down.
         energy_j: energy of all epochs together; None as soon as one is unknown.
     """
 
@@ -28,7 +25,6 @@ class TrainingRun:
     epochs_j: tuple[float | None, ...]
     active_j: float | None
     epochs_s: tuple[float, ...]
-    losses: tuple[float | None, ...]
 
     @property
     def energy_j(self) -> float | None:
@@ -46,37 +42,23 @@ class TrainingRun:
     @property
     def settings(self) -> str:
         """The hyperparameters as a reader would say them."""
-        try:
-            given = json.loads(self.arm.cell["hyperparameters"] or "{}")
-        except ValueError:
-            return str(self.arm.cell["hyperparameters"])
-        return (
-            ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in given.items())
-            if isinstance(given, dict)
-            else str(given)
-        )
+        given = json_of(self.arm.cell, "hyperparameters")
+        return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in given.items())
 
 
-def runs(out: Path, arms: Iterable[Arm]) -> list[TrainingRun]:
+def runs(frames: Frames, arms: Iterable[Arm]) -> list[TrainingRun]:
     """Every ok training cell with its epochs."""
     training = [arm for arm in arms if arm.ok and arm.cell["phase"] == "training"]
-    wanted = [arm.cell["run_id"] for arm in training]
-    epochs = (
-        reader.scan(out, table="windows")
-        .filter((pl.col("kind") == "epoch") & pl.col("run_id").is_in(wanted))
-        .select("run_id", "epoch", "window", "total_energy_j", "active_energy_j", "duration_s", "loss")
-        .sort("run_id", "epoch", "window")
-        .collect()
-    )
-    by_run = {str(key[0]): frame for key, frame in epochs.group_by("run_id", maintain_order=True)}
+    epochs = frames.windows.filter(pl.col("kind") == "epoch").sort("run_id", "epoch", "window")
+    by_run = {str(run_id): rows for (run_id,), rows in epochs.group_by("run_id", maintain_order=True)}
     return [_run(arm, by_run.get(arm.cell["run_id"], epochs.clear())) for arm in training]
 
 
 def _run(arm: Arm, epochs: pl.DataFrame) -> TrainingRun:
+    active = epochs["active_energy_j"]
     return TrainingRun(
         arm=arm,
         epochs_j=tuple(epochs["total_energy_j"].to_list()),
-        active_j=None if epochs["active_energy_j"].null_count() or not epochs.height else float(epochs["active_energy_j"].sum()),
+        active_j=None if active.null_count() or active.is_empty() else float(active.sum()),
         epochs_s=tuple(epochs["duration_s"].fill_null(0.0).to_list()),
-        losses=tuple(epochs["loss"].to_list()),
     )

@@ -1,24 +1,20 @@
 """The wall meter's word on the parts: how much of the plug's energy they explain, or that they add up to more than it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from greenray.analysis.arms import work_windows
-from greenray.analysis.results import Caveat
-from greenray.analysis.wording import quantity
-from greenray.store import reader
+from greenray.analysis.caveats import Caveat
+from greenray.analysis.frames import Frames
+from greenray.analysis.wording import count, quantity
 
 
-def caveats(out: Path) -> list[Caveat]:
+def caveats(frames: Frames) -> list[Caveat]:
     """A sentence for each host and set of parts that a wall meter gave figures for, over work windows of settled cells."""
-    cells = reader.settled(out).select("sweep", "run_id", "host")
     windows = (
-        work_windows(reader.scan(out, table="windows"))
-        .join(cells, on=["sweep", "run_id"])
-        .filter(pl.col("wall_energy_j") > 0)
+        frames.work.filter(pl.col("wall_energy_j") > 0)
+        .join(frames.settled.select("sweep", "run_id", "host"), on=["sweep", "run_id"])
         .with_columns(_share=pl.col("wall_parts_energy_j") / pl.col("wall_energy_j"))
     )
     checked, failed = pl.col("wall_check").is_not_null(), ~pl.col("wall_check")
@@ -32,7 +28,7 @@ def caveats(out: Path) -> list[Caveat]:
         *(getattr(pl.col("_share").filter(checked), name)().alias(name) for name in ("min", "max")),
         (pl.col("wall_parts_energy_j").filter(checked).sum() / pl.col("wall_energy_j").filter(checked).sum()).alias("share"),
     )
-    return list(_sentences(summary.sort("host", "wall_parts").collect()))
+    return list(_sentences(summary.sort("host", "wall_parts")))
 
 
 def _sentences(hosts: pl.DataFrame) -> Iterator[Caveat]:
@@ -42,12 +38,14 @@ def _sentences(hosts: pl.DataFrame) -> Iterator[Caveat]:
         elif row["checked"]:
             yield Caveat(topic="wall", text=_explained(row))
         else:
-            count = f"{row['windows']} window" + "s" * (row["windows"] != 1)
-            yield Caveat(
-                topic="wall",
-                text=f"Wall meter: {quantity(row['wall_energy_j'], 'J')} at the plug of {row['host']} in {count}. The energy "
-                "of the host's parts is not known there, so they could not be held against it.",
-            )
+            yield Caveat(topic="wall", text=_unchecked(row))
+
+
+def _unchecked(row: dict[str, Any]) -> str:
+    return (
+        f"Wall meter: {quantity(row['wall_energy_j'], 'J')} at the plug of {row['host']} in {count(row['windows'], 'window')}. "
+        "The energy of the host's parts is not known there, so they could not be held against it."
+    )
 
 
 def _impossible(row: dict[str, Any]) -> str:

@@ -1,22 +1,34 @@
 """Numbers and findings in plain words. One place, so that terminal, page and headline say the same."""
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.breakeven import BreakEven
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.overall import OverallEffect
 from greenray.analysis.stats import Estimate
-from greenray.tasks.registry import TASKS, task_class
 
 UNKNOWN = "unknown"
 MINUS = "−"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def unit_of(task: str) -> str:
-    """What a sample is to a reader."""
-    return task_class(task).unit if task in TASKS else "sample"
+def plural(noun: str) -> str:
+    """Two or more of them: cells, families."""
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+
+
+def count(number: int, noun: str) -> str:
+    """1 cell, 2 cells."""
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
+
+
+def common(words: Iterable[str], otherwise: str) -> str:
+    """The word that all share, else another."""
+    found = set(words)
+    return found.pop() if len(found) == 1 else otherwise
 
 
 def number(value: float | None, *, digits: int = 3) -> str:
@@ -82,33 +94,51 @@ def round_count(value: int) -> str:
     return f"{-(-value // step) * step:,}"
 
 
+def throughput_change(effect: ModelEffect) -> str:
+    """Throughput is one over time per sample, so its interval is the other way round."""
+    time = effect.time
+    if time is None:
+        return UNKNOWN
+    low, high = (None if end is None else 1 / end for end in (time.high, time.low))
+    return percent_change(replace(time, ratio=1 / time.ratio, low=low, high=high))
+
+
+def pay_back(effect: ModelEffect, found: BreakEven, saving: Estimate | None) -> str:
+    """Break-even in samples, or the verdict."""
+    if saving is None:
+        return UNKNOWN
+    if effect.subject.phase != "inference":
+        return ""
+    if saving.clear is False:
+        return "no clear saving"
+    return round_count(found) if isinstance(found, int) else found
+
+
 def model_sentence(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, pay_back: BreakEven) -> str:
     """One tactic on one model, as a person would say it."""
-    unit = unit_of(effect.subject.task)
-    clauses = [_energy_clause(effect, unit)]
+    clauses = [_energy_clause(effect)]
     if accuracy is not None:
-        clauses.append(_accuracy_clause(accuracy, unit))
+        clauses.append(_accuracy_clause(accuracy, effect))
     if effect.energy is not None and effect.subject.phase == "inference":
-        clauses.append(_pay_back_clause(effect.energy, pay_back, unit))
+        clauses.append(_pay_back_clause(effect.energy, pay_back, effect.unit))
     return f"{label}: {effect.tactic} {', '.join(clause for clause in clauses if clause)}."
 
 
 def overall_sentence(effect: OverallEffect, context: str = "") -> str:
     """One tactic over models."""
-    unit = unit_of(effect.task)
-    models = f"{effect.models} models of {effect.families} {'family' if effect.families == 1 else 'families'}"
+    models = f"{count(effect.models, 'model')} of {count(effect.families, 'family')}"
     if effect.energy is None:
         return f"On these models ({models}{context}): {effect.tactic} has no comparison of energy."
-    what = _change(effect.energy, unit, modelled=effect.modelled)
+    what = _change(effect.energy, effect.unit, modelled=effect.modelled)
     if effect.energy.low is None or effect.energy.high is None:
         return f"On these models ({models}{context}): {effect.tactic} {what} (no interval, under 3 families)."
     return f"Over {models}{context}: {effect.tactic} {what} ({_figure(effect.energy)}95 % interval {_range(effect.energy)})."
 
 
-def _energy_clause(effect: ModelEffect, unit: str) -> str:
+def _energy_clause(effect: ModelEffect) -> str:
     if effect.energy is None:
         return "has no comparison of energy (" + ("; ".join(effect.flags) or "no figures") + ")"
-    return f"{_change(effect.energy, unit, modelled=effect.modelled)} ({_figure(effect.energy)}{_basis(effect.energy)})"
+    return f"{_change(effect.energy, effect.unit, modelled=effect.modelled)} ({_figure(effect.energy)}{_basis(effect.energy)})"
 
 
 def _change(estimate: Estimate, unit: str, *, modelled: bool) -> str:
@@ -121,6 +151,25 @@ def _change(estimate: Estimate, unit: str, *, modelled: bool) -> str:
         return f"{uses} {estimate.ratio:.1f} times the energy per {unit}"
     size = f"{abs(estimate.percent):.{_decimals(estimate)}f} %"
     return f"{uses} {size} {'less' if estimate.ratio <= 1 else 'more'} energy per {unit}"
+
+
+def without_result(tactic: str, status: str, reason: str, models: Sequence[str]) -> str:
+    """Why cells have no result."""
+    said = _STATUSES.get(status, status)
+    return f"{', '.join(models)}: {tactic} {said} ({reason})."
+
+
+_STATUSES = {
+    "not_applied": "was not applied",
+    "unsupported": "is unsupported",
+    "oom": "ran out of memory",
+    "timeout": "ran out of time",
+}
+
+
+def grades(counts: Mapping[str, int], *, of: str = "", none: str = "without a grade", between: str = ", ") -> str:
+    """Windows by grade in words; "" counts those without one."""
+    return between.join(f"{number:,} {of + grade if grade else none}" for grade, number in counts.items())
 
 
 def _figure(estimate: Estimate) -> str:
@@ -151,23 +200,21 @@ def _decimals(estimate: Estimate) -> int:
     return 1 if half is not None and half < 2 else 0
 
 
-def _accuracy_clause(change: AccuracyChange, unit: str) -> str:
-    size = f"{abs(change.points):.1f}"
-    count = f"{change.samples:,} {unit}s"
-    if float(size) == 0:
-        clause = "leaves accuracy as it was"
+def _accuracy_clause(change: AccuracyChange, effect: ModelEffect) -> str:
+    size, on = f"{abs(change.points):.1f}", f"on {change.samples:,} {plural(effect.unit)}"
+    changed = float(size) != 0
+    if changed:
+        clause = f"{'costs' if change.points < 0 else 'gains'} {size} points of {effect.measure}"
     else:
-        clause = f"{'costs' if change.points < 0 else 'gains'} {size} points of accuracy"
+        clause = f"leaves {effect.measure} as it was"
     if change.distinguishable is None:
-        return f"{clause} (on {count}, not compared pairwise)"
-    if change.distinguishable:
-        return f"{clause} (on {count})"
-    return f"{clause} (not distinguishable from none on {count})" if float(size) else f"{clause} (on {count})"
+        return f"{clause} ({on}, not compared pairwise)"
+    return f"{clause} ({'' if change.distinguishable or not changed else 'not distinguishable from none '}{on})"
 
 
 def _pay_back_clause(energy: Estimate, pay_back: BreakEven, unit: str) -> str:
     if energy.clear is False:
         return "and has no saving to pay back with"
-    if pay_back.verdict == "after" and pay_back.samples is not None:
-        return f"pays back after {round_count(pay_back.samples)} {unit}s"
-    return {"at once": "pays back at once", "never": "never pays back", "unknown": "pay-back unknown"}[pay_back.verdict]
+    if isinstance(pay_back, int):
+        return f"pays back after {round_count(pay_back)} {plural(unit)}"
+    return {"at once": "pays back at once", "never": "never pays back", "unknown": "pay-back unknown"}[pay_back]

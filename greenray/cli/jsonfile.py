@@ -2,12 +2,12 @@
 
 import json
 import os
-import shutil
 import stat
 from pathlib import Path
 from typing import Any
 
 from greenray.errors import ConfigError
+from greenray.store.local import beside, replace_file
 
 _DESCRIPTORS = ("/dev/fd/", "/dev/std", "/proc/")
 
@@ -25,17 +25,16 @@ class JsonFile:
         self._path = path
         if str(path) == "-":
             raise ConfigError("--json -: standard output is the command's own; name a file, or /dev/fd/3 with 3>&1.")
-        self._in_place = os.O_TRUNC
         try:
-            self._partial = self._prepare()
+            self._in_place = self._prepare()
         except OSError as error:
             raise ConfigError(f"--json {path}: cannot be written ({error.strerror}).") from None
 
     def write(self, data: dict[str, Any]) -> None:
         """Writes the figures; OSError when that fails now."""
         text = json.dumps(data, indent=2) + "\n"
-        if self._partial is not None:
-            self._replace(text, self._partial)
+        if self._in_place is None:
+            replace_file(self._path.resolve(), text.encode())
             return
         # A pipe that nobody reads would hold us for ever: it is an error.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | self._in_place)
@@ -43,47 +42,32 @@ class JsonFile:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
 
-    def _replace(self, text: str, partial: Path) -> None:
-        target = self._path.resolve()
-        try:
-            with partial.open("x", encoding="utf-8") as file:  # not through a link that somebody put there
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            if target.exists():
-                shutil.copymode(target, partial)
-            partial.replace(target)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-
-    def _prepare(self) -> Path | None:
-        """The file beside the target that is to replace it; None where the target itself is written to."""
+    def _prepare(self) -> int | None:
+        """How the target itself is opened, where it is written to; None where a new file is to replace it."""
         try:
             mode = self._path.stat().st_mode
         except FileNotFoundError:
             mode = None
         target = self._path.resolve()
-        partial = target.parent / f".{target.name}.{os.getpid()}.partial"
         if mode is None:
             if not target.parent.is_dir():
                 raise ConfigError(f"--json {self._path}: there is no folder {self._path.parent}.")
-            _try(partial)
-            return partial
+            _try(target)
+            return None
         if stat.S_ISDIR(mode):
             raise ConfigError(f"--json {self._path}: is a folder.")
         if not os.access(self._path, os.W_OK):
             raise ConfigError(f"--json {self._path}: cannot be written (Permission denied).")
         if not stat.S_ISREG(mode) or str(self._path).startswith(_DESCRIPTORS):
-            self._in_place = os.O_APPEND  # what the command wrote there is not ours to overwrite
-            return None
+            return os.O_APPEND  # what the command wrote there is not ours to overwrite
         try:
-            _try(partial)
+            _try(target)
         except OSError:
-            return None
-        return partial
+            return os.O_TRUNC
+        return None
 
 
-def _try(partial: Path) -> None:
+def _try(target: Path) -> None:
+    partial = beside(target)
     partial.touch(exist_ok=False)
     partial.unlink()

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from greenray.analysis import Analysis
+    from greenray.report.document import Grid
+    from greenray.store.base import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -24,17 +26,16 @@ def report(
 ) -> None:
     """Analyse a store and write the report; never measures anything."""
     from greenray.cli.console import console as make_console
-    from greenray.store import layout
+    from greenray.report import PAGE
+    from greenray.store.registry import open_store
 
-    folder = layout.local_path(out)
-    console = make_console()
-    analysis = write(folder, html=html, markdown=markdown, prices=prices, region=region)
-    show(analysis, console=console)
-    console.print(f"report: {html or folder / 'report.html'}", highlight=False, soft_wrap=True)
+    store, console = open_store(out), make_console()
+    show(write(store, html=html, markdown=markdown, prices=prices, region=region), console=console)
+    console.print(f"report: {html or store.scan_path(PAGE)}", highlight=False, soft_wrap=True)
 
 
 def write(
-    out: Path,
+    store: "Store | Path",
     *,
     html: Path | None = None,
     markdown: Path | None = None,
@@ -44,16 +45,16 @@ def write(
     """Analyse a store and write both pages, and the comparisons where the page goes to its usual place; returns the analysis.
 
     Raises:
-        StoreError: `out` is no store, or a page cannot be written.
+        StoreError: it is no store, or a page cannot be written.
         ConfigError: the prices or the region are not understood.
     """
     from greenray.analysis import analyse, comparisons
     from greenray.report import write as write_pages
 
-    analysis = analyse(out, prices=prices, region=region)
-    write_pages(analysis, html=html or out / "report.html", markdown=markdown or out / "report.md")
+    analysis = analyse(store, prices=prices, region=region)
+    write_pages(analysis, html=html, markdown=markdown)
     if html is None:  # a page that goes elsewhere may come from a store that nobody may write to
-        comparisons.write(analysis, out / "comparisons.parquet")
+        comparisons.write(analysis)
     return analysis
 
 
@@ -61,12 +62,32 @@ def show(analysis: "Analysis", *, console: "Console") -> None:
     """The headline and its table on a terminal."""
     from rich.table import Table
 
-    table = analysis.table
-    if table.rows:
-        grid = Table(*table.columns, box=None, header_style="bold", pad_edge=False)
-        for row in table.rows:
-            grid.add_row(*row)
-        console.print(grid, markup=False)
+    effects = headline_table(analysis)
+    if effects.rows:
+        table = Table(*effects.columns, box=None, header_style="bold", pad_edge=False)
+        for row in effects.rows:
+            table.add_row(*row)
+        console.print(table, markup=False)
         console.print()
     for sentence in analysis.headline:
         console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def headline_table(analysis: "Analysis") -> "Grid":
+    """A row for each tactic on each model."""
+    from greenray.analysis.wording import UNKNOWN, pay_back, percent_change, points_change, throughput_change
+    from greenray.report.document import grid
+
+    return grid(
+        analysis.findings,
+        {
+            "model": lambda f: f.label,
+            "tactic": lambda f: f.tactic,
+            "energy": lambda f: percent_change(f.effect.energy),
+            "throughput": lambda f: throughput_change(f.effect),
+            "latency p50": lambda f: percent_change(f.effect.latency_p50),
+            analysis.measure: lambda f: points_change(f.accuracy),
+            "pays back after": lambda f: pay_back(f.effect, f.energy_break_even, f.effect.energy),
+            "grade": lambda f: f.grade or UNKNOWN,
+        },
+    )

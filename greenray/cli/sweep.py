@@ -42,7 +42,7 @@ def sweep(
         watcher = watcher_for(console, limits=loaded.limits)
         with watcher:
             result = run_sweep(loaded, store=store, address=address, extend=extend, watcher=watcher)
-        analysis = write(Path(store.address))
+        analysis = write(store)
         show(analysis, console=console)
         console.print(f"report: {store.out}/report.html", highlight=False, soft_wrap=True)
         if result.stopped:

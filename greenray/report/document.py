@@ -1,8 +1,10 @@
 """A page as data: sections of blocks, built once and shown twice, so that the HTML and the Markdown carry the same numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,7 +12,6 @@ class Text:
     """A paragraph."""
 
     text: str
-    kind: str = "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,6 @@ class Bullets:
 
     items: tuple[str, ...]
     heading: str = ""
-    kind: str = "bullets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,6 @@ class Notes:
     """What the numbers next to it cannot tell."""
 
     items: tuple[str, ...]
-    kind: str = "notes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,6 @@ class Tiles:
     """A few figures that stand for the whole: (value, label)."""
 
     items: tuple[tuple[str, str], ...]
-    kind: str = "tiles"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +45,6 @@ class Grid:
     heading: str = ""
     text_columns: frozenset[int] = frozenset({0, 1})
     folded: bool = False
-    kind: str = "grid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,6 @@ class Chart:
     id: str
     figure: Mapping[str, Any]
     caption: str
-    kind: str = "chart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +62,6 @@ class Code:
 
     text: str
     heading: str = ""
-    kind: str = "code"
 
 
 Block = Text | Bullets | Notes | Tiles | Grid | Chart | Code
@@ -84,6 +79,29 @@ class Document:
     title: str
     subtitle: str
     sections: tuple[Section, ...]
+
+
+def grid(
+    rows: Iterable[T],
+    columns: Mapping[str, Callable[[T], str]],
+    *,
+    text: Collection[str] = ("model", "tactic"),
+    heading: str = "",
+    folded: bool = False,
+) -> Grid:
+    """A table with a row for each of `rows`; `columns` say how they are headed and what stands in them, `text` which are text."""
+    return Grid(
+        columns=tuple(columns),
+        rows=tuple(tuple(show(row) for show in columns.values()) for row in rows),
+        heading=heading,
+        text_columns=frozenset(place for place, name in enumerate(columns) if name in text),
+        folded=folded,
+    )
+
+
+def notes(items: Sequence[str]) -> list[Block]:
+    """The sentences as a note; nothing where there are none."""
+    return [Notes(items=tuple(items))] if items else []
 
 
 def without_empty(grid: Grid, *, empty: str = "") -> Grid:

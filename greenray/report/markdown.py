@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from greenray.report.document import Block, Bullets, Chart, Code, Document, Grid, Notes, Text, Tiles
 
-_SPECIAL = re.compile(r"[\\`*\[\]|<>&~]|(?<![^\W_])_|_(?![^\W_])")
+_SPECIAL = re.compile(r"[\\`*\[\]|<>&~]|(?<!\w)_++|_++(?!\w)")  # underscores inside a word are no markup
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
@@ -20,7 +20,7 @@ def render(document: Document) -> str:
 
 def escape(text: str) -> str:
     """Text from outside as Markdown that shows it and does nothing else; line breaks become spaces."""
-    escaped = _SPECIAL.sub(lambda match: _ENTITIES.get(match[0], "\\" + match[0]), " ".join(text.split()))
+    escaped = _SPECIAL.sub(lambda match: "".join(_ENTITIES.get(one, f"\\{one}") for one in match[0]), " ".join(text.split()))
     escaped = re.sub(r"^([-=+#]+)(?=\s|$)", r"\\\1", escaped)
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", escaped)
 

@@ -18,6 +18,7 @@ def render(document: Document) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["kind"] = lambda block: type(block).__name__.lower()
     charts = any(isinstance(block, Chart) for section in document.sections for block in section.blocks)
     return environment.get_template("page.html").render(
         document=document,

@@ -168,9 +168,21 @@ def write_file(path: Path, data: bytes) -> None:
     """
     with _readable_errors(str(path.parent)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _written(path.parent / f".{path.name}.{uuid.uuid4().hex}", data) as staged:
-            staged.replace(path)
-            _sync_folder(path.parent)
+        replace_file(path, data)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """The same, with the OSError where it fails. A file that is there keeps its permissions."""
+    with _written(beside(path), data) as staged:
+        if path.exists():
+            shutil.copymode(path, staged)
+        staged.replace(path)
+        _sync_folder(path.parent)
+
+
+def beside(path: Path) -> Path:
+    """A name that is free, in the folder of a file that is to be replaced."""
+    return path.parent / f".{path.name}.{uuid.uuid4().hex}"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Reading a store: lazily, with the schema passed, committed rows only."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from greenray.errors import StoreError
 from greenray.store.base import Store
 from greenray.store.registry import open_store
 from greenray.store.schema import PARTITION_KEYS, arrow_schema
-from greenray.store.tables import entries, require_store
+from greenray.store.tables import Entry, entries, require_store
 
 
 def polars_schema(table: str) -> pl.Schema:
@@ -28,19 +29,23 @@ def scan(store: Store | Path, *, table: str, sweep: str | None = None) -> pl.Laz
     """
     store = open_store(store) if isinstance(store, Path) else store
     require_store(store)
-    frame = _scan_raw(store, table=table, sweep=sweep)
+    frame = scan_files(store, table=table, files=entries(store, table=table, sweep=sweep))
     if table == "cells":
         return frame
-    committed = _scan_raw(store, table="cells", sweep=sweep).select("run_id")
+    committed = scan_files(store, table="cells", files=entries(store, table="cells", sweep=sweep)).select("run_id")
     return frame.join(committed, on="run_id", how="semi")
 
 
 def settled(store: Store | Path, *, sweep: str | None = None) -> pl.LazyFrame:
     """The row that counts of each cell: its first ok attempt, else its last."""
+    return settle(scan(store, table="cells", sweep=sweep))
+
+
+def settle(cells: pl.LazyFrame) -> pl.LazyFrame:
+    """The same, of rows of `cells`."""
     rank = pl.when(pl.col("status") == "ok").then(pl.col("attempt")).otherwise(pl.col("attempt").neg() + 10**9)
     return (
-        scan(store, table="cells", sweep=sweep)
-        .with_columns(rank.alias("_rank"))
+        cells.with_columns(rank.alias("_rank"))
         .sort("sweep", "cell_id", "_rank")
         .unique(subset=["sweep", "cell_id"], keep="first", maintain_order=True)
         .drop("_rank")
@@ -65,13 +70,13 @@ def manifests(store: Store | Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _scan_raw(store: Store, *, table: str, sweep: str | None) -> pl.LazyFrame:
+def scan_files(store: Store, *, table: str, files: Sequence[Entry]) -> pl.LazyFrame:
+    """These files of a table and no others, lazily; whether their rows are committed is for the caller to know."""
     schema = polars_schema(table)
-    files = [store.scan_path(entry.key) for entry in entries(store, table=table, sweep=sweep)]
     if not files:
         return pl.LazyFrame(schema=schema)
     return pl.scan_parquet(
-        files,
+        [store.scan_path(file.key) for file in files],
         schema=schema,
         hive_partitioning=True,
         hive_schema={key: pl.String() for key in PARTITION_KEYS},

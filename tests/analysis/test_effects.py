@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.analysis import analyse
-from greenray.analysis.effects import LogRatio, _over_visits
-from greenray.analysis.results import Analysis, Finding
+from greenray.analysis import Analysis, analyse
+from greenray.analysis.effects import over_visits
+from greenray.analysis.findings import Finding
+from greenray.analysis.visits import LogRatio
 from tests.support.synthetic import MODELS, TACTICS, Sweep, quickstart
 
 
@@ -59,7 +60,7 @@ def test_three_visits_give_an_interval_that_covers_what_varies_between_them(tmp_
 
 @given(st.lists(st.floats(-2, 2), min_size=3, max_size=12))
 def test_ratio_over_visits_is_the_geometric_mean(values: list[float]) -> None:
-    found = _over_visits([LogRatio(value, 0.1) for value in values])
+    found = over_visits([LogRatio(value, 0.1) for value in values])
     assert found is not None
     assert found.ratio == pytest.approx(math.exp(sum(values) / len(values)))
     assert (found.low or 0) <= found.ratio * (1 + 1e-12)
@@ -67,7 +68,7 @@ def test_ratio_over_visits_is_the_geometric_mean(values: list[float]) -> None:
 
 
 def test_two_visits_that_disagree_are_not_more_certain_than_their_difference() -> None:
-    found = _over_visits([LogRatio(-0.4, 0.01), LogRatio(-0.2, 0.01)])
+    found = over_visits([LogRatio(-0.4, 0.01), LogRatio(-0.2, 0.01)])
     assert found is not None
     assert (found.low or 1) <= math.exp(-0.4)
     assert found.basis == "within 2 visits"
@@ -137,8 +138,8 @@ def test_unknown_totals_stay_unknown(tmp_path: Path) -> None:
     assert finding.effect.energy is None
     assert finding.effect.time is not None
     assert finding.tactic_cost.electricity is None
-    assert finding.tactic_grams is None
-    assert finding.energy_break_even.verdict == "unknown"
+    assert finding.tactic_cost.grams is None
+    assert finding.energy_break_even == "unknown"
     assert "no comparison of energy" in finding.sentence
 
 
@@ -168,7 +169,7 @@ def test_first_ok_attempt_settles_a_cell_else_the_last(tmp_path: Path) -> None:
     analysis = analyse(sweep.finish())
     assert only(analysis).effect.tactic_energy_j == pytest.approx(0.002)
     assert analysis.headline[-1] == "vit-tiny: prune-local failed (second)."
-    assert analysis.attempts == 6
+    assert analysis.frames.attempts.height == 6
 
 
 def test_one_family_is_said_to_be_these_models_only(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from greenray.analysis import Analysis, analyse, comparisons
-from greenray.analysis.effects import VisitEffect
+from greenray.analysis.visits import VisitEffect
 from greenray.report.build import build
 from greenray.report.markdown import render
 from greenray.store.schema import arrow_schema
@@ -145,10 +145,12 @@ def test_an_effect_without_a_window_says_why_all_were_rejected(tmp_path: Path) -
 
 def test_the_table_of_comparisons_is_that_of_the_data_dictionary(tmp_path: Path) -> None:
     analysis = analyse(quickstart(tmp_path / "out", drift=0.05))
-    comparisons.write(analysis, tmp_path / "c.parquet")
-    comparisons.write(analysis, tmp_path / "again.parquet")
-    assert (tmp_path / "c.parquet").read_bytes() == (tmp_path / "again.parquet").read_bytes()
-    table = pl.read_parquet(tmp_path / "c.parquet")
+    path = tmp_path / "out" / "comparisons.parquet"
+    comparisons.write(analysis)
+    first = path.read_bytes()
+    comparisons.write(analysis)
+    assert path.read_bytes() == first
+    table = pl.read_parquet(path)
     assert table.columns == arrow_schema("comparisons").names
     assert table.height == 9
     assert table.select("drifted", "energy_low", "energy_ratio", "energy_high").null_count().row(0) == (0, 0, 0, 0)
@@ -162,8 +164,8 @@ def test_the_table_of_comparisons_is_that_of_the_data_dictionary(tmp_path: Path)
 def test_a_store_without_comparisons_has_an_empty_table(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out")
     sweep.train("vit-tiny", family="vit", epochs_j=[10.0])
-    comparisons.write(analyse(sweep.finish()), tmp_path / "c.parquet")
-    assert pl.read_parquet(tmp_path / "c.parquet").height == 0
+    comparisons.write(analyse(sweep.finish()))
+    assert pl.read_parquet(tmp_path / "out" / "comparisons.parquet").height == 0
 
 
 def test_training_says_what_is_active(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenray.analysis.arms import Arm, Measured
-from greenray.analysis.effects import visit_effects
+from greenray.analysis.visits import visit_effects
 
 _TEXTS = ("phase", "task", "model", "model_source", "model_revision", "model_family", "dataset", "hyperparameters")
 _SAME = ("host", "gpu_uuid", "num_threads", "torch_version", "transformers_version", "driver_version", "greenray_version")
@@ -18,7 +18,7 @@ def arm(*, sweep: str, block: str, visit: int | None, tactic: str, bracket: str 
     where = (sweep, block, visit, tactic, bracket)
     cell |= {"sweep": sweep, "block_id": block, "visit": visit, "tactic": tactic, "bracket": bracket, "status": status}
     cell |= {"run_id": "/".join(map(str, where)), "device": "cpu"}
-    known = Measured(mean=1.0, relative_error=0.01, windows=3)
+    known = Measured(mean=1.0, half_width=0.04)
     return Arm(
         cell=cell,
         energy_j=known,
@@ -30,8 +30,7 @@ def arm(*, sweep: str, block: str, visit: int | None, tactic: str, bracket: str 
         modelled_share=0.0,
         shared_host=False,
         warmed_up=True,
-        grades=("A",),
-        reasons=(),
+        grade="A",
         windows_without_energy=0,
         missing_reasons=(),
         rejected=(),

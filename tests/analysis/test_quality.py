@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.analysis import quality
-from greenray.analysis.quality import kind_of, merged
+from greenray.analysis import analyse
+from greenray.analysis.grading import kind_of, merged
+from greenray.report.document import Text
+from greenray.report.sections import quality
 from tests.support.synthetic import Sweep
 
 
@@ -89,10 +91,15 @@ def test_windows_and_cells_are_counted(tmp_path: Path) -> None:
             window(3, "A", "dram: not read", energy_j=None),
         ],
     )
-    found = quality.load(sweep.finish())
-    assert (found.windows, found.cells, found.without_energy) == (7, 2, 2)
-    assert found.grades == {"A": 2, "B": 3, "C": 1, "none": 1}
-    told = {reason.text: reason for reason in found.reasons}
+    analysis = analyse(sweep.finish())
+    assert analysis.grades == {"A": 2, "B": 3, "C": 1, "": 1}
+    loaded = quality.load(analysis)
+    counted = quality.show(loaded, analysis).blocks[0]
+    assert counted == Text(
+        text="7 work windows in 2 cells: 2 of grade A, 3 of grade B, 1 of grade C, 1 without a grade. "
+        "2 have no total energy: they are left out, and nothing stands in for them."
+    )
+    told = {reason.text: reason for reason in loaded[0]}
     assert list(told) == [
         "temperature went from 50 to 56–58 C",
         "dram: not read",
@@ -104,9 +111,9 @@ def test_windows_and_cells_are_counted(tmp_path: Path) -> None:
     assert (heated.windows, heated.cells, heated.without_energy) == (3, 2, 0)
     assert heated.grades == {"B": 2, "C": 1}
     lost = told["the board is lost"]
-    assert (lost.windows, lost.without_energy, lost.grades) == (1, 1, {"none": 1})
+    assert (lost.windows, lost.without_energy, lost.grades) == (1, 1, {"": 1})
 
 
 def test_an_empty_store_has_no_quality(tmp_path: Path) -> None:
-    found = quality.load(Sweep(out=tmp_path / "out").finish())
-    assert (found.windows, found.reasons) == (0, ())
+    analysis = analyse(Sweep(out=tmp_path / "out").finish())
+    assert quality.show(quality.load(analysis), analysis).blocks == ()

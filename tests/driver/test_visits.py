@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from greenray.analysis import analyse
-from greenray.analysis.effects import VisitEffect
+from greenray.analysis.visits import VisitEffect
 from tests.support.running import (
     TINY_TRAINING,
     cells,

@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from greenray.store import layout
+from greenray.store import tables
+from greenray.store.registry import open_store
 from greenray.tactics.registry import TACTICS
 from tests.gpu_check.finding import Finding, Table
 from tests.gpu_check.load import ROOT
@@ -210,10 +211,10 @@ def read_cells(out: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     found = []
-    for entry in layout.entries(out, table="cells"):
-        cell = pq.ParquetFile(entry.path).read().to_pylist()[0]
-        place = layout.table_file(
-            out, table="windows", sweep=entry.sweep, tactic=entry.tactic, cell_id=entry.cell_id, attempt=entry.attempt
+    for entry in tables.entries(open_store(out), table="cells"):
+        cell = pq.ParquetFile(out / entry.key).read().to_pylist()[0]
+        place = out / tables.table_key(
+            table="windows", sweep=entry.sweep, tactic=entry.tactic, cell_id=entry.cell_id, attempt=entry.attempt
         )
         windows = pq.ParquetFile(place).read().to_pylist() if place.exists() else []
         steady = [window for window in windows if window["kind"] == "steady" and window["rejected"] is None]

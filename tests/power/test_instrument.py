@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from greenray.power.window import WindowReading
-from greenray.store.schema import TRACE, WINDOWS
+from greenray.store.schema import columns
 from tests.simnvml import Board, environment, true_energy_j, uuid_of, write_control
 from tests.support import ROOT
 
@@ -54,8 +54,8 @@ def measured(python, simnvml, boards, *arguments, control=None):
 
 
 def test_window_columns_are_those_of_the_store():
-    columns = {column.name for column in WINDOWS}
-    assert {field.name for field in dataclasses.fields(WindowReading)} <= columns
+    known = {column.column for column in columns("windows")}
+    assert {field.name for field in dataclasses.fields(WindowReading)} <= known
 
 
 def test_four_boards_at_once_are_read_within_the_targets(simnvml, python):
@@ -95,7 +95,7 @@ def test_a_good_window_has_every_figure(simnvml, python):
     assert (window["sm_clock_mhz"], window["gpu_utilization"]) == (1980, pytest.approx(0.9))
     assert window["foreign_processes"] == 0
     assert (window["grade"], window["grade_reasons"]) == ("A", [])
-    assert result["columns"] == [column.name for column in TRACE[3:]]
+    assert result["columns"] == [column.column for column in columns("trace")[3:]]
     assert len(set(result["lengths"])) == 1
     assert result["sensors"] == ["cpu:cell", "cpu:host", f"gpu:{uuid_of(1)}"]
     gaps = np.diff(result["sample_s"])

@@ -1,18 +1,25 @@
 """The page and its twin: the same numbers, nothing from outside becomes markup, nothing is fetched."""
 
+import html
 import html.parser
 import json
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from greenray import report
-from greenray.analysis import Analysis, analyse
+from greenray.analysis import Analysis, analyse, comparisons
 from greenray.report.markdown import escape
-from greenray.store import writer
+from greenray.store.registry import open_store
+from greenray.store.tables import write_manifest
+from tests.support.object_store import ObjectStore
 from tests.support.synthetic import Sweep, quickstart
 
+MARKDOWN = MarkdownIt("commonmark").enable("table")
 EVIL = "<script>alert(1)</script>|`x`*_[a](javascript:b)"
 
 
@@ -120,7 +127,7 @@ def test_text_from_outside_stays_text(tmp_path: Path) -> None:
     sweep.visit("%{x}</script>", family="f", energy_j=0.004, tactics={"compile": 0.8}, block_id="b2")
     sweep.cell("prune-local", energy_j=None, status="failed", error=EVIL + "\n\n# heading", model=EVIL, visit=1, block_id="b1")
     sweep.cell("compile", energy_j=0.01, model=EVIL, block_id="b3", trace=True)
-    writer.write_manifest(sweep.out, sweep="quick", manifest={"config": {"name": EVIL}, "versions": {EVIL: EVIL}})
+    write_manifest(open_store(sweep.out), sweep="quick", manifest={"config": {"name": EVIL}, "versions": {EVIL: EVIL}})
     page, twin = written(analyse(sweep.out), tmp_path)
     reader = Reader(page)
     assert reader.tags.count("script") == 2 + len(reader.charts) == 6
@@ -134,11 +141,23 @@ def test_text_from_outside_stays_text(tmp_path: Path) -> None:
 
 
 def test_same_store_same_bytes(quick: Analysis, tmp_path: Path) -> None:
-    assert written(quick, tmp_path) == written(analyse(quick.out), tmp_path)
+    assert written(quick, tmp_path) == written(analyse(quick.frames.store), tmp_path)
+
+
+def test_a_store_of_another_kind_is_read_and_written_by_its_own_calls(tmp_path: Path) -> None:
+    quickstart(tmp_path / "out")
+    bucket = ObjectStore(f"bucket://{tmp_path / 'out'}")
+    analysis = analyse(bucket)
+    report.write(analysis)
+    comparisons.write(analysis)
+    bucket.close()
+    _, twin = written(analyse(tmp_path / "out"), tmp_path)
+    assert bucket.read("report.md") == twin.encode()
+    assert {"report.html", "comparisons.parquet"} <= set(bucket.names())
 
 
 def test_empty_store_gives_a_sensible_page(tmp_path: Path) -> None:
-    writer.write_manifest(tmp_path / "out", sweep="quick", manifest={"config": {"name": "quick"}})
+    write_manifest(open_store(tmp_path / "out"), sweep="quick", manifest={"config": {"name": "quick"}})
     page, twin = written(analyse(tmp_path / "out"), tmp_path)
     assert "nothing was measured" in Reader(page).text
     assert "nothing was measured" in twin
@@ -164,9 +183,11 @@ def test_store_where_everything_failed(tmp_path: Path) -> None:
     assert "Attempts without a result cost 80.0 J" in twin
 
 
-def test_one_format_alone(quick: Analysis, tmp_path: Path) -> None:
-    report.write(quick, markdown=tmp_path / "deep" / "r.md")
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["r.md"]
+def test_a_page_that_goes_elsewhere_leaves_the_twin_in_the_store(tmp_path: Path) -> None:
+    analysis = analyse(Sweep(out=tmp_path / "out").finish())
+    report.write(analysis, html=tmp_path / "deep" / "r.html")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["r.html"]
+    assert {"report.html", "report.md"} & set(analysis.frames.store.names()) == {"report.md"}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +200,20 @@ def test_one_format_alone(quick: Analysis, tmp_path: Path) -> None:
         ("# title", "\\# title"),
         ("- item\n- item", "\\- item - item"),
         ("a|b <i> _x_ `y`", "a\\|b &lt;i&gt; \\_x\\_ \\`y\\`"),
+        ("/tmp/garbage-f__0/x is not there", "/tmp/garbage-f__0/x is not there"),
+        ("__init__ in /tmp/x__/y", "\\_\\_init\\_\\_ in /tmp/x\\_\\_/y"),
     ],
 )
 def test_markdown_escapes_no_more_than_it_must(text: str, escaped: str) -> None:
     assert escape(text) == escaped
+
+
+@given(st.text("ab0 _*`~[](){}<>&|#+-=.!:;/\\'\"\n1", max_size=30))
+@example("/tmp/garbage-f__/x")
+@example("a__b _ __c__ d_")
+def test_markdown_shows_every_text_as_it_is(text: str) -> None:
+    """Read by a parser of CommonMark, as a paragraph and as a cell of a table."""
+    said = " ".join(text.split())
+    assert html.unescape(MARKDOWN.render(escape(text))) == (f"<p>{said}</p>\n" if said else "")
+    (cell,) = re.findall("<td>(.*?)</td>", MARKDOWN.render(f"| a |\n|---|\n| {escape(text) or 'x'} |\n"))
+    assert html.unescape(cell) == (said or "x")

@@ -14,7 +14,7 @@ import pytest
 from greenray.errors import StoreError
 from greenray.store import reader, tables
 from greenray.store.registry import open_store
-from greenray.store.schema import TABLES, arrow_schema, dictionary
+from greenray.store.schema import STATUSES, TABLES, WINDOW_KINDS, arrow_schema, dictionary
 
 CELL_ID = "c1-0123456789abcdef"
 
@@ -212,3 +212,9 @@ def test_the_dictionary_has_every_column_of_every_table_with_a_meaning() -> None
         named = {row["column"] for row in rows if row["table"] == table}
         assert named == {*arrow_schema(table).names, "sweep", "tactic"}
     assert all(row["meaning"] and row["type"] for row in rows)
+
+
+def test_the_dictionary_names_the_statuses_and_kinds_that_there_are() -> None:
+    meaning = {(row["table"], row["column"]): row["meaning"] for row in dictionary()}
+    assert meaning["cells", "status"] == "one of " + ", ".join(STATUSES)
+    assert meaning["windows", "kind"] == "one of " + ", ".join(WINDOW_KINDS)

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from greenray.store import writer
+from greenray.store import tables
+from greenray.store.registry import open_store
 
 MODELS = {"vit-tiny": ("vit", 0.004), "resnet-tiny": ("resnet", 0.002), "convnext-tiny": ("convnext", 0.006)}
 """Model -> (family, joules per sample of the baseline)."""
@@ -117,8 +118,8 @@ class Sweep:
             "prediction": [(index + (index < wrong)) % 10 for index in range(self.samples)],
         }
         keep = ok and row["phase"] == "inference"
-        writer.commit(
-            self.out,
+        tables.commit(
+            open_store(self.out),
             sweep=self.name,
             tactic=tactic,
             cell=row,
@@ -153,7 +154,7 @@ class Sweep:
             "versions": {"greenray": "0.1.0", "torch": "2.13.0"},
             "hardware": {"host-1": {"cpu": "Some CPU"}},
         }
-        writer.write_manifest(self.out, sweep=self.name, manifest=manifest)
+        tables.write_manifest(open_store(self.out), sweep=self.name, manifest=manifest)
         return self.out
 
     def _row(self, tactic: str, *, status: str, attempt: int, **columns: Any) -> dict[str, Any]:
@@ -192,6 +193,8 @@ class Sweep:
             "size_bytes": 4_000_000,
             "macs_per_sample": 5e6,
             "seed": 0,
+            "unit": "image",
+            "quality_measure": "accuracy",
             **columns,
         }
         identity = json.dumps([self.name, tactic, *(str(row.get(key)) for key in _IDENTITY)])

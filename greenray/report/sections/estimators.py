@@ -12,8 +12,10 @@ from statistics import median
 
 import numpy as np
 
+from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm
 from greenray.analysis.training import TrainingRun
+from greenray.report.document import Block, Bullets, Section, Text, grid
 
 FIRST_EPOCHS = (1, 2, 3, 5)
 DESCRIPTORS = (("parameters",), ("MACs",), ("MACs", "MACs per parameter"))
@@ -28,7 +30,7 @@ class Estimator:
         name: what predicts what.
         error: median absolute relative error (0.1 = 10 %); None without enough data, and `note` says what is missing.
         worst: largest absolute relative error; None likewise.
-        cases: runs or models behind the errors.
+        cases: runs or models behind the errors; 0 without any.
     """
 
     name: str
@@ -36,6 +38,29 @@ class Estimator:
     worst: float | None
     cases: int
     note: str
+
+
+def load(analysis: Analysis) -> list[Estimator] | None:
+    if not any(arm.ok for arm in analysis.arms):
+        return None
+    return [*short_profiles(analysis.training), *descriptors(analysis.arms)]
+
+
+def show(estimators: list[Estimator], analysis: Analysis) -> Section:
+    blocks: list[Block] = [Text(text="How far off a cheaper look would have been on these measurements. Errors are relative.")]
+    known = [found for found in estimators if found.error is not None]
+    if known:
+        columns = {
+            "estimate": lambda e: e.name,
+            "median error": lambda e: f"{e.error * 100:.1f} %",
+            "worst error": lambda e: f"{e.worst * 100:.1f} %",
+            "cases": lambda e: str(e.cases),
+        }
+        blocks.append(grid(known, columns, text=("estimate",)))
+    missing = tuple(f"{found.name}: {found.note}." for found in estimators if found.error is None)
+    if missing:
+        blocks.append(Bullets(heading="Not enough data", items=missing))
+    return Section(id="estimators", title="Predicting instead of measuring", blocks=tuple(blocks))
 
 
 def short_profiles(runs: Iterable[TrainingRun]) -> list[Estimator]:
@@ -55,21 +80,13 @@ def descriptors(arms: Iterable[Arm]) -> list[Estimator]:
     groups: dict[tuple[str, ...], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
     for arm in arms:
         cell = arm.cell
-        if (
-            arm.ok
-            and cell["phase"] == "inference"
-            and cell["tactic"] == "baseline"
-            and arm.energy_j
-            and cell["parameters"]
-            and cell["macs_per_sample"]
-        ):
-            groups[arm.hardware, str(arm.scope), cell["device"], str(cell["batch_size"]), cell["dataset"]][cell["model"]].append(
-                arm
-            )
+        baseline = arm.ok and cell["phase"] == "inference" and cell["tactic"] == "baseline"
+        if baseline and arm.energy_j and cell["parameters"] and cell["macs_per_sample"]:
+            group = (arm.hardware, str(arm.scope), cell["device"], str(cell["batch_size"]), cell["dataset"])
+            groups[group][cell["model"]].append(arm)
     if not groups:
-        return [
-            _estimator("model descriptors predict energy per sample", [], missing="no baseline has energy, parameters and MACs")
-        ]
+        name, missing = "model descriptors predict energy per sample", "no baseline has energy, parameters and MACs"
+        return [_estimator(name, [], missing=missing)]
     models = max((groups[key] for key in sorted(groups)), key=len)
     rows = [_row(models[model]) for model in sorted(models)]
     return [_left_out(names, rows) for names in DESCRIPTORS]
@@ -91,9 +108,7 @@ def _left_out(names: Sequence[str], rows: Sequence[dict[str, float]]) -> Estimat
     title = f"{' and '.join(names)} predict energy per sample of a model left out"
     needed = len(names) + 1 + SPARE_MODELS
     if len(rows) < needed:
-        return _estimator(
-            title, [], missing=f"needs {needed} models on the same hardware, there are {len(rows)}", cases=len(rows)
-        )
+        return _estimator(title, [], missing=f"needs {needed} models on the same hardware, there are {len(rows)}")
     design = np.array([[1.0, *(row[name] for name in names)] for row in rows])
     target = np.array([row["energy"] for row in rows])
     errors = []
@@ -104,7 +119,6 @@ def _left_out(names: Sequence[str], rows: Sequence[dict[str, float]]) -> Estimat
     return _estimator(title, errors, missing="")
 
 
-def _estimator(name: str, errors: Sequence[float], *, missing: str, cases: int | None = None) -> Estimator:
-    if not errors:
-        return Estimator(name=name, error=None, worst=None, cases=cases or 0, note=missing)
-    return Estimator(name=name, error=median(errors), worst=max(errors), cases=len(errors), note="")
+def _estimator(name: str, errors: Sequence[float], *, missing: str) -> Estimator:
+    error, worst = (median(errors), max(errors)) if errors else (None, None)
+    return Estimator(name=name, error=error, worst=worst, cases=len(errors), note="" if errors else missing)

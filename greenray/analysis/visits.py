@@ -1,0 +1,194 @@
+"""What a tactic does to a model within a visit.
+
+A visit is one uninterrupted pass over a block on one device, with a baseline at each end. Everything is compared inside a visit
+only, whole energy scope against the same scope. Its two baselines give the reference (their arithmetic mean) and, by their
+disagreement, the visit's drift.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from greenray.analysis import stats
+from greenray.analysis.arms import Arm, Measured
+
+DRIFT_LIMIT = 0.03
+IDLE_SHARE, IDLE_W = 0.05, 2.0
+"""Idle power that differs by more than both between the cells of a visit has drifted. Under a twentieth it is what an idle window
+calls steady; under 2 W it is what the power sensors of boards resolve, which at 15 W would be more than a twentieth."""
+VERSIONS = ("torch_version", "transformers_version", "driver_version", "greenray_version")
+RATIOS = {
+    "energy": "energy_j",
+    "active": "active_j",
+    "time": "time_s",
+    "latency_p50": "latency_p50_s",
+    "latency_p95": "latency_p95_s",
+}
+"""What is compared, and where an arm has it."""
+
+
+class Subject(NamedTuple):
+    """What an effect is about: the same model on the same hardware, counted in the same scope. Sorts and hashes."""
+
+    sweep: str
+    phase: str
+    task: str
+    model: str
+    model_source: str
+    model_revision: str
+    model_family: str
+    dataset: str
+    batch_size: int
+    device: str
+    hardware: str
+    scope: str
+    hyperparameters: str
+
+
+class LogRatio(NamedTuple):
+    """A log ratio with the 95 % half-width that one visit can justify; None when a part of it is unknown."""
+
+    value: float
+    half_width: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisitEffect:
+    """One tactic against its baselines within one visit.
+
+    Attributes:
+        subject, tactic: what was compared.
+        visit: block and number of the visit.
+        arm: the tactic's settled attempt; `baselines`: the brackets used, opening first.
+        energy, time, latency_p50, latency_p95: log ratios; None where an arm has no figure. `active` is energy above idle power.
+        drift: disagreement of the two baselines' energy as a log ratio (>= 0); None when there is no closing bracket.
+        idle_spread_w: what the board's idle power differs by between the cells of the visit; None where under two know it.
+        idle_drifted: whether that is more than `IDLE_SHARE` and `IDLE_W` allow.
+        flags: what a reader must know about this comparison.
+    """
+
+    subject: Subject
+    tactic: str
+    visit: tuple[str, int]
+    arm: Arm
+    baselines: tuple[Arm, ...]
+    energy: LogRatio | None
+    active: LogRatio | None
+    time: LogRatio | None
+    latency_p50: LogRatio | None
+    latency_p95: LogRatio | None
+    drift: float | None
+    idle_spread_w: float | None
+    idle_drifted: bool
+    flags: tuple[str, ...]
+
+
+def visit_effects(arms: Iterable[Arm]) -> list[VisitEffect]:
+    """Every tactic that is ok, against the brackets of its own visit; a visit without an opening baseline has no effects."""
+    visits: dict[tuple[str, str, int], list[Arm]] = defaultdict(list)
+    for arm in arms:
+        if arm.ok and arm.cell["visit"] is not None:
+            visits[arm.cell["sweep"], arm.cell["block_id"], arm.cell["visit"]].append(arm)
+    effects = []
+    for (_, block_id, visit), members in visits.items():
+        opening, closing = (next((arm for arm in members if arm.cell["bracket"] == end), None) for end in ("open", "close"))
+        if opening is not None:
+            tactics = [arm for arm in members if arm.cell["bracket"] is None and arm.cell["tactic"] != "baseline"]
+            idle = _idle_powers(members)
+            effects += [_visit_effect(arm, opening, closing, (block_id, visit), idle) for arm in tactics]
+    return effects
+
+
+def _visit_effect(
+    arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str, int], idle: tuple[float, float] | None
+) -> VisitEffect:
+    flags: list[str] = []
+    baselines = tuple(b for b in (opening, closing) if b is not None and _comparable(arm, b, flags))
+    energies = [b.energy_j for b in baselines]
+    if closing is None:
+        flags.append("the visit was cut short: one baseline only, drift unknown")
+    elif any(energies) and not (len(energies) == 2 and all(energies)):
+        flags.append("only one of the visit's baselines can be used: drift unknown")
+    drift = None
+    if len(energies) == 2 and energies[0] is not None and energies[1] is not None:
+        drift = abs(math.log(energies[1].mean / energies[0].mean))
+        if drifted(drift):
+            flags.append(f"the visit's baselines disagree by {math.expm1(drift):.1%}".replace("%", " %"))
+    if baselines and (arm.energy_j is None or not any(energies)):
+        blank = [a for a in (arm, *baselines) if a.energy_j is None]
+        reasons = dict.fromkeys(reason for a in blank for reason in (*a.missing_reasons, *a.rejected))
+        flags.append("energy unknown: " + ("; ".join(reasons) or "no window has a total"))
+    elif arm.windows_without_energy or any(b.windows_without_energy for b in baselines):
+        flags.append("some windows have no total energy and were left out")
+    idle_drifted = idle is not None and idle[1] - idle[0] > max(IDLE_W, IDLE_SHARE * idle[0])
+    if idle is not None and idle_drifted:
+        flags.append(f"the board's idle power lies between {idle[0]:.0f} and {idle[1]:.0f} W in the visit's cells")
+    return VisitEffect(
+        subject=_subject(arm),
+        tactic=arm.cell["tactic"],
+        visit=visit,
+        arm=arm,
+        baselines=baselines,
+        **{name: _log_ratio(getattr(arm, column), [getattr(b, column) for b in baselines]) for name, column in RATIOS.items()},
+        drift=drift,
+        idle_spread_w=None if idle is None else idle[1] - idle[0],
+        idle_drifted=idle_drifted,
+        flags=tuple(flags),
+    )
+
+
+def drifted(drift: float | None) -> bool:
+    """Whether a visit's baselines disagree by more than `DRIFT_LIMIT`; unknown drift is flagged as such, not here."""
+    return drift is not None and math.expm1(drift) > DRIFT_LIMIT
+
+
+def _idle_powers(members: Sequence[Arm]) -> tuple[float, float] | None:
+    """Lowest and highest idle power of the board over the cells of a visit, W; None where under two know it."""
+    known = [arm.idle_w for arm in members if arm.idle_w is not None]
+    return (min(known), max(known)) if len(known) > 1 else None
+
+
+def _comparable(arm: Arm, baseline: Arm, flags: list[str]) -> bool:
+    """Same scope, same device; other software versions are compared, and said."""
+    if arm.scope is None or arm.scope != baseline.scope:
+        scopes = [scope or "different parts" for scope in (arm.scope, baseline.scope)]
+        flags.append(f"not compared: energy counts {scopes[0]} here and {scopes[1]} in the baseline")
+        return False
+    if any(arm.cell[name] != baseline.cell[name] for name in ("host", "gpu_uuid", "device")):
+        flags.append("not compared: the baseline ran on another device")
+        return False
+    if arm.cell["num_threads"] != baseline.cell["num_threads"]:
+        flags.append("not compared: the baseline ran on another number of threads")
+        return False
+    versions = [name for name in VERSIONS if arm.cell[name] != baseline.cell[name]]
+    flags += [f"{name.removesuffix('_version')} differs: {arm.cell[name]} against {baseline.cell[name]}" for name in versions]
+    return True
+
+
+def _log_ratio(arm: Measured | None, baselines: Sequence[Measured | None]) -> LogRatio | None:
+    """Arm over the arithmetic mean of the baselines, with window noise of both and the drift in quadrature.
+
+    With one baseline the drift is unknown, and with it the interval: a visit cut short must not look surer than a whole one.
+    """
+    known = [b for b in baselines if b is not None]
+    if arm is None or not known:
+        return None
+    noise = stats.quadrature([b.half_width for b in known])
+    drift = abs(math.log(known[1].mean / known[0].mean)) if len(known) == 2 else None
+    half = stats.quadrature([arm.half_width, None if noise is None else noise / len(known), drift])
+    return LogRatio(math.log(arm.mean / stats.mean([b.mean for b in known])), half)
+
+
+def _subject(arm: Arm) -> Subject:
+    cell = arm.cell
+    return Subject(
+        **{name: cell[name] or "" for name in ("sweep", "phase", "task", "model", "model_source", "model_revision", "dataset")},
+        model_family=cell["model_family"] or cell["model"] or "",
+        batch_size=cell["batch_size"] or 0,
+        device=cell["device"] or "",
+        hardware=arm.hardware,
+        scope=arm.scope or "unknown",
+        hyperparameters=cell["hyperparameters"] or "",
+    )

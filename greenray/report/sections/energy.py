@@ -1,0 +1,142 @@
+"""The energy of each tactic beside its baseline: gross, over models, and what the work itself adds to idle power."""
+
+import math
+from collections.abc import Sequence
+
+from greenray.analysis.analyse import Analysis
+from greenray.analysis.findings import Finding
+from greenray.analysis.wording import UNKNOWN, grades, number, percent_change, quantity
+from greenray.report import charts
+from greenray.report.document import Block, Chart, Grid, Section, Text, grid, notes, without_empty
+
+
+def load(analysis: Analysis) -> Sequence[Finding] | None:
+    return analysis.findings or None
+
+
+def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
+    figure, caption = chart(findings), "Left of zero is less than the baseline; bars are 95 % intervals."
+    by_model = grid(
+        findings,
+        {
+            "model": lambda f: f.label,
+            "tactic": lambda f: f.tactic,
+            "energy": lambda f: percent_change(f.effect.energy),
+            "interval": lambda f: f.effect.energy.basis if f.effect.energy else "",
+            f"baseline / {analysis.unit}": lambda f: quantity(f.effect.baseline_energy_j, "J"),
+            f"tactic / {analysis.unit}": lambda f: quantity(f.effect.tactic_energy_j, "J"),
+            "drift": lambda f: UNKNOWN if f.effect.drift is None else f"{math.expm1(f.effect.drift) * 100:.1f} %",
+            "grade": lambda f: f.grade or UNKNOWN,
+            "remarks": lambda f: "; ".join(f.effect.flags),
+        },
+        heading="By model",
+        text=("model", "tactic", "interval", "remarks"),
+    )
+    explained = (
+        f"Grades of the work windows: {grades(analysis.grades) or 'none'}. A: every condition of a good measurement met; "
+        "B: one missed; C: several missed; D: modelled."
+    )
+    blocks: list[Block] = [
+        *notes(analysis.caveats_on("energy")),
+        *([Chart(id="energy", figure=figure, caption=caption)] if figure else []),
+        *over_models(analysis),
+        without_empty(by_model),
+        Text(text=explained),
+        *gross_and_active(findings, analysis.unit),
+    ]
+    return Section(id="energy", title="Energy", blocks=tuple(blocks))
+
+
+def over_models(analysis: Analysis) -> list[Grid]:
+    """A table by tactic; nothing where each stands for one model."""
+    if not analysis.overall:
+        return []
+    columns = {
+        "tactic": lambda o: o.tactic,
+        "over": lambda o: f"{o.models} models, {o.families} families{o.context(analysis.overall)}",
+        "energy": lambda o: percent_change(o.energy),
+        "interval": lambda o: o.energy.basis if o.energy else "",
+        "time": lambda o: percent_change(o.time),
+    }
+    if any(effect.wilcoxon_p is not None for effect in analysis.overall):
+        columns["Wilcoxon p (Holm)"] = lambda o: number(o.wilcoxon_p, digits=2)
+        columns["Cliff's delta"] = lambda o: number(o.cliffs_delta, digits=2)
+    return [grid(analysis.overall, columns, heading="Over models", text=("tactic", "over", "interval"))]
+
+
+def gross_and_active(findings: Sequence[Finding], unit: str) -> list[Block]:
+    """A table by finding, and what idle means in it; nothing where no idle power is known."""
+    if all(finding.effect.active is None for finding in findings):
+        return []
+    table = grid(
+        findings,
+        {
+            "model": lambda f: f.label,
+            "tactic": lambda f: f.tactic,
+            "gross": lambda f: percent_change(f.effect.energy),
+            "active": lambda f: percent_change(f.effect.active),
+            f"baseline, active / {unit}": lambda f: quantity(f.effect.baseline_active_j, "J"),
+            f"tactic, active / {unit}": lambda f: quantity(f.effect.tactic_active_j, "J"),
+            "baseline, active share": _share,
+            "board idle": lambda f: _range([arm.idle_w for arm in f.effect.arms]),
+            "host idle": lambda f: _range([visit.arm.host_idle_w for visit in f.effect.visits]),
+        },
+        heading="Gross and active",
+    )
+    note = Text(
+        text="Active is gross less idle power × time: what the work itself adds. The board's idle power is that of the cell's "
+        "own idle window, its context held and its model loaded; the host's is read while no cell runs, or modelled, and each "
+        "worker answers for an even part of it. Gross is what is paid for, and what is meant where a figure is not called active."
+    )
+    return [without_empty(table), note]
+
+
+def _share(finding: Finding) -> str:
+    """How much of the baseline's gross energy is active."""
+    gross_j, active_j = finding.effect.baseline_energy_j, finding.effect.baseline_active_j
+    return UNKNOWN if not gross_j or active_j is None else f"{100 * active_j / gross_j:.0f} %"
+
+
+def _range(watts: Sequence[float | None]) -> str:
+    """Lowest to highest idle power; empty where none is known."""
+    known = [f"{watt:.1f}" for watt in sorted(watt for watt in watts if watt is not None)]
+    return f"{' to '.join(dict.fromkeys((known[0], known[-1])))} W" if known else ""
+
+
+def chart(findings: Sequence[Finding]) -> charts.Figure | None:
+    """Change of energy per sample for each model and tactic, with intervals."""
+    known = [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]
+    if not known:
+        return None
+    models, tactics = charts.unique(f.label for f, _ in known), charts.unique(f.tactic for f, _ in known)
+    traces = []
+    for place, tactic in enumerate(tactics):
+        members = [(f, e) for f, e in known if f.tactic == tactic]
+        offset = (place - (len(tactics) - 1) / 2) * 0.7 / len(tactics)
+        ends = {
+            "array": charts.rounded(((e.high or e.ratio) - e.ratio) * 100 for _, e in members),
+            "arrayminus": charts.rounded((e.ratio - (e.low or e.ratio)) * 100 for _, e in members),
+        }
+        traces.append(
+            charts.scatter(
+                tactic,
+                charts.rounded(e.percent for _, e in members),
+                charts.rounded(models.index(f.label) + offset for f, _ in members),
+                error_x={"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, **ends},
+                marker={"color": charts.colour(place), "size": 9},
+                text=[charts.plain(f"{f.label}, {tactic}: {percent_change(e)}, {e.basis}") for f, e in members],
+                hoverinfo="text",
+            )
+        )
+    layout = {
+        "height": 130 + max(70, 16 * len(tactics) + 14) * len(models),
+        "xaxis": {"title": {"text": "change of energy per sample against the baseline, %"}, "zeroline": True, "ticksuffix": " %"},
+        "yaxis": {
+            "tickvals": list(range(len(models))),
+            "ticktext": [charts.shortened(model) for model in models],
+            "range": [len(models) - 0.5, -0.5],
+            "zeroline": False,
+            "showgrid": False,
+        },
+    }
+    return {"data": traces, "layout": layout}

@@ -1,0 +1,50 @@
+"""What was found, in sentences; the caveats that change how they are read stand above them."""
+
+from collections.abc import Iterator
+
+from greenray.analysis.analyse import Analysis
+from greenray.analysis.wording import grades, percent_change, quantity
+from greenray.report.document import Block, Bullets, Section, Text, Tiles, notes
+
+
+def load(analysis: Analysis) -> tuple[float | None, int]:
+    """Energy of all attempts whose energy is known (J; None if none is), and how many do not know theirs."""
+    energies = analysis.frames.attempts["energy_j"]
+    unknown = energies.null_count()
+    return (float(energies.sum()) if unknown < energies.len() else None), unknown
+
+
+def show(attempts: tuple[float | None, int], analysis: Analysis) -> Section:
+    blocks: list[Block] = [Tiles(items=tuple(_tiles(analysis, *attempts)))]
+    places = sorted({f"{a.hardware} ({a.cell['device']}), counting {a.scope}" for a in analysis.arms if a.ok and a.scope})
+    if places:
+        blocks.append(Text(text=f"On {'; '.join(places)}."))
+    if not analysis.arms:
+        blocks.append(Text(text="The store holds no attempts yet: nothing was measured."))
+    elif not analysis.headline:
+        blocks.append(
+            Text(text="Nothing was compared: no tactic ran beside a baseline. What was measured stands below."),
+        )
+    blocks += notes([caveat.text for caveat in analysis.caveats if caveat.weighty])
+    for heading, items in (
+        ("Over models", analysis.over_models),
+        ("By model", analysis.by_model),
+        ("Without a result", analysis.without_result),
+    ):
+        if items:
+            blocks.append(Bullets(heading=heading, items=items))
+    return Section(id="headline", title="In short", blocks=tuple(blocks))
+
+
+def _tiles(analysis: Analysis, energy_j: float | None, unknown: int) -> Iterator[tuple[str, str]]:
+    """Best finding, and how much there is."""
+    known = [(f.effect.energy, f) for f in analysis.findings if f.effect.energy is not None]
+    clear = [(energy.ratio, f) for energy, f in known if energy.clear is not False and energy.ratio < 1]
+    if clear:
+        _, best = min(clear, key=lambda pair: pair[0])
+        what = "energy estimated from CPU time" if best.effect.modelled else f"energy per {best.effect.unit}"
+        yield percent_change(best.effect.energy).split(" (")[0], f"{what}, at best: {best.tactic} on {best.label}"
+    yield f"{sum(arm.ok for arm in analysis.arms)} of {len(analysis.arms)}", "cells with a result"
+    yield quantity(energy_j, "J"), "energy of all attempts" + (f", without {unknown} of unknown energy" if unknown else "")
+    if analysis.grades:
+        yield grades(analysis.grades, none="unknown", between=" · "), "windows by grade"

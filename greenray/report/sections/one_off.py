@@ -1,0 +1,74 @@
+"""What it costs to apply each tactic, and after how many samples that is earned back."""
+
+from collections.abc import Sequence
+
+from greenray.analysis.analyse import Analysis
+from greenray.analysis.findings import Finding
+from greenray.analysis.wording import pay_back, plural, quantity
+from greenray.report import charts
+from greenray.report.document import Block, Chart, Section, Text, grid
+
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def load(analysis: Analysis) -> Sequence[Finding] | None:
+    return [finding for finding in analysis.findings if finding.effect.subject.phase == "inference"] or None
+
+
+def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
+    figure = chart(findings)
+    caption = "Below the dotted line the tactic has paid back what it cost to apply. Line styles are models."
+    table = grid(
+        findings,
+        {
+            "model": lambda f: f.label,
+            "tactic": lambda f: f.tactic,
+            "energy to apply": lambda f: quantity(f.optimize_energy_j, "J"),
+            "time to apply": lambda f: quantity(f.optimize_time_s, "s"),
+            "pays back energy after": lambda f: pay_back(f.effect, f.energy_break_even, f.effect.energy),
+            "pays back time after": lambda f: pay_back(f.effect, f.time_break_even, f.effect.time),
+        },
+    )
+    blocks: list[Block] = [
+        Text(text=f"Cost of N {plural(analysis.unit)} = energy to apply + N x energy of one."),
+        *([Chart(id="break-even", figure=figure, caption=caption)] if figure else []),
+        table,
+    ]
+    return Section(id="one-off", title="One-off cost and pay-back", blocks=tuple(blocks))
+
+
+def chart(findings: Sequence[Finding]) -> charts.Figure | None:
+    """Energy of N samples with a tactic, its one-off cost included, over that of the baseline: below 1 it has paid back."""
+    known = [f for f in findings if f.optimize_energy_j and f.effect.tactic_energy_j and f.effect.baseline_energy_j]
+    if not known:
+        return None
+    models, tactics = charts.unique(f.label for f in known), charts.unique(f.tactic for f in known)
+    counts = [10 ** (exponent / 8) for exponent in range(16, 65)]
+    first = {finding.tactic: finding for finding in reversed(known)}
+    traces = []
+    for finding in known:
+        tactic, name = finding.tactic, charts.plain(f"{finding.label}, {finding.tactic}")
+        one_off, ours = finding.optimize_energy_j or 0.0, finding.effect.tactic_energy_j or 0.0
+        theirs = finding.effect.baseline_energy_j or 1.0
+        dash = DASHES[models.index(finding.label) % len(DASHES)]
+        traces.append(
+            charts.scatter(
+                tactic,
+                charts.rounded(counts),
+                charts.rounded((one_off + count * ours) / (count * theirs) for count in counts),
+                mode="lines",
+                legendgroup=charts.plain(tactic),
+                showlegend=finding is first[tactic],
+                line={"color": charts.colour(tactics.index(tactic)), "dash": dash, "width": 2},
+                text=name,
+                hovertemplate=f"{name}<br>%{{x:.3s}} samples: %{{y:.2f}}<extra></extra>",
+            )
+        )
+    level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1}
+    layout = {
+        "height": 420,
+        "xaxis": {"title": {"text": "samples served"}, "type": "log", "exponentformat": "SI", "dtick": 1},
+        "yaxis": {"title": {"text": "energy, tactic / baseline"}, "range": [0, 2.5], "zeroline": False},
+        "shapes": [level | {"line": {"color": charts.BASELINE_COLOUR, "dash": "dot"}}],
+    }
+    return {"data": traces + charts.legend_only(models, dash=DASHES), "layout": layout}

@@ -1,0 +1,98 @@
+"""How good the measurements are: what work windows below grade A missed, why energies are unknown, which boards were refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from greenray.analysis import grading
+from greenray.analysis.analyse import Analysis
+from greenray.analysis.wording import grades
+from greenray.report.document import Block, Bullets, Section, Text, grid, notes, without_empty
+
+NO_REASON = "no reason was written down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One thing that was missed, over all sweeps of the store.
+
+    Attributes:
+        text: the sentence; figures that differ are ranges.
+        grades: number of windows by grade, "" for those without one.
+        windows, cells: how many of them it concerns.
+        without_energy: how many of the windows have no total energy.
+    """
+
+    text: str
+    grades: Mapping[str, int]
+    windows: int
+    cells: int
+    without_energy: int
+
+
+def load(analysis: Analysis) -> tuple[list[Reason], list[str]]:
+    """What was missed, and the boards that the last run refused."""
+    refused = (dict.fromkeys(manifest.get("refused", ())) for manifest in analysis.frames.manifests.values())
+    return reasons(analysis.frames.work), [f"{sentence.rstrip('.')}." for told in refused for sentence in told]
+
+
+def show(loaded: tuple[list[Reason], list[str]], analysis: Analysis) -> Section:
+    missed, refused = loaded
+    blocks: list[Block] = []
+    work = analysis.frames.work
+    if work.height:
+        unknown = work["total_energy_j"].null_count()
+        counted = grades(analysis.grades, of="of grade ")
+        text = f"{work.height:,} work windows in {work['run_id'].n_unique():,} cells: {counted}."
+        if unknown:
+            text += f" {unknown:,} have no total energy: they are left out, and nothing stands in for them."
+        blocks.append(Text(text=text))
+    blocks += notes([caveat.text for caveat in analysis.caveats if caveat.topic == "wall"])
+    if missed:
+        columns = {
+            "why not better": lambda r: r.text,
+            "windows": lambda r: f"{r.windows:,}",
+            "cells": lambda r: f"{r.cells:,}",
+            "grades": lambda r: grades(r.grades, none="without"),
+            "without energy": lambda r: f"{r.without_energy:,}" if r.without_energy else "",
+        }
+        blocks.append(without_empty(grid(missed, columns, text=("why not better", "grades"))))
+    if refused:
+        blocks.append(Bullets(heading="Refused when the sweep last ran", items=tuple(refused)))
+    return Section(id="quality", title="How good the measurements are", blocks=tuple(blocks))
+
+
+def reasons(work: pl.DataFrame) -> list[Reason]:
+    """What work windows missed, most frequent first; a window can have several, one of grade A none."""
+    told = (
+        # Nothing below A goes without a word. An empty list would lose its row.
+        work.select(
+            "run_id",
+            "window",
+            pl.col("grade").fill_null(""),
+            unknown=pl.col("total_energy_j").is_null(),
+            reason=pl.when(pl.col("grade_reasons").list.len() > 0).then("grade_reasons"),
+        )
+        .sort("run_id", "window")
+        .explode("reason")
+        .with_columns(
+            pl.when((pl.col("grade") != "A") | pl.col("unknown")).then(pl.col("reason").fill_null(NO_REASON)).otherwise("reason")
+        )
+        .drop_nulls("reason")
+    )
+    kinds = {reason: grading.kind_of(reason) for reason in told["reason"].unique()}
+    told = told.with_columns(kind=pl.col("reason").replace_strict(kinds, return_dtype=pl.String))
+    found = [_reason(rows) for _, rows in told.group_by("kind", maintain_order=True)]
+    return sorted(found, key=lambda reason: (-reason.windows, reason.text))
+
+
+def _reason(rows: pl.DataFrame) -> Reason:
+    once = rows.unique(["run_id", "window"], maintain_order=True)
+    return Reason(
+        text=grading.merged(rows["reason"].unique(maintain_order=True).to_list()),
+        grades=grading.grades(once),
+        windows=once.height,
+        cells=once["run_id"].n_unique(),
+        without_energy=int(once["unknown"].sum()),
+    )

@@ -1,0 +1,44 @@
+"""What training cost, by run and by epoch, and the quality that came of it."""
+
+from collections.abc import Sequence
+
+from greenray.analysis.analyse import Analysis
+from greenray.analysis.arms import Arm
+from greenray.analysis.training import TrainingRun
+from greenray.analysis.wording import UNKNOWN, common, quantity
+from greenray.report.document import Block, Section, Text, grid, without_empty
+
+
+def load(analysis: Analysis) -> Sequence[TrainingRun] | None:
+    return analysis.training or None
+
+
+def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
+    measure = common((run.arm.cell["quality_measure"] or "accuracy" for run in runs), "quality")
+    table = grid(
+        runs,
+        {
+            "model": lambda r: analysis.labels[r.arm.key],
+            "tactic": lambda r: r.arm.cell["tactic"],
+            "settings": lambda r: r.settings,
+            "epochs": lambda r: str(len(r.epochs_s)),
+            "energy / epoch": lambda r: quantity(r.epoch_energy_j, "J"),
+            "energy, all epochs": lambda r: quantity(r.energy_j, "J"),
+            "active, all epochs": lambda r: "" if r.active_j is None else quantity(r.active_j, "J"),
+            "time / epoch": lambda r: quantity(r.epoch_time_s, "s"),
+            f"test {measure}": lambda r: _quality(r.arm),
+            "grade": lambda r: r.arm.grade or UNKNOWN,
+        },
+        text=("model", "tactic", "settings"),
+    )
+    blocks: list[Block] = [without_empty(table)]
+    if any(run.arm.modelled for run in runs):
+        blocks.insert(0, Text(text="Energies are estimated from CPU time."))
+    return Section(id="training", title="Training", blocks=tuple(blocks))
+
+
+def _quality(arm: Arm) -> str:
+    value, low, high = (arm.cell[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
+    if value is None:
+        return UNKNOWN
+    return f"{value * 100:.1f} %" + ("" if low is None or high is None else f" ({low * 100:.1f} to {high * 100:.1f})")

@@ -1,0 +1,79 @@
+"""A section is one file and one line; what it is about, image or text, accuracy or BLEU, comes from the store."""
+
+from pathlib import Path
+
+import pytest
+
+from greenray.analysis import analyse
+from greenray.report import markdown, page
+from greenray.report.build import build
+from greenray.report.sections import SECTIONS
+from tests.support.synthetic import Sweep, quickstart
+
+LINE = "tests.report.longest_cell"
+
+
+def test_a_section_is_added_by_one_file_and_one_line(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    sweep.cell("compile", energy_j=0.01, model="slow-model", duration_s=75.0)
+    sweep.cell("compile", energy_j=0.01, model="quick-model", duration_s=5.0)
+    document = build(analyse(sweep.finish()), (SECTIONS[0], LINE, *SECTIONS[1:]))
+    assert [section.id for section in document.sections][:2] == ["headline", "longest"]
+    for shown in (page.render(document), markdown.render(document)):
+        assert "The longest cell" in shown
+        assert "compile on slow-model took 75.0 s." in shown
+
+
+def test_a_section_that_finds_nothing_is_left_out(tmp_path: Path) -> None:
+    document = build(analyse(Sweep(out=tmp_path / "out").finish()), (LINE, ".reproducibility"))
+    assert [section.id for section in document.sections] == ["reproducibility"]
+
+
+def test_every_section_has_something_to_show_somewhere(tmp_path: Path) -> None:
+    quickstart(tmp_path / "out")
+    Sweep(out=tmp_path / "out", name="other", seed=7).cell("compile", energy_j=0.01, model="swin-tiny", trace=True)
+    document = build(analyse(tmp_path / "out"))
+    assert len(document.sections) == len(SECTIONS) == len({section.id for section in document.sections})
+
+
+def told(out: Path, *models: dict[str, str | None]) -> str:
+    sweep = Sweep(out=out, noise=0.0)
+    for number, columns in enumerate(models):
+        sweep.visit(f"m{number}", family=f"f{number}", energy_j=0.004, tactics={"compile": 0.8}, accuracy_lost=20, **columns)
+    return markdown.render(build(analyse(sweep.finish())))
+
+
+def test_unit_and_measure_are_those_of_the_task(tmp_path: Path) -> None:
+    twin = told(tmp_path / "out", {"unit": "query", "quality_measure": "BLEU"})
+    for said in (
+        "compile uses 20.0 % less energy per query",
+        "costs 5.6 points of BLEU (on 360 queries)",
+        "pays back after 16,000 queries",
+        "Few queries: BLEU rests on 360 queries, so one query is 0.28 points.",
+        "## BLEU",
+        "| baseline / query | tactic / query |",
+        "| baseline, queries/s |",
+        "electricity / million queries",
+        "Cost of N queries = ",
+    ):
+        assert said in twin, said
+    assert "image" not in twin.replace("image-classification", "")
+    assert "ccuracy" not in twin
+
+
+@pytest.mark.parametrize("columns", [{"unit": None, "quality_measure": None}])
+def test_stores_from_before_tasks_said_so_have_samples(tmp_path: Path, columns: dict[str, str | None]) -> None:
+    twin = told(tmp_path / "out", columns)
+    assert "less energy per sample" in twin
+    assert "costs 5.6 points of accuracy (on 360 samples)" in twin
+    assert "## Accuracy" in twin
+
+
+def test_where_models_differ_each_keeps_its_word_and_the_headings_take_neither(tmp_path: Path) -> None:
+    twin = told(tmp_path / "out", {"unit": "image"}, {"unit": "text", "quality_measure": "BLEU"})
+    assert "less energy per image" in twin
+    assert "less energy per text" in twin
+    assert "| baseline / sample | tactic / sample |" in twin
+    assert "## Quality" in twin
+    assert "costs 5.6 points of accuracy (on 360 images)" in twin
+    assert "costs 5.6 points of BLEU (on 360 texts)" in twin
