@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any
 
+from greenray.tasks.registry import preloads
+
 CELL_TARGET = "greenray.cell.main:main"
 SETTLE = "greenray.cell.preload:settle"
 
@@ -22,23 +24,7 @@ PRELOAD: tuple[str, ...] = (
     "sympy.physics.units",
     "torchao.quantization",
     "transformers",
-    "transformers.models.auto.image_processing_auto",
-    "transformers.models.auto.modeling_auto",
-    "transformers.models.convnext.image_processing_pil_convnext",
-    "transformers.models.convnext.modeling_convnext",
-    "transformers.models.efficientnet.image_processing_pil_efficientnet",
-    "transformers.models.efficientnet.modeling_efficientnet",
-    "transformers.models.mobilenet_v2.image_processing_pil_mobilenet_v2",
-    "transformers.models.mobilenet_v2.modeling_mobilenet_v2",
-    "transformers.models.resnet.modeling_resnet",
-    "transformers.models.swin.modeling_swin",
-    "transformers.models.vit.image_processing_pil_vit",
-    "transformers.models.vit.modeling_vit",
     "safetensors.torch",
-    "datasets",
-    "sklearn.datasets",
-    "sklearn.model_selection",
-    "PIL.ImageFile",
     "greenray.tactics.chain",
     "greenray.cell.main",
     "greenray.cell.inference",
@@ -47,8 +33,8 @@ PRELOAD: tuple[str, ...] = (
 
 
 def preload_modules() -> tuple[str, ...]:
-    """Modules to import before the first fork."""
-    return PRELOAD
+    """Modules to import before the first fork: those of every cell, and those of each task's."""
+    return (*PRELOAD, *preloads())
 
 
 def settle() -> list[str]:

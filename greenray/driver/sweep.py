@@ -84,10 +84,10 @@ def _check_names(config: SweepConfig) -> None:
         ResourceError: one is missing, cannot be reached and is not cached, or may not be loaded without `trust:`.
     """
     cells = [block.cells[0] for block in expand(config, auto_device="cpu")]
-    for task, model in {(cell.task, repr(cell.model)): (cell.task, cell.model) for cell in cells}.values():
-        task_class(task).check_model(model, trust=config.trust)
-    for task, dataset in {(cell.task, repr(cell.dataset)): (cell.task, cell.dataset) for cell in cells}.values():
-        task_class(task).check_dataset(dataset)
+    for cell in {(cell.task, repr(cell.model)): cell for cell in cells}.values():
+        task_class(cell.task).check_model(cell.model, trust=config.trust)
+    for cell in {(cell.task, repr(cell.dataset)): cell for cell in cells}.values():
+        task_class(cell.task).check_dataset(cell.dataset)
 
 
 @contextmanager

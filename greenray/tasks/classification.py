@@ -31,6 +31,7 @@ class Classification(Task):
     """
 
     quality = ACCURACY
+    preload: ClassVar[tuple[str, ...]] = ("scipy.stats", "sklearn.model_selection", "transformers.models.auto.modeling_auto")
     auto_model: ClassVar[str]
     auto_processor: ClassVar[str | None] = None
 

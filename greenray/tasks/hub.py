@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,10 @@ class Found:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Unreachable(ResourceError):
+    """The hub cannot be reached, so nothing is known of what it has."""
+
+
 def find_model(repo_id: str, *, revision: str | None, wanted: Sequence[str], known: Sequence[str]) -> Found:
     """The model as it is cached, if config.json and a wanted file are; else as the hub lists it.
 
@@ -28,57 +32,45 @@ def find_model(repo_id: str, *, revision: str | None, wanted: Sequence[str], kno
     Raises:
         ResourceError: it does not exist, or is not cached and the hub cannot be reached.
     """
-    from huggingface_hub import try_to_load_from_cache
-
-    def path(name: str) -> str | None:
-        found = try_to_load_from_cache(repo_id, name, revision=revision)
-        return found if isinstance(found, str) else None
-
-    def cached(weights: Sequence[str]) -> Found | None:
-        config, files = path("config.json"), frozenset(name for name in weights if path(name))
-        return Found(files=files, config=json.loads(Path(config).read_text())) if config and files else None
-
-    def listed(info: Any) -> Found:
-        return Found(files=frozenset(file.rfilename for file in info.siblings or ()), config=info.config or {})
-
-    return _find(
-        repo_id,
-        kind="model",
-        revision=revision,
-        cached=lambda: cached(wanted),
-        listed=listed,
-        unreachable=lambda: cached(known),
-    )
+    if (found := _cached(repo_id, wanted, revision=revision)) is not None:
+        return found
+    try:
+        info = _ask(repo_id, kind="model", revision=revision)
+    except Unreachable:
+        if (found := _cached(repo_id, known, revision=revision)) is None:
+            raise
+        return found
+    return Found(files=frozenset(file.rfilename for file in info.siblings or ()), config=info.config or {})
 
 
 def check_dataset(repo_id: str, *, revision: str | None) -> None:
     """Pass if the dataset was prepared here before or the hub has it; raises ResourceError like `find_model`."""
-    found = Found(files=frozenset())
-    _find(
-        repo_id,
-        kind="dataset",
-        revision=revision,
-        cached=lambda: found if _prepared(repo_id) else None,
-        listed=lambda info: found,
-        unreachable=lambda: None,
-    )
-
-
-def _prepared(repo_id: str) -> bool:
     home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface").expanduser()
     folder = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets").expanduser() / repo_id.replace("/", "___").lower()
-    return any(folder.glob("**/*.arrow"))
+    if not any(folder.glob("**/*.arrow")):
+        _ask(repo_id, kind="dataset", revision=revision)
 
 
-def _find(
-    repo_id: str,
-    *,
-    kind: Literal["model", "dataset"],
-    revision: str | None,
-    cached: Callable[[], Found | None],
-    listed: Callable[[Any], Found],
-    unreachable: Callable[[], Found | None],
-) -> Found:
+def _cached(repo_id: str, weights: Sequence[str], *, revision: str | None) -> Found | None:
+    """What the cache has of a model; None unless that is its configuration and some of the weights."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        paths = {name: try_to_load_from_cache(repo_id, name, revision=revision) for name in ("config.json", *weights)}
+    except HFValidationError:
+        return None
+    config = paths.pop("config.json")
+    files = frozenset(name for name, path in paths.items() if isinstance(path, str))
+    return Found(files=files, config=json.loads(Path(config).read_text())) if isinstance(config, str) and files else None
+
+
+def _ask(repo_id: str, *, kind: Literal["model", "dataset"], revision: str | None) -> Any:
+    """What the hub says of a repository.
+
+    Raises:
+        ResourceError: in a sentence, why it says nothing.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -90,8 +82,7 @@ def _find(
 
     at = f" at revision {revision}" if revision else ""
     try:
-        found = cached()
-        return found or listed(HfApi().repo_info(repo_id, repo_type=kind, revision=revision, timeout=_TIMEOUT_S))
+        return HfApi().repo_info(repo_id, repo_type=kind, revision=revision, timeout=_TIMEOUT_S)
     except HFValidationError:
         raise ResourceError(
             f"{kind} {repo_id!r} is no hub id (owner/name); a local folder is written with ./ or / in front."
@@ -109,9 +100,7 @@ def _find(
         raise ResourceError(f"{kind} {repo_id}{at} is not cached and the hub answers with {status}; try again later.") from None
     except Exception as error:
         # Everything else is the network: the client's own error types have changed between its versions.
-        if (found := unreachable()) is not None:
-            return found
-        raise ResourceError(
+        raise Unreachable(
             f"{kind} {repo_id}{at} is not cached and the hub cannot be reached ({type(error).__name__}); "
             "connect to the network, or use a local folder."
         ) from None

@@ -282,14 +282,14 @@ class TestFailure:
     def test_a_worker_that_leaves_ends_the_cell(self) -> None:
         worker_end, cell_end = socket.socketpair()
         worker_end.close()
-        assert cell.main(Channel(cell_end)) == 1
+        assert cell.main(cell_end) == 1
         cell_end.close()
 
     def test_a_worker_that_leaves_in_the_middle_ends_the_cell(self) -> None:
         worker_end, cell_end = socket.socketpair()
         Channel(worker_end).send(make_task(model=preset("resnet")))
         worker_end.shutdown(socket.SHUT_WR)
-        assert cell.main(Channel(cell_end)) == 1
+        assert cell.main(cell_end) == 1
         worker_end.close()
         cell_end.close()
 
@@ -302,10 +302,7 @@ def test_a_model_that_raises_fails_its_cell_and_prints_the_traceback(tmp_path: P
     config = tmp_path / "model" / "preprocessor_config.json"
     config.write_text(config.read_text().replace("32", "0"))
     worker_end, cell_end = socket.socketpair()
-    code = (
-        "import socket, sys; from greenray.cell.main import main; from greenray.cell.protocol import Channel; "
-        f"sys.exit(main(Channel(socket.socket(fileno={cell_end.fileno()}))))"
-    )
+    code = f"import socket, sys; from greenray.cell.main import main; sys.exit(main(socket.socket(fileno={cell_end.fileno()})))"
     with (tmp_path / "cell.log").open("w") as log, cell_end:
         process = subprocess.Popen([sys.executable, "-c", code], stderr=log, pass_fds=(cell_end.fileno(),))
     worker = Channel(worker_end)

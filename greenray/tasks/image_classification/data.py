@@ -1,6 +1,5 @@
 """Labelled images: digits, hub datasets, local image folders and Parquet files; PIL images of any mode and size."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,6 +51,7 @@ def load(ref: DatasetRef, *, purpose: Purpose) -> Labelled:
 
 def _digits(ref: DatasetRef, purpose: Purpose) -> Labelled:
     import numpy as np
+    from PIL import Image
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -61,40 +61,11 @@ def _digits(ref: DatasetRef, purpose: Purpose) -> Labelled:
     # 17 grey levels, stretched to 8 bits.
     pixels = np.round(np.asarray(bunch.images)[chosen] * (255 / 16)).astype(np.uint8)
     return Labelled(
-        items=_Arrays(pixels),
+        items=[Image.fromarray(image) for image in pixels],
         labels=tuple(int(label) for label in labels[chosen]),
         label_names=tuple(str(name) for name in bunch.target_names),
         split=split,
     )
-
-
-class _Arrays(Sequence[Any]):
-    """Greyscale images from an array of shape (images, height, width), uint8."""
-
-    def __init__(self, pixels: "np.ndarray[Any, Any]") -> None:
-        self._pixels = pixels
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def __getitem__(self, index: Any) -> Any:
-        from PIL import Image
-
-        return Image.fromarray(self._pixels[index])
-
-
-class _Column(Sequence[Any]):
-    """The image column of a `datasets.Dataset`; decodes one image an access."""
-
-    def __init__(self, rows: Any, column: str) -> None:
-        self._rows = rows
-        self._column = column
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._rows[int(index)][self._column]
 
 
 def _from_datasets(ref: DatasetRef, purpose: Purpose) -> Labelled:
@@ -116,7 +87,7 @@ def _from_datasets(ref: DatasetRef, purpose: Purpose) -> Labelled:
         keep = keep[holdout(labels[keep])[purpose]]
     keep = draw(keep, samples=ref.samples)
     return Labelled(
-        items=_Column(rows.select(keep), image),
+        items=rows.select(keep)[image],  # decodes one image an access
         labels=tuple(int(value) for value in labels[keep]),
         label_names=names,
         split=f"{split} ({'80' if purpose == 'train' else '20'} % of it)" if divided else split,

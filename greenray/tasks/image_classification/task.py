@@ -24,6 +24,7 @@ class ImageClassification(Classification):
     auto_model = "AutoModelForImageClassification"
     auto_processor = "AutoImageProcessor"
     preload = (
+        *Classification.preload,
         "transformers.models.auto.image_processing_auto",
         "transformers.models.convnext.image_processing_pil_convnext",
         "transformers.models.convnext.modeling_convnext",

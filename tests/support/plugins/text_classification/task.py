@@ -38,7 +38,7 @@ class TextClassification(Classification):
     datasets = (data.NAME,)
     auto_model = "AutoModelForSequenceClassification"
     auto_processor = "AutoTokenizer"
-    preload = ("transformers.models.auto.tokenization_auto", "transformers.models.bert.modeling_bert", "text_classification.task")
+    preload = (*Classification.preload, "transformers.models.bert.modeling_bert", "tokenizers", "text_classification.task")
 
     @classmethod
     def check_dataset(cls, ref: "DatasetRef") -> None:
