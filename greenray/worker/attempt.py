@@ -14,6 +14,8 @@ from pathlib import Path
 
 from greenray.cell.protocol import CellTask, Channel
 from greenray.errors import MeasurementError
+from greenray.gpu import registry
+from greenray.gpu.base import Gpu
 from greenray.power.instrument import Instrument
 from greenray.processes.launching import Launcher, LaunchError
 from greenray.store import layout, writer
@@ -49,11 +51,11 @@ def run_attempt(
     started_at = datetime.now(UTC)
     recording = instrument.record()
     begin_s = time.monotonic()
-    monitor = CellMonitor(device=cell.device, measure=settings.measure, board=instrument.gpu, recording=recording)
+    monitor = CellMonitor(device=cell.device, measure=settings.measure, gpu=instrument.gpu, recording=recording)
     try:
         try:
             process = launcher.start(
-                env=_environment(cell.device, gpu_uuid=info.gpu_uuid, threads=threads, caches=caches),
+                env=_environment(instrument.gpu if cell.device == "cuda" else None, threads=threads, caches=caches),
                 log_path=out / "logs" / f"{cell.cell_id}.{assignment.attempt}.log",
             )
             recording.follow(process.pid)
@@ -130,10 +132,9 @@ def _send_task(channel: Channel, task: CellTask) -> None:
         log.debug("task not sent: %s", error)
 
 
-def _environment(device: str, *, gpu_uuid: str | None, threads: int, caches: Path) -> dict[str, str]:
+def _environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str, str]:
     return {
-        "CUDA_VISIBLE_DEVICES": gpu_uuid or "" if device == "cuda" else "",
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        **registry.environment_for(gpu),
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
@@ -144,6 +145,6 @@ def _environment(device: str, *, gpu_uuid: str | None, threads: int, caches: Pat
 
 def _steady_window_s(device: str, *, settings: WorkerSettings, instrument: Instrument) -> float:
     """Long enough for `min_counter_updates` where the main meter is a counter that moves now and then."""
-    period_s = instrument.gpu.counter_period_s if device == "cuda" and instrument.gpu else None
+    period_s = instrument.counter_period_s if device == "cuda" else None
     # One more: where a window begins within a period decides whether n periods hold n updates.
     return max(settings.measure.window_s, (settings.measure.min_counter_updates + 1) * (period_s or 0.0))
