@@ -21,7 +21,8 @@ from greenray.gpu.nvidia.advice import problems
 from greenray.gpu.nvidia.environment import DEVICE_PREFIX, PRELOAD_ENVIRONMENT, environment_for
 from greenray.gpu.nvidia.meter import NvmlMeter
 
-__all__ = ["DEVICE_PREFIX", "PRELOAD_ENVIRONMENT", "VISIBLE", "environment_for", "problems", "start"]
+__all__ = ["DEVICE_PREFIX", "PRELOAD_ENVIRONMENT", "VISIBLE", "environment_for", "gpus", "on_bus", "problems", "resolve"]
+__all__ += ["silent", "start", "visible"]
 
 logger = logging.getLogger(__name__)
 
