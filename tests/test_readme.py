@@ -112,7 +112,7 @@ def test_the_sensor_takes_one_file_and_one_line(
     reading = recording.read(start_s=begin_s, end_s=begin_s + 0.3, device="cpu", gpu_idle_w=None)
     trace = recording.stop().rows()
     instrument.close()
-    assert reading.wall_energy_j == pytest.approx(250 * 0.3, rel=0.02)
+    assert reading.wall.energy_j == pytest.approx(250 * 0.3, rel=0.02)
     assert "wall:hwmon0" in set(trace["sensor"])
 
 

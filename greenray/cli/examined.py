@@ -57,7 +57,7 @@ def _parts(report: dict[str, Any]) -> Table:
     for gpu in report["gpus"]:
         add(f"GPU {gpu['index']}", gpu, [_gpu_source(gpu), f"{gpu['name']}, driver {gpu['driver_version']}", gpu["uuid"]])
     if not report["gpus"]:
-        table.add_row("GPU", "-", Text(f"nothing\nwhy: {report['nvml_problem'] or 'NVML finds no board'}"))
+        table.add_row("GPU", "-", Text(f"nothing\nwhy: {report['gpu_problem'] or 'the driver finds none'}"))
     domains = report["rapl"]["domains"]
     for name, zone in (("CPU", "package"), ("DRAM", "dram"), ("wall", None)):
         part = report[name.lower()]

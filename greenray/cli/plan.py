@@ -43,10 +43,10 @@ def auto_device(config: SweepConfig, *, stored: Stored) -> tuple[str, str]:
     manifest = stored.manifests.get(config.name)
     if manifest:
         return str(manifest["auto_device"]), "as in the store"
-    from greenray.gpu.nvidia import nvml
+    from greenray.gpu import registry
 
-    boards = len(nvml.boards()) if nvml.start() is None else 0
-    return ("cuda", f"{boards} boards here, if torch can use them") if boards else ("cpu", "no NVIDIA board here")
+    boards = len(registry.gpus())
+    return ("cuda", f"{boards} boards here, if torch can use them") if boards else ("cpu", "no GPU here")
 
 
 def _rows(block: Block, plan: Plan) -> Iterator[list[str]]:

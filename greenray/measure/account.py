@@ -1,44 +1,24 @@
 """What a command cost, part by part: plain data with the fields that `greenray measure --json` writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from greenray.gpu.foreign import foreign_processes
-from greenray.gpu.nvidia import nvml
-from greenray.gpu.nvidia.sensor import GpuSensor
-from greenray.measure.run import Ended
+from greenray.gpu.base import Gpu
+from greenray.power.cpu_reading import CpuReading
+from greenray.power.estimate.energy import Energy
+from greenray.power.gpu_reading import GpuReading
 from greenray.power.grade import grade_cpu, grade_gpu
-from greenray.power.reading import CpuReading, HostShare, facts_of, prepare_counter, read_gpu, read_wall
-from greenray.power.trace import Trace
-from greenray.power.window import cpu_evidence, gpu_evidence
 
 
-def board_entry(
-    sensor: GpuSensor, trace: Trace, ended: Ended, *, idle: tuple[float, float] | None, strangers: Sequence[int] | None
-) -> dict[str, Any]:
-    series, facts = trace.series[sensor.name], facts_of(sensor)
-    counter = prepare_counter(series, facts, hz=trace.hz)
-    reading = read_gpu(series, facts, start_s=ended.start_s, end_s=ended.end_s, hz=trace.hz, counter=counter)
-    idle_w = None
-    if idle is not None:
-        idle_w = read_gpu(series, facts, start_s=idle[0], end_s=idle[1], hz=trace.hz, counter=counter).power_w
-    # The command had not started or has ended: whoever is on the board, but for what it left behind, is somebody else.
-    now = sensor.board.processes()
-    foreign = foreign_processes(
-        pids=None if now is None else sorted({*now, *(strangers or ())}),
-        ours=ended.running,
-        uses_gpu=False,
-        memory_before_bytes=None,
-        memory_level_bytes=None,
-    )
-    evidence = gpu_evidence(reading, power_source=sensor.power_source, counter_missing=sensor.counter_missing, foreign=foreign)
-    grade, reasons = grade_gpu(evidence)
+def gpu_entry(gpu: Gpu, reading: GpuReading, *, idle_w: float | None, foreign: int | None, duration_s: float) -> dict[str, Any]:
+    grade, reasons = grade_gpu(reading, foreign=foreign)
+    if gpu.partitioned is not None:
+        grade, reasons = None, [gpu.partitioned]
     energy_j = reading.energy.energy_j
-    duration_s = ended.end_s - ended.start_s
     return {
-        "index": sensor.board.index,
-        "uuid": sensor.board.uuid,
-        "name": sensor.board.name,
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "name": gpu.name,
         "energy_j": energy_j,
         "source": reading.source,
         "error_j": reading.energy.error_j,
@@ -50,19 +30,14 @@ def board_entry(
     }
 
 
-def left_out(board: nvml.Board) -> dict[str, Any]:
-    names = ("energy_j", "source", "error_j", "power_energy_j", "idle_w", "active_energy_j", "grade")
-    return {"index": board.index, "uuid": board.uuid, "name": board.name, **dict.fromkeys(names), "reasons": [nvml.IN_MIG_MODE]}
-
-
-def cpu_entry(cpu: CpuReading, host_share: HostShare, *, idle_measured: bool) -> dict[str, Any]:
-    grade, reasons = grade_cpu(cpu_evidence(cpu, host_share))
+def cpu_entry(cpu: CpuReading) -> dict[str, Any]:
+    grade, reasons = grade_cpu(cpu)
     return {
         "energy_j": cpu.energy.energy_j,
         "host_energy_j": cpu.host.energy_j,
         "source": cpu.source,
         "error_j": cpu.energy.error_j,
-        "idle_w": cpu.idle_w if idle_measured else None,
+        "idle_w": None if cpu.host_share.idle is None else cpu.idle_w,
         "cpu_seconds": cpu.cell_s,
         "neighbours_busy": cpu.neighbours_busy,
         "grade": grade,
@@ -70,19 +45,13 @@ def cpu_entry(cpu: CpuReading, host_share: HostShare, *, idle_measured: bool) ->
     }
 
 
+def plain_entry(energy: Energy) -> dict[str, Any]:
+    """Of a part without a grade."""
+    return {"energy_j": energy.energy_j, "error_j": energy.error_j, "reason": energy.reason}
+
+
 def dram_entry(cpu: CpuReading) -> dict[str, Any]:
-    known = cpu.dram.energy_j is not None
-    return {
-        "energy_j": cpu.dram.energy_j,
-        "source": "rapl" if known else None,
-        "error_j": cpu.dram.error_j,
-        "reason": cpu.dram.reason,
-    }
-
-
-def wall_entry(trace: Trace, ended: Ended) -> dict[str, Any]:
-    wall = read_wall(trace, start_s=ended.start_s, end_s=ended.end_s)
-    return {"energy_j": wall.energy_j, "error_j": wall.error_j, "reason": wall.reason}
+    return {**plain_entry(cpu.dram), "source": None if cpu.dram.energy_j is None else "rapl"}
 
 
 def never_ran(part: Any) -> Any:
@@ -96,7 +65,7 @@ def never_ran(part: Any) -> Any:
 
 
 def total(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The sum over boards, processors and, where it is metered, memory; unknown as soon as one of them is."""
+    """The sum over GPUs, processors and, where it is metered, memory; unknown as soon as one of them is."""
     scope = {"gpu": parts["gpus"], "cpu": [parts["cpu"]], "dram": [parts["dram"]] if parts["dram"]["source"] else []}
     energies = [entry["energy_j"] for entries in scope.values() for entry in entries]
     known = [energy_j for energy_j in energies if energy_j is not None]

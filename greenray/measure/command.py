@@ -1,4 +1,4 @@
-"""Energy of any command, like `time`: every visible board, the processors and the memory, from its start to its end."""
+"""Energy of any command, like `time`: every visible GPU, the processors and the memory, from its start to its end."""
 
 import os
 import time
@@ -7,22 +7,24 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from greenray.config.settings import CpuModel
-from greenray.errors import MeasurementError
-from greenray.gpu.nvidia import nvml
-from greenray.gpu.nvidia.sensor import GpuSensor, calibrate
-from greenray.measure.account import board_entry, cpu_entry, dram_entry, left_out, never_ran, total, wall_entry
+from greenray.gpu import registry
+from greenray.gpu.foreign_processes import foreign_processes
+from greenray.measure.account import cpu_entry, dram_entry, gpu_entry, never_ran, plain_entry, total
 from greenray.measure.run import Ended, run
 from greenray.measure.signals import Signals
+from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
+from greenray.power.estimate.energy import Energy
+from greenray.power.gpu_reading import GpuReading, prepare_counter, read_gpu
+from greenray.power.gpu_sensor import GpuSensor, calibrate
 from greenray.power.host import host_info
-from greenray.power.instrument import idle_of
 from greenray.power.rapl import powercap_root, survey
-from greenray.power.reading import HostShare, read_cpu
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup, open_sensors
 from greenray.power.trace import Series, Trace, readings
+from greenray.power.window import read_wall
 
 _PAUSED_S = 1.0  # without a sample: the machine slept, or this process was stopped
-_AROUND_S = 0.25  # recorded before and after the command where there is a board
+_AROUND_S = 0.25  # recorded before and after the command where there is a GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,7 @@ class Measurement:
     Attributes:
         exit_code: the command's; 126 or 127 when it could not be run, 128 + n when signal n ended it.
         error: why the command could not be run; None when it ran.
-        gpus: one entry a board: whole boards, whoever used them.
+        gpus: one entry a GPU: whole GPUs, whoever used them.
         cpu, dram: the command's share of the host (`energy_j`), and the whole host (`host_energy_j`).
         wall: energy at the plug, of the whole host.
         total_energy_j: the parts that `energy_scope` names; `modelled_energy_j` of it is not metered.
@@ -85,26 +87,32 @@ def measure_command(
         hz: sampling rate.
         idle_s: seconds of idle to measure before the command; None leaves idle power unknown.
         cpu_model: assumed power of a processor without a meter.
-        environ: environment of the command; this process's by default. CUDA_VISIBLE_DEVICES in it chooses the boards.
+        environ: environment of the command; this process's by default. It may choose the GPUs.
 
     Raises:
         Interrupted: a signal came before the command was started.
     """
     environ = os.environ if environ is None else environ
     model = cpu_model or CpuModel()
-    boards, notes = _boards(environ)
+    gpus, notes = registry.visible(environ)
     root = powercap_root(environ)
-    sensors = open_sensors(Setup(boards=[board for board in boards if not board.mig], hz=hz, cpu_model=model, powercap_root=root))
-    gpus = [sensor for sensor in sensors if isinstance(sensor, GpuSensor)]
-    calibrate(gpus)
-    strangers = {sensor.name: sensor.board.processes() for sensor in gpus}
+    whole = [gpu for gpu in gpus if gpu.partitioned is None]
+    sensors = open_sensors(Setup(gpus=whole, hz=hz, cpu_model=model, powercap_root=root))
+    gpu_sensors = {sensor.gpu.uuid: sensor for sensor in sensors if isinstance(sensor, GpuSensor)}
+    calibrate(list(gpu_sensors.values()))
+    strangers = {gpu.uuid: gpu.processes() for gpu in whole}
+    slowest_s = max((sensor.facts.period_s or 0.0 for sensor in gpu_sensors.values()), default=0.0)
+    around_s = _AROUND_S if gpu_sensors else 0.0
     recorder = Recorder(sensors, hz=hz)
     recorder.start()
     try:
-        _lead_in(recorder, gpus)
+        # GPUs are read for a while before: their power then says where it stepped; after it, until their counters have moved, so
+        # that the command's last moment lies between two updates.
+        recorder.wait_past(time.monotonic() + around_s, limit_s=1.0)
         idle = _rest(idle_s, signals=signals)
         ended = run(argv, environ=environ, signals=signals)
-        _lead_out(recorder, gpus, end_s=ended.end_s, hz=hz)
+        after_s = around_s + 1.3 * slowest_s + 2 / hz
+        recorder.wait_past(ended.end_s + after_s, limit_s=3 * max(slowest_s, 1 / hz) + 0.5)
     finally:
         recorder.stop()
     trace = _with_used(recorder.trace(), ended)
@@ -115,24 +123,35 @@ def measure_command(
         no_meter=survey(root).problem,
     )
     cpu = read_cpu(trace, host_share, start_s=ended.start_s, end_s=ended.end_s)
-    entries = {
-        sensor.board.index: board_entry(sensor, trace, ended, idle=idle, strangers=strangers[sensor.name]) for sensor in gpus
-    }
+    duration_s = ended.end_s - ended.start_s
+    entries = []
+    for gpu in gpus:
+        sensor = gpu_sensors.get(gpu.uuid)
+        reading, idle_w = (GpuReading(energy=Energy()), None) if sensor is None else _read(sensor, trace, ended, idle=idle)
+        # The command had not started or has ended: whoever is there, but for what it left behind, is somebody else.
+        foreign = foreign_processes(
+            pids=_union(strangers.get(gpu.uuid), gpu.processes()),
+            ours=ended.running,
+            uses_gpu=False,
+            memory_before_bytes=None,
+            memory_level_bytes=None,
+        )
+        entries.append(gpu_entry(gpu, reading, idle_w=idle_w, foreign=foreign, duration_s=duration_s))
     parts: dict[str, Any] = {
-        "gpus": [entries.get(board.index) or left_out(board) for board in boards],
-        "cpu": cpu_entry(cpu, host_share, idle_measured=host_share.idle is not None),
+        "gpus": entries,
+        "cpu": cpu_entry(cpu),
         "dram": dram_entry(cpu),
-        "wall": wall_entry(trace, ended),
+        "wall": plain_entry(read_wall(trace, start_s=ended.start_s, end_s=ended.end_s)),
     }
-    for sensor in sensors:
-        sensor.close()
+    for one in sensors:
+        one.close()
     if ended.error is not None:
         parts = {name: never_ran(part) for name, part in parts.items()}
     return Measurement(
         command=list(argv),
         start_monotonic_s=ended.start_s,
         end_monotonic_s=ended.end_s,
-        duration_s=ended.end_s - ended.start_s,
+        duration_s=duration_s,
         exit_code=ended.exit_code,
         **parts,
         **total(parts),
@@ -146,35 +165,18 @@ def measure_command(
     )
 
 
-def _boards(environ: Mapping[str, str]) -> tuple[list[nvml.Board], list[str]]:
-    """The boards that the command can see, and why there are fewer than one might think."""
-    problem = nvml.start()
-    if problem is not None:
-        return [], [f"no GPU is measured: {problem}"]
-    found = nvml.boards()
-    notes = []
-    silent = (nvml.ask("nvmlDeviceGetCount") or 0) - len(found)
-    if silent > 0:
-        notes.append(f"boards that do not answer and are left out: {silent} of {silent + len(found)}")
-    try:
-        chosen = nvml.visible(environ, found)
-    except MeasurementError as refused:
-        return [], [*notes, f"no GPU is measured: {refused}"]
-    if not chosen and found:
-        notes.append(f"no GPU is measured: CUDA_VISIBLE_DEVICES={environ.get('CUDA_VISIBLE_DEVICES', '')!r} leaves none")
-    return chosen, notes
+def _read(sensor: GpuSensor, trace: Trace, ended: Ended, *, idle: tuple[float, float] | None) -> tuple[GpuReading, float | None]:
+    """What a GPU took while the command ran, and its idle power, None where no idle time was measured."""
+    series, facts = trace.series[sensor.name], sensor.facts
+    counter = prepare_counter(series, facts, hz=trace.hz)
+    reading = read_gpu(series, facts, start_s=ended.start_s, end_s=ended.end_s, hz=trace.hz, counter=counter)
+    if idle is None:
+        return reading, None
+    return reading, read_gpu(series, facts, start_s=idle[0], end_s=idle[1], hz=trace.hz, counter=counter).power_w
 
 
-def _lead_in(recorder: Recorder, gpus: Sequence[GpuSensor]) -> None:
-    """Waits until every sensor was read once, and boards for a while: their power before the start says where it stepped."""
-    begin_s = time.monotonic()
-    _reach(recorder, begin_s + (_AROUND_S if gpus else 0.0), limit_s=1.0)
-
-
-def _lead_out(recorder: Recorder, gpus: Sequence[GpuSensor], *, end_s: float, hz: float) -> None:
-    """Waits until the boards' counters have moved after the command's end, so that its last moment lies between two updates."""
-    slowest_s = max((sensor.calibration.period_s or 0.0 for sensor in gpus), default=0.0)
-    _reach(recorder, end_s + (_AROUND_S + 1.3 * slowest_s if gpus else 0.0) + 2 / hz, limit_s=3 * max(slowest_s, 1 / hz) + 0.5)
+def _union(before: list[int] | None, now: list[int] | None) -> list[int] | None:
+    return None if now is None else sorted({*now, *(before or ())})
 
 
 def _rest(idle_s: float | None, *, signals: Signals) -> tuple[float, float] | None:
@@ -184,13 +186,6 @@ def _rest(idle_s: float | None, *, signals: Signals) -> tuple[float, float] | No
     start_s = time.monotonic()
     signals.pause(idle_s)
     return start_s, time.monotonic()
-
-
-def _reach(recorder: Recorder, moment_s: float, *, limit_s: float) -> None:
-    """Waits until every sensor was read after a moment, at most `limit_s` seconds past it."""
-    deadline_s = max(moment_s, time.monotonic()) + limit_s
-    while recorder.running() and recorder.last_s() < moment_s and time.monotonic() < deadline_s:
-        time.sleep(0.002)
 
 
 def _with_used(trace: Trace, ended: Ended) -> Trace:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from greenray.gpu.nvidia.environment import DEVICE_PREFIX
+from greenray.gpu import registry
 from greenray.measure.signals import Signals
 from greenray.power.activity import tree_seconds
 from greenray.processes.tree import adopt_orphans, ancestors, children, open_files
@@ -155,5 +155,5 @@ def _taking_in_orphans() -> Iterator[_Orphans]:
 def _keep_devices() -> None:
     """A driver's library may leave its devices open to children; the command must not inherit a board that it never opened."""
     for descriptor, path in open_files().items():
-        if path.startswith(DEVICE_PREFIX):
+        if path.startswith(registry.device_prefixes()):
             os.set_inheritable(descriptor, False)

@@ -1,102 +1,55 @@
 """How far a figure can be trusted: A to D, with what was missed in words."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-from greenray.config.settings import CpuModel
-from greenray.gpu.nvidia.sensor import SLOWDOWNS
+from greenray.gpu.base import SLOWDOWNS
+from greenray.power.cpu_reading import CpuReading
+from greenray.power.gpu_reading import GpuReading
 
 AGREEMENT_A, AGREEMENT_B = 0.05, 0.10  # counter against power integral
 ENOUGH_UPDATES = 50
 STEADY_C = 5.0
 
-_SLOWED = {
-    "hw_slowdown": "by its hardware",
-    "hw_power_brake_slowdown": "by the power brake of its host",
-    "hw_thermal_slowdown": "too hot for its hardware",
-    "sw_thermal_slowdown": "too hot for its driver",
-}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuEvidence:
-    """What a board's grade rests on. `energy_reason` says why energy_j is None, `power_reason` why power_energy_j is."""
-
-    energy_j: float | None
-    source: str | None
-    energy_reason: str | None = None
-    power_energy_j: float | None = None
-    power_source: str | None = None
-    power_reason: str | None = None
-    updates: int | None = None
-    throttle_reasons: Sequence[str] | None = field(default_factory=tuple)
-    foreign_processes: int | None = None
-    temperature_start_c: float | None = None
-    temperature_end_c: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CpuEvidence:
-    """What a host's grade rests on.
-
-    Attributes:
-        idle_known: whether idle power was measured, not assumed.
-        model: what a modelled energy assumes.
-        no_meter: why the host's processor is not metered, in words.
-    """
-
-    energy_j: float | None
-    source: str | None
-    energy_reason: str | None = None
-    workers: int = 1
-    idle_known: bool = True
-    neighbours_busy: float | None = None
-    logical_cores: int = 1
-    model: CpuModel | None = None
-    no_meter: str | None = None
-
-
-def grade_gpu(evidence: GpuEvidence) -> tuple[str | None, list[str]]:
-    """Grade and reasons of a board's energy; (None, why) when it is unknown."""
-    if evidence.energy_j is None:
-        return None, [evidence.energy_reason or "the board's energy is unknown"]
+def grade_gpu(gpu: GpuReading, *, foreign: int | None) -> tuple[str | None, list[str]]:
+    """Grade and reasons of a GPU's energy; (None, why) when it is unknown. `foreign`: other processes on it, None if unknown."""
+    energy_j, power_source = gpu.energy.energy_j, gpu.facts.power_source
+    why = gpu.energy.reason or gpu.facts.counter_missing
+    if energy_j is None:
+        return None, [why or "the board's energy is unknown"]
     missed: list[str] = []
     worst_c = False
-    if evidence.source != "counter":
+    if gpu.source != "counter":
         worst_c = True
-        missed.append(f"{evidence.energy_reason or 'the board has no energy counter'}, so its power is integrated")
-        if evidence.power_source == "average":
+        missed.append(f"{why or 'the board has no energy counter'}, so its power is integrated")
+        if power_source == "average":
             missed.append("power is a 1 s average")
-    elif evidence.power_source not in ("gpu", "module"):
+    elif power_source not in ("gpu", "module"):
         missed.append("no instant power to compare the counter with")
-    elif evidence.power_energy_j is None:
-        missed.append(f"no power integral to compare the counter with ({evidence.power_reason})")
+    elif gpu.power.energy_j is None:
+        missed.append(f"no power integral to compare the counter with ({gpu.power.reason})")
     else:
-        apart = abs(evidence.power_energy_j - evidence.energy_j) / max(evidence.energy_j, 1e-9)
+        apart = abs(gpu.power.energy_j - energy_j) / max(energy_j, 1e-9)
         if apart > AGREEMENT_A:
             worst_c = apart > AGREEMENT_B
             missed.append(f"counter and power integral are {apart * 100:.0f} % apart")
-        if evidence.power_source == "module":
+        if power_source == "module":
             missed.append("instant power is that of the whole module")
-    if evidence.source == "counter" and (evidence.updates or 0) < ENOUGH_UPDATES:
-        missed.append(f"only {evidence.updates or 0} counter updates, {ENOUGH_UPDATES} are needed")
-    missed += _surroundings(evidence)
+    if gpu.source == "counter" and (gpu.energy.updates or 0) < ENOUGH_UPDATES:
+        missed.append(f"only {gpu.energy.updates or 0} counter updates, {ENOUGH_UPDATES} are needed")
+    missed += _surroundings(gpu, foreign=foreign)
     return ("C" if worst_c or len(missed) > 1 else "B" if missed else "A"), missed
 
 
-def _surroundings(evidence: GpuEvidence) -> list[str]:
+def _surroundings(gpu: GpuReading, *, foreign: int | None) -> list[str]:
     missed = []
-    if evidence.throttle_reasons is None:
+    if gpu.throttle_reasons is None:
         missed.append("clock slowdowns cannot be told")
-    else:
-        slowed = sorted(SLOWDOWNS.intersection(evidence.throttle_reasons))
-        if slowed:
-            missed.append(f"the board was slowed down: {', '.join(f'{_SLOWED[name]} ({name})' for name in slowed)}")
-    if evidence.foreign_processes is None:
+    elif slowed := sorted(set(SLOWDOWNS).intersection(gpu.throttle_reasons)):
+        missed.append(f"the board was slowed down: {', '.join(f'{SLOWDOWNS[name]} ({name})' for name in slowed)}")
+    if foreign is None:
         missed.append("other processes on the board cannot be told")
-    elif evidence.foreign_processes:
-        missed.append(f"other processes on the board: {evidence.foreign_processes}")
-    start_c, end_c = evidence.temperature_start_c, evidence.temperature_end_c
+    elif foreign:
+        missed.append(f"other processes on the board: {foreign}")
+    start_c, end_c = gpu.temperature_start_c, gpu.temperature_end_c
     if start_c is None or end_c is None:
         missed.append("temperature is unknown")
     elif abs(end_c - start_c) > STEADY_C:
@@ -104,20 +57,20 @@ def _surroundings(evidence: GpuEvidence) -> list[str]:
     return missed
 
 
-def grade_cpu(evidence: CpuEvidence) -> tuple[str | None, list[str]]:
+def grade_cpu(cpu: CpuReading) -> tuple[str | None, list[str]]:
     """Grade and reasons of a cell's processor energy; (None, why) when it is unknown."""
-    if evidence.energy_j is None:
-        return None, [evidence.energy_reason or "the processor's energy is unknown"]
-    if evidence.source == "modelled":
-        why = "" if evidence.no_meter is None else f" ({evidence.no_meter})"
-        assumed = "" if evidence.model is None else f"; {evidence.model.assumption}"
-        return "D", [f"processor energy is modelled from CPU time{why}{assumed}"]
+    share = cpu.host_share
+    if cpu.energy.energy_j is None:
+        return None, [cpu.energy.reason or "the processor's energy is unknown"]
+    if cpu.source == "modelled":
+        why = "" if share.no_meter is None else f" ({share.no_meter})"
+        return "D", [f"processor energy is modelled from CPU time{why}; {share.model.assumption}"]
     missed = []
-    if evidence.workers > 1:
-        missed.append(f"apportioned between {evidence.workers} workers")
-    if not evidence.idle_known:
+    if share.workers > 1:
+        missed.append(f"apportioned between {share.workers} workers")
+    if not cpu.idle_known:
         missed.append("idle power was assumed, not measured")
-    busy, allowed = evidence.neighbours_busy, max(0.25, 0.05 * evidence.logical_cores)
+    busy, allowed = cpu.neighbours_busy, max(0.25, 0.05 * share.logical_cores)
     if busy is None:
         missed.append("neighbours' activity is unknown")
     elif busy > allowed:

@@ -78,14 +78,6 @@ def sees_all_processes(*, root: Path = Path("/")) -> bool:
         return False
 
 
-def nvidia_boards_on_bus(*, root: Path = Path("/")) -> int:
-    """How many NVIDIA display controllers the PCI bus has, driver or not; containers see the bus too."""
-    return sum(
-        _line(device / "vendor") == "0x10de" and _line(device / "class").startswith("0x03")
-        for device in (root / "sys/bus/pci/devices").glob("*")
-    )
-
-
 def clock_limit(*, root: Path = Path("/")) -> tuple[float, float] | None:
     """(allowed, possible) clock of the processors in MHz where somebody allows less than is possible; None where not."""
     folder = root / "sys/devices/system/cpu/cpu0/cpufreq"

@@ -87,6 +87,12 @@ class Recorder:
         """Time of the latest complete round of samples."""
         return min((buffer.last_s() for buffer in self._fast), default=float("inf"))
 
+    def wait_past(self, moment_s: float, *, limit_s: float) -> None:
+        """Waits until every sensor was read after a moment, at most `limit_s` seconds past it or past now."""
+        deadline_s = max(moment_s, time.monotonic()) + limit_s
+        while self.running() and self.last_s() < moment_s and time.monotonic() < deadline_s:
+            time.sleep(min(0.5 / self._hz, max(moment_s - time.monotonic(), 0.001)))
+
     def latest(self, sensor: str, *, seconds: float) -> Readings:
         """The fast readings of one sensor over about the last `seconds`."""
         index = next(i for i, known in enumerate(self._sensors) if known.name == sensor)

@@ -10,16 +10,17 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from greenray.config.settings import CpuModel, WallMeter
+from greenray.gpu.base import Gpu
 from greenray.power.trace import Series
 
 logger = logging.getLogger(__name__)
 
 # name -> "module:function"; the function takes a Setup and returns the sensors that exist on this host, possibly none.
 SENSORS: dict[str, str] = {
-    "nvml": "greenray.gpu.nvidia.sensor:open_sensors",
+    "gpu": "greenray.power.gpu_sensor:open_sensors",
     "rapl": "greenray.power.rapl:open_sensors",
     "activity": "greenray.power.activity:open_sensors",
     "wall": "greenray.power.wall.meter:open_sensors",
@@ -97,7 +98,7 @@ class Setup:
     """What sensors may want to know when they are opened.
 
     Attributes:
-        boards: the NVML boards to read (`greenray.gpu.nvidia.nvml.Board`).
+        gpus: the GPUs to read.
         hz: sampling rate.
         cpu_model: assumed power of a processor without a meter.
         powercap_root: root of the powercap tree.
@@ -105,7 +106,7 @@ class Setup:
         wall_meter: a power meter outside the host.
     """
 
-    boards: Sequence[Any] = ()
+    gpus: Sequence[Gpu] = ()
     hz: float = 50.0
     cpu_model: CpuModel = field(default_factory=CpuModel)
     powercap_root: Path = Path("/sys/class/powercap")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -37,14 +37,14 @@ class Preload:
     Attributes:
         modules: what a cell imports sooner or later.
         environment: changes to the server's environment while it imports; a cell does not see them.
-        device_prefix: how the paths of the accelerator's device files begin, which no module may have opened; None for none.
+        device_prefixes: how the paths of accelerators' device files begin, which no module may have opened.
         settle: `module:function` that is called after the imports: it undoes what a fork must not inherit, and returns what
             cannot be undone, as clauses with "a preloaded module" as subject.
     """
 
     modules: tuple[str, ...] = ()
     environment: Mapping[str, str | None] = field(default_factory=dict)
-    device_prefix: str | None = None
+    device_prefixes: Sequence[str] = ()
     settle: str | None = None
 
 
@@ -150,7 +150,7 @@ class ForkServer(Launcher):
             "--parent": str(os.getpid()),
             "--target": self.target,
             "--preload": ",".join(self._preload.modules),
-            "--device-prefix": self._preload.device_prefix or "",
+            "--device-prefixes": ",".join(self._preload.device_prefixes),
             "--settle": self._preload.settle or "",
         }
         with theirs:

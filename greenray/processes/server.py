@@ -85,15 +85,15 @@ def preload(modules: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     return loaded, failed
 
 
-def fork_hazards(*, settle: str | None, device_prefix: str | None) -> list[str]:
+def fork_hazards(*, settle: str | None, device_prefixes: Sequence[str]) -> list[str]:
     """What a preloaded module did that makes this process unfit to be forked; each a clause with "a preloaded module" as subject.
 
     Args:
         settle: `module:function` that undoes what it can, and returns such clauses about the rest.
-        device_prefix: how the paths of the accelerator's device files begin.
+        device_prefixes: how the paths of accelerators' device files begin.
     """
     found: list[str] = [*find(settle)()] if settle else []
-    devices = sorted({path for path in open_files().values() if device_prefix and path.startswith(device_prefix)})
+    devices = sorted({path for path in open_files().values() if path.startswith(tuple(device_prefixes))})
     if devices:
         found.append(f"opened {', '.join(devices)}")
     if threading.active_count() > 1:  # Python's; those of OpenBLAS and jemalloc know about fork and are allowed
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--target", required=True)
     parser.add_argument("--preload", default="")
-    parser.add_argument("--device-prefix", default="")
+    parser.add_argument("--device-prefixes", default="")
     parser.add_argument("--settle", default="")
     options = parser.parse_args()
 
@@ -222,7 +222,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to answer
 
     loaded, failed = preload(name for name in options.preload.split(",") if name)
-    hazards = fork_hazards(settle=options.settle, device_prefix=options.device_prefix)
+    hazards = fork_hazards(
+        settle=options.settle, device_prefixes=[prefix for prefix in options.device_prefixes.split(",") if prefix]
+    )
     gc.collect()
     gc.freeze()  # else a child's first collection writes to, and so copies, every page that holds an object
     sys.stdout.flush()

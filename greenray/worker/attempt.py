@@ -14,7 +14,8 @@ from pathlib import Path
 
 from greenray.cell.protocol import CellTask
 from greenray.errors import MeasurementError
-from greenray.gpu.nvidia.environment import environment_for
+from greenray.gpu import registry
+from greenray.gpu.base import Gpu
 from greenray.power.instrument import Instrument
 from greenray.processes.launcher import Launcher, LaunchError
 from greenray.store import tables
@@ -51,11 +52,11 @@ def run_attempt(
     log_path = kept_log.enter_context(store.log_file(f"logs/{cell.cell_id}.{assignment.attempt}.log"))
     recording = instrument.record()
     begin_s = time.monotonic()
-    monitor = CellMonitor(device=cell.device, measure=settings.measure, board=instrument.gpu, recording=recording)
+    monitor = CellMonitor(device=cell.device, measure=settings.measure, gpu=instrument.gpu, recording=recording)
     try:
         try:
             process = launcher.start(
-                env=_environment(cell.device, gpu_uuid=info.gpu_uuid, threads=threads, caches=caches),
+                env=_environment(instrument.gpu if cell.device == "cuda" else None, threads=threads, caches=caches),
                 log_path=log_path,
             )
             recording.follow(process.pid)
@@ -119,9 +120,9 @@ def run_attempt(
     return AttemptResult.of_row(row, tactic=cell.tactic_slug, j_per_sample=j_per_sample(rows), gpu_lost=monitor.gpu_lost)
 
 
-def _environment(device: str, *, gpu_uuid: str | None, threads: int, caches: Path) -> dict[str, str]:
+def _environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str, str]:
     return {
-        **environment_for(gpu_uuid if device == "cuda" else None),
+        **registry.environment_for(gpu),
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
@@ -132,6 +133,6 @@ def _environment(device: str, *, gpu_uuid: str | None, threads: int, caches: Pat
 
 def _steady_window_s(device: str, *, settings: WorkerSettings, instrument: Instrument) -> float:
     """Long enough for `min_counter_updates` where the main meter is a counter that moves now and then."""
-    period_s = instrument.gpu.counter_period_s if device == "cuda" and instrument.gpu else None
+    period_s = instrument.counter_period_s if device == "cuda" else None
     # One more: where a window begins within a period decides whether n periods hold n updates.
     return max(settings.measure.window_s, (settings.measure.min_counter_updates + 1) * (period_s or 0.0))

@@ -3,14 +3,15 @@
 from typing import Literal
 
 from greenray.cell.preload import CELL_TARGET, SETTLE, preload_modules
-from greenray.gpu.nvidia.environment import DEVICE_PREFIX, PRELOAD_ENVIRONMENT
+from greenray.gpu import registry
 from greenray.processes.forkserver import Preload, open_launcher
 from greenray.processes.launcher import Launcher, Spawn
 
 
 def cell_preload() -> Preload:
-    """Everything that cells import, under an environment in which no board is seen."""
-    return Preload(modules=preload_modules(), environment=PRELOAD_ENVIRONMENT, device_prefix=DEVICE_PREFIX, settle=SETTLE)
+    """Everything that cells import, under an environment in which no GPU is seen."""
+    environment, prefixes = registry.preload_environment(), registry.device_prefixes()
+    return Preload(modules=preload_modules(), environment=environment, device_prefixes=prefixes, settle=SETTLE)
 
 
 def open_cell_launcher(kind: Literal["forkserver", "spawn"]) -> Launcher:

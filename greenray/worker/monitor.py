@@ -1,6 +1,5 @@
 """The worker's side of the conversation with one cell: answers while it runs, and its windows' rows when it is done."""
 
-import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
@@ -10,8 +9,8 @@ from typing import Any
 from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Window
 from greenray.config.settings import Measure
 from greenray.errors import MeasurementError
-from greenray.gpu.nvidia.nvml import same_gpu
-from greenray.power.instrument import BoardInfo, Recording
+from greenray.gpu.base import Gpu
+from greenray.power.recording import Recording
 from greenray.power.window import WindowReading
 from greenray.worker.verdicts import Verdicts, keep_a_figure, rejection
 
@@ -22,13 +21,13 @@ class CellMonitor:
     """Listens to one cell.
 
     Attributes:
-        gpu_lost: why the worker's board must not be used any more; None while it may.
+        gpu_lost: why the worker's GPU must not be used any more; None while it may.
     """
 
-    def __init__(self, *, device: str, measure: Measure, board: BoardInfo | None, recording: Recording) -> None:
+    def __init__(self, *, device: str, measure: Measure, gpu: Gpu | None, recording: Recording) -> None:
         self._device = device
         self._measure = measure
-        self._board = board
+        self._gpu = gpu
         self._recording = recording
         self._windows: list[tuple[Window, float]] = []
         self._verdicts: dict[str | None, Verdicts] = {}  # one a stage
@@ -39,14 +38,14 @@ class CellMonitor:
         """Answer one message of the cell.
 
         Raises:
-            MeasurementError: the cell runs on another board than the one that is measured.
+            MeasurementError: the cell runs on another GPU than the one that is measured.
         """
         if isinstance(message, Ready):
             self._check_gpu(message)
         elif isinstance(message, Settle):
             steady = self._recording.settled(timeout_s=_SETTLE_TIMEOUT_S)
-            # Without a board there is nothing to settle: a processor's idle power is the host's, read while no cell runs.
-            self._idle_settled = None if self._board is None else steady
+            # Without a GPU there is nothing to settle: a processor's idle power is the host's, read while no cell runs.
+            self._idle_settled = None if self._gpu is None else steady
             return Settled(steady=steady)
         elif isinstance(message, Window):
             self._recording.look()
@@ -60,7 +59,8 @@ class CellMonitor:
         """The rows of `windows`, and what the whole attempt cost."""
         self._recording.wait_for_wall(end_s)
         idle = next((window for window, _ in self._windows if window.kind == "idle"), None)
-        idle_w = None if idle is None else self._read(idle.start_s, idle.end_s).gpu_power_w
+        resting = None if idle is None else self._read(idle.start_s, idle.end_s).gpu
+        idle_w = None if resting is None else resting.power_w
         rows = []
         for number, (window, started) in enumerate(self._windows):
             reading = self._read(window.start_s, window.end_s, idle_w=idle_w)
@@ -75,7 +75,7 @@ class CellMonitor:
                     "duration_s": window.end_s - window.start_s,
                     "gpu_idle_settled": None if idle is None else self._idle_settled,
                     **window.model_dump(exclude={"type", "kind", "start_s", "end_s"}),
-                    **dataclasses.asdict(reading),
+                    **reading.row(),
                     "rejected": rejected,
                 }
             )
@@ -84,10 +84,10 @@ class CellMonitor:
         return rows, self._read(begin_s, end_s, idle_w=idle_w)
 
     def _check_gpu(self, ready: Ready) -> None:
-        if self._device != "cuda" or self._board is None:
+        if self._device != "cuda" or self._gpu is None:
             return
-        if ready.gpu_uuid is None or not same_gpu(ready.gpu_uuid, self._board.uuid):
-            self.gpu_lost = f"CUDA ran on board {ready.gpu_uuid}, NVML measures {self._board.uuid}"
+        if ready.gpu_uuid is None or not self._gpu.is_same(ready.gpu_uuid):
+            self.gpu_lost = f"CUDA ran on board {ready.gpu_uuid}, {self._gpu.uuid} is measured"
             raise MeasurementError(self.gpu_lost)
 
     def _enough(self, window: Window) -> bool:

@@ -17,8 +17,8 @@ from pathlib import Path
 from greenray import __version__
 from greenray.cell.protocol import AnyMessage, Failed, Message, Probe, Ready
 from greenray.errors import MeasurementError
-from greenray.gpu.nvidia.environment import environment_for
-from greenray.gpu.nvidia.nvml import same_gpu
+from greenray.gpu import registry
+from greenray.gpu.base import Gpu
 from greenray.power.instrument import Instrument
 from greenray.power.modelled import modelled_idle
 from greenray.power.sharing import IdlePower
@@ -143,14 +143,14 @@ class Worker:
         }
         return worker_info(
             self._instrument,
-            uses_cuda=board is not None and self._gpu_works(board.uuid),
+            uses_cuda=board is not None and self._gpu_works(board),
             sees_store=self._settings.probe is None or open_store(self._settings.out).exists(self._settings.probe),
             versions=versions,
             notes=self._notes,
         )
 
-    def _gpu_works(self, uuid: str) -> bool:
-        """Whether a fresh process computes on the board that NVML measures; goes over to spawn if a forked one cannot."""
+    def _gpu_works(self, gpu: Gpu) -> bool:
+        """Whether a fresh process computes on the GPU that is measured; goes over to spawn if a forked one cannot."""
         answer = self._probe(Probe(device="cuda"))
         without_cuda = isinstance(answer, Failed) and answer.status == "unsupported"
         if not isinstance(answer, Ready) and not without_cuda and isinstance(self._launcher, forkserver.ForkServer):
@@ -162,8 +162,8 @@ class Worker:
             reason = answer.error if isinstance(answer, Failed) else "the probe gave no answer"
             self._notes.append(f"the board is measured but not used: {reason}")
             return False
-        if answer.gpu_uuid is None or not same_gpu(answer.gpu_uuid, uuid):
-            self._refused = f"CUDA runs on board {answer.gpu_uuid} where NVML measures {uuid}"
+        if answer.gpu_uuid is None or not gpu.is_same(answer.gpu_uuid):
+            self._refused = f"CUDA runs on board {answer.gpu_uuid} where {gpu.uuid} is measured"
             return False
         return True
 
@@ -186,7 +186,7 @@ class Worker:
         with tempfile.TemporaryDirectory(prefix="greenray-probe-") as folder:
             process = self._launcher.start(
                 env={
-                    **environment_for(board.uuid if board and probe.device == "cuda" else None),
+                    **registry.environment_for(board if probe.device == "cuda" else None),
                     "OMP_NUM_THREADS": "1",
                     "TORCHINDUCTOR_CACHE_DIR": folder,
                     "TRITON_CACHE_DIR": folder,

@@ -19,10 +19,10 @@ def main() -> None:
     recording.follow(os.getpid())
     print("ready", flush=True)
     windows = json.loads(sys.stdin.readline() or "[]")
-    readings = [recording.read(start_s=start_s, end_s=end_s, device="cuda") for start_s, end_s in windows]
+    rows = [recording.read(start_s=start_s, end_s=end_s, device="cuda").row() for start_s, end_s in windows]
     recording.stop()
     instrument.close()
-    print(json.dumps([(reading.gpu_energy_j, reading.gpu_energy_error_j, reading.grade_reasons) for reading in readings]))
+    print(json.dumps([[row[name] for name in ("gpu_energy_j", "gpu_energy_error_j", "grade_reasons")] for row in rows]))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ TARGET = 0.03
 # Runs by itself: NVML is loaded once a process. The thread's time is all that the process uses meanwhile.
 _RECORD = """
 import json, os, sys, time
-from greenray.gpu.nvidia import nvml
+from greenray.gpu import registry
 from greenray.power.activity import TreeActivity
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup, open_sensors
 hz, seconds = float(sys.argv[1]), float(sys.argv[2])
-assert nvml.start() is None
-sensors = open_sensors(Setup(boards=nvml.boards(), hz=hz))
+sensors = open_sensors(Setup(gpus=registry.gpus(), hz=hz))
 tree = TreeActivity()
 tree.follow(os.getpid())
 recorder = Recorder([*sensors, tree], hz=hz)

@@ -43,15 +43,14 @@ numpy.save(sys.argv[2], numpy.array(ended))
 
 _RECORD = """
 import sys
-from greenray.gpu.nvidia import nvml
+from greenray.gpu import registry
 from greenray.power.activity import TreeActivity
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup, open_sensors
 hz, pid = float(sys.argv[1]), int(sys.argv[2])
-assert nvml.start() is None
 tree = TreeActivity()
 tree.follow(pid)
-recorder = Recorder([*open_sensors(Setup(boards=nvml.boards(), hz=hz)), tree], hz=hz)
+recorder = Recorder([*open_sensors(Setup(gpus=registry.gpus(), hz=hz)), tree], hz=hz)
 recorder.start()
 print("ready", flush=True)
 sys.stdin.readline()

@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,11 @@ import pytest
 
 from greenray.doctor.advice import problems_of
 from greenray.doctor.examine import examine
-from greenray.doctor.findings import GpuReport, Problem, Surroundings
-from greenray.power.host import HostInfo, clock_limit, container, nvidia_boards_on_bus, sees_all_processes
+from greenray.doctor.findings import Surroundings
+from greenray.gpu.base import GpuReport, Problem, VendorReport
+from greenray.gpu.nvidia.vendor import on_bus
+from greenray.gpu.nvidia.vendor import problems as nvidia_problems
+from greenray.power.host import HostInfo, clock_limit, container, sees_all_processes
 from greenray.power.rapl import Survey
 from tests.simnvml import Board, environment
 from tests.support import ROOT
@@ -38,17 +41,15 @@ GOOD = GpuReport(
     name="N",
     driver_version="570",
     power_limit_w=700,
-    default_power_limit_w=700,
     counter=True,
     counter_missing=None,
     counter_period_s=0.1,
     counter_jitter_s=0.001,
     instant_power="gpu",
-    mig=False,
-    persistence=True,
     clocks_limited_by=["gpu_idle"],
     processes=[],
     memory_used_bytes=0,
+    details={"mig": False, "persistence": True, "default_power_limit_w": 700.0},
     source="counter",
     best_grade="A",
     reasons=[],
@@ -56,13 +57,19 @@ GOOD = GpuReport(
 
 
 def problems(
-    around: Surroundings | None = None,
-    *,
-    gpus: Sequence[GpuReport] = (),
-    rapl: Survey | None = None,
-    root: str = "/sys/class/powercap",
+    around: Surroundings | None = None, *, rapl: Survey | None = None, root: str = "/sys/class/powercap"
 ) -> list[Problem]:
-    return problems_of(around or Surroundings(host=HOST), gpus=gpus, rapl=rapl or Survey(), root=Path(root))
+    return problems_of(around or Surroundings(host=HOST), rapl=rapl or Survey(), root=Path(root))
+
+
+def of_gpus(*gpus: GpuReport, container: str | None = None, sees_all_processes: bool = True, **found: object) -> list[Problem]:
+    return list(nvidia_problems(VendorReport(gpus=gpus, **found), container=container, sees_all_processes=sees_all_processes))
+
+
+def changed(**changes: object) -> GpuReport:
+    """A good GPU with some facts changed, NVIDIA's own among them."""
+    details = {name: changes.pop(name) for name in list(changes) if name in GOOD.details}
+    return replace(GOOD, details={**GOOD.details, **details}, **changes)
 
 
 def doctor(*options: str, env: Mapping[str, str] | None = None):
@@ -79,7 +86,7 @@ def doctor(*options: str, env: Mapping[str, str] | None = None):
 
 
 def test_where_all_is_well_there_is_nothing_to_mend():
-    assert problems(gpus=[GOOD]) == []
+    assert problems() == of_gpus(GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -98,7 +105,7 @@ def test_where_all_is_well_there_is_nothing_to_mend():
     ],
 )
 def test_a_defect_of_a_board_has_its_sentence_and_its_mend(changes, said, mend):
-    (found,) = problems(gpus=[replace(GOOD, **changes)])
+    (found,) = of_gpus(changed(**changes))
     assert found.part == "GPU 3"
     assert said in found.what
     assert any(mend in command for command in found.commands)
@@ -107,12 +114,23 @@ def test_a_defect_of_a_board_has_its_sentence_and_its_mend(changes, said, mend):
 @pytest.mark.parametrize(
     ("changes", "said", "mend"),
     [
-        ({"silent_boards": 1, "boards_on_bus": 2}, "do not answer: 1", "nvidia-smi --gpu-reset"),
-        ({"nvml_problem": "no NVML"}, "no NVIDIA board on the PCI bus", "lspci -d 10de:"),
-        ({"nvml_problem": "no NVML", "boards_on_bus": 2}, "2 NVIDIA board(s) on the PCI bus", "sudo modprobe nvidia"),
-        ({"nvml_problem": "no NVML", "boards_on_bus": 2, "container": "docker"}, "No GPU", "docker run --gpus all --env NVIDIA_"),
-        ({"nvml_problem": "no NVML", "boards_on_bus": 2, "container": "podman"}, "No GPU", "podman run --device nvidia.com/gpu"),
-        ({"nvml_problem": "no NVML", "boards_on_bus": 2, "container": "kubernetes"}, "No GPU", "NVIDIA_DRIVER_CAPABILITIES"),
+        ({"silent": 1, "on_bus": 2}, "do not answer: 1", "nvidia-smi --gpu-reset"),
+        ({"problem": "no NVML"}, "no NVIDIA board on the PCI bus", "lspci -d 10de:"),
+        ({"problem": "no NVML", "on_bus": 2}, "2 NVIDIA board(s) on the PCI bus", "sudo modprobe nvidia"),
+        ({"problem": "no NVML", "on_bus": 2, "container": "docker"}, "No GPU", "docker run --gpus all --env NVIDIA_"),
+        ({"problem": "no NVML", "on_bus": 2, "container": "podman"}, "No GPU", "podman run --device nvidia.com/gpu"),
+        ({"problem": "no NVML", "on_bus": 2, "container": "kubernetes"}, "No GPU", "NVIDIA_DRIVER_CAPABILITIES"),
+    ],
+)
+def test_a_defect_of_the_driver_has_its_sentence_and_its_mend(changes, said, mend):
+    (found,) = of_gpus(**changes)
+    assert said in found.what
+    assert any(mend in command for command in found.commands)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "mend"),
+    [
         ({"busy_cores": 3.0}, "3.0 of 8 processors busy", "ps -eo"),
         ({"clock_limit_mhz": (2000.0, 3500.0)}, "2000 of 3500 MHz", "sudo cpupower frequency-set --max 3500MHz"),
         ({"niceness": 15}, "niceness 15", "export RAY_worker_niceness=0"),
@@ -172,27 +190,26 @@ def test_a_container_that_cannot_see_other_processes_says_so():
         ("podman", "podman run --pid host"),
         ("kubernetes", "hostPID: true"),
     ):
-        (found,) = problems(Surroundings(host=HOST, container=place, sees_all_processes=False), gpus=[GOOD])
+        (found,) = of_gpus(GOOD, container=place, sees_all_processes=False)
         assert "cannot see" in found.what
         assert mend in found.commands[0]
 
 
 def test_every_problem_can_be_acted_on():
     """Everything wrong at once: each problem is two sentences and something to run, mount or set."""
-    worst = replace(
-        GOOD, counter_missing="it has none", persistence=False, processes=[1], power_limit_w=1, clocks_limited_by=["hw_slowdown"]
+    worst = changed(
+        counter_missing="it has none", persistence=False, processes=[1], power_limit_w=1, clocks_limited_by=["hw_slowdown"]
     )
     for place in (None, "docker", "podman", "kubernetes", "container"):
         around = Surroundings(
             host=replace(HOST, on_battery=True, virtual_machine=True, usable_cores=1),
             container=place,
-            nvml_problem="no NVML",
-            silent_boards=1,
             busy_cores=8,
             clock_limit_mhz=(1.0, 2.0),
             niceness=1,
         )
-        found = problems(around, gpus=[worst, replace(worst, counter_missing=None, counter_period_s=None)], rapl=REFUSED)
+        frozen = replace(worst, counter_missing=None, counter_period_s=None)
+        found = of_gpus(worst, frozen, container=place, problem="no NVML", silent=1) + problems(around, rapl=REFUSED)
         assert len(found) >= 12
         for problem in found:
             assert problem.what.endswith(".")
@@ -230,8 +247,8 @@ def test_boards_on_the_bus_are_counted_without_a_driver(tmp_path):
         folder.mkdir(parents=True)
         (folder / "vendor").write_text(vendor + "\n")
         (folder / "class").write_text(kind + "\n")
-    assert nvidia_boards_on_bus(root=tmp_path) == 2  # neither a board's sound device nor another maker's board
-    assert nvidia_boards_on_bus(root=tmp_path / "nothing") == 0
+    assert on_bus(root=tmp_path) == 2  # neither a board's sound device nor another maker's board
+    assert on_bus(root=tmp_path / "nothing") == 0
 
 
 def test_a_limit_on_the_clock_is_seen(tmp_path):

@@ -77,7 +77,7 @@ def test_a_mismatch_in_a_cell_refuses_the_board_and_the_cell_runs_on_another(swe
     assert {row["gpu_uuid"] for row in failed} == {UUIDS[TURNCOAT]}
     for row in failed:
         assert (row["status"], row["attempt"]) == ("failed", 1)
-        assert row["error"] == f"CUDA ran on board {pretend_cuda.LIE}, NVML measures {UUIDS[TURNCOAT]}"
+        assert row["error"] == f"CUDA ran on board {pretend_cuda.LIE}, {UUIDS[TURNCOAT]} is measured"
         (again,) = rows.filter((pl.col("cell_id") == row["cell_id"]) & (pl.col("attempt") == 2)).to_dicts()
         assert (again["status"], again["gpu_uuid"] in {UUIDS[index] for index in USABLE}) == ("ok", True)
 
@@ -91,8 +91,8 @@ def test_a_board_that_is_lost_gets_no_further_cell(swept: tuple[Path, Ended]) ->
 @pytest.mark.parametrize(
     ("board", "sentence"),
     [
-        (LIAR, f"CUDA runs on board {pretend_cuda.LIE} where NVML measures {UUIDS[LIAR]}"),
-        (TURNCOAT, f"CUDA ran on board {pretend_cuda.LIE}, NVML measures {UUIDS[TURNCOAT]}"),
+        (LIAR, f"CUDA runs on board {pretend_cuda.LIE} where {UUIDS[LIAR]} is measured"),
+        (TURNCOAT, f"CUDA ran on board {pretend_cuda.LIE}, {UUIDS[TURNCOAT]} is measured"),
         (SLICED, f"board {UUIDS[SLICED]} is in MIG mode: energy is known per board only"),
         (FALLING, f"board {UUIDS[FALLING]} is lost: it no longer answers"),
         (LOST, "board 7 is lost: it does not answer"),

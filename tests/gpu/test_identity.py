@@ -5,21 +5,12 @@ from dataclasses import replace
 import pytest
 
 from greenray.errors import MeasurementError
-from greenray.gpu.nvidia.nvml import Board, resolve, same_gpu, visible
+from greenray.gpu.nvidia.vendor import NvidiaGpu, resolve, visible
 
 
-def board(index: int, uuid: str, *, mig: bool = False) -> Board:
-    return Board(
-        index=index,
-        uuid=uuid,
-        name="made",
-        pci_bus_id="",
-        driver_version="",
-        power_limit_w=None,
-        mig=mig,
-        persistence=True,
-        handle=None,
-    )
+def board(index: int, uuid: str, *, mig: bool = False) -> NvidiaGpu:
+    cut = "the board is in MIG mode: energy is known per board only" if mig else None
+    return NvidiaGpu(index=index, uuid=uuid, name="made", partitioned=cut)
 
 
 FIRST = board(0, "GPU-aaaa1111-0000-0000-0000-000000000000")
@@ -48,9 +39,6 @@ def test_resolve(accelerator, expected):
 @pytest.mark.parametrize(
     ("accelerator", "words"),
     [
-        ("7", "no board matches"),
-        ("GPU-dddd", "no board matches"),
-        ("", "no board matches"),
         ("GPU-aaaa", "more than one board"),
         ("2", "MIG mode"),
         ("GPU-cccc", "MIG mode"),
@@ -60,6 +48,11 @@ def test_resolve(accelerator, expected):
 def test_refusals_say_why(accelerator, words):
     with pytest.raises(MeasurementError, match=words):
         resolve(accelerator, ALL)
+
+
+@pytest.mark.parametrize("accelerator", ["7", "GPU-dddd", ""])
+def test_what_is_none_of_them_may_be_another_vendors(accelerator):
+    assert resolve(accelerator, ALL) is None
 
 
 @pytest.mark.parametrize(
@@ -94,8 +87,9 @@ def test_visible_refuses_mig(value):
 
 
 def test_cuda_leaves_out_the_prefix():
-    assert same_gpu("aaaa1111-0000-0000-0000-000000000000", FIRST.uuid)
-    assert not same_gpu(FIRST.uuid, SECOND.uuid)
+    assert FIRST.is_same("aaaa1111-0000-0000-0000-000000000000")
+    assert not FIRST.is_same(SECOND.uuid)
+    assert not FIRST.is_same("")
 
 
 FAST = replace(board(4, "GPU-ffff0000-0000-0000-0000-000000000000"), name="a faster board")

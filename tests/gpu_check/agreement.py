@@ -31,7 +31,7 @@ def run(rig: Rig) -> Finding:
         rows.append([name, *row.values(), None if lag_s is None else 1000 * lag_s])
         data[name] = {**row, "lag_s": lag_s, "load": about}
         if rig.keep is not None and name in ("idle", "steady", "bursts of 0.71 s"):
-            traces.keep(rig.keep, mode, stretch, board=rig.board, load=name, seconds=_KEPT_S, period_s=period_s or None)
+            traces.keep(rig.keep, mode, stretch, gpu=rig.gpu, load=name, seconds=_KEPT_S, period_s=period_s or None)
     rig.load.play("none")
     if rig.keep is not None:
         notes.append("Traces of idle, steady and bursts (0.71 s) are kept.")

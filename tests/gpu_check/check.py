@@ -42,7 +42,7 @@ from typing import Any
 
 from greenray import __version__
 from greenray.errors import MeasurementError
-from greenray.gpu.nvidia import nvml
+from greenray.gpu.base import Gpu
 from tests.gpu_check import report
 from tests.gpu_check.finding import Finding, finding_of
 from tests.gpu_check.load import ROOT
@@ -75,7 +75,7 @@ def find_gpu(load: str = LOAD) -> tuple[dict[str, Any], str | None]:
         "boards": len(every),
         "driver": board.driver_version,
         "power limit W": board.power_limit_w,
-        "persistence": {True: "on", False: "off", None: None}[board.persistence],
+        "persistence": {True: "on", False: "off", None: None}[board.details()["persistence"]],
         "processes on it": _processes(board),
         "host": f"{platform.release()}, {os.cpu_count()} CPUs",
         "python": platform.python_version(),
@@ -159,8 +159,8 @@ def _in_child(number: int, *, limit_s: float, scale: float, load: str, keep: Pat
         return finding_of(json.loads(file.read_text(encoding="utf-8")))
 
 
-def _processes(board: nvml.Board) -> Any:
-    pids = board.processes()
+def _processes(gpu: Gpu) -> Any:
+    pids = gpu.processes()
     return None if pids is None else len(pids)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from greenray.gpu.nvidia.sensor import calibrate
+from greenray.power.gpu_sensor import calibrate
 from greenray.power.trace import Floats
 from tests.gpu_check.finding import Finding, Table
 from tests.gpu_check.rig import Rig
@@ -62,14 +62,14 @@ def run(rig: Rig) -> Finding:
     rows: list[list[Any]] = []
     polled: list[list[Any]] = []
     notes: list[str] = []
-    data: dict[str, Any] = {"power_source": rig.sensor.power_source, "counter_missing": rig.sensor.counter_missing}
+    data: dict[str, Any] = {"power_source": rig.facts.power_source, "counter_missing": rig.facts.counter_missing}
     periods: list[float] = []
     for mode in ("none", "steady"):
         rig.load.play(mode)
         time.sleep(1.0 * rig.scale)
         for _ in range(3):
             calibrate([rig.sensor])
-            found = rig.sensor.calibration
+            found = rig.sensor.facts
             rows.append([mode, _ms(found.period_s), _ms(found.jitter_s)])
             if found.period_s is not None:
                 periods.append(found.period_s)
@@ -86,7 +86,7 @@ def run(rig: Rig) -> Finding:
     steps = [data[f"resolution_j {mode}"] for mode in ("none", "steady") if data[f"resolution_j {mode}"] is not None]
     step = f"{1000 * min(steps):.0f} mJ" if steps else "unknown"
     notes.append(f"Every rise of the counter is a multiple of {step}.")
-    notes.append(f"Instant power is {_SCOPES[rig.sensor.power_source]}.")
+    notes.append(f"Instant power is {_SCOPES[rig.facts.power_source]}.")
     stale_s = data["instant power steady"]["median_s"]
     if stale_s is None:
         notes.append("Instant power did not change while it was polled: how old it is cannot be told.")
@@ -111,8 +111,8 @@ def run(rig: Rig) -> Finding:
 
 
 def _verdict(rig: Rig, periods: list[float], stale_s: float | None) -> Any:
-    if rig.sensor.counter_missing is not None:
-        return "off", f"There is no counter to measure with: {rig.sensor.counter_missing}."
+    if rig.facts.counter_missing is not None:
+        return "off", f"There is no counter to measure with: {rig.facts.counter_missing}."
     if len(periods) < 6:
         return "off", f"The calibration found a period in {len(periods)} of 6 tries only."
     middle_s = float(np.median(periods))

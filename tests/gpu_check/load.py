@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from greenray.errors import MeasurementError
-from greenray.gpu.nvidia import nvml
+from greenray.gpu.base import Gpu
 from tests.support import ROOT
 
 Truth = Callable[[float, float], float]
@@ -132,7 +132,7 @@ class CudaLoad:
         self._answers = queue.Queue()
         threading.Thread(target=_read, args=(self._process, self._answers), daemon=True).start()
         found = self._ask({"do": "context"}, timeout_s=_FIRST_S)["uuid"]
-        if not nvml.same_gpu(found, self._uuid):
+        if found.removeprefix("GPU-") != self._uuid.removeprefix("GPU-"):
             raise MeasurementError(f"CUDA opened board {found} where {self._uuid} was asked for")
 
     def _why(self) -> str:
@@ -140,9 +140,9 @@ class CudaLoad:
         return _last_line(self._log.read())
 
 
-def open_load(board: nvml.Board) -> Load:
+def open_load(gpu: Gpu) -> Load:
     """The load of a real board."""
-    return CudaLoad(board.uuid)
+    return CudaLoad(gpu.uuid)
 
 
 def _read(process: "subprocess.Popen[str]", answers: "queue.Queue[str | None]") -> None:

@@ -20,7 +20,7 @@ def run(rig: Rig) -> Finding:
     data: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     pairs = max(3, round(PAIRS * rig.scale))
-    instrument = Instrument.open(accelerator=rig.board.uuid, hz=HZ, cpu_model=CpuModel())
+    instrument = Instrument.open(accelerator=rig.gpu.uuid, hz=HZ, cpu_model=CpuModel())
     try:
         for kind in ("gpu-bound", "launch-bound"):
             rig.load.work(kind, seconds=1.0)  # warm

@@ -48,7 +48,7 @@ def run_vit(rig: Rig) -> Finding:
     config = rig.folder / "vit-b.yaml"
     config.write_text(yaml.safe_dump(vit_config(model), sort_keys=False), encoding="utf-8")
     swept = sweep(config, rig.folder / "vit-b", until_s=rig.deadline_s - _LEFT_S)
-    return judge(swept, device="cuda", gpu_uuid=rig.board.uuid)
+    return judge(swept, device="cuda", gpu_uuid=rig.gpu.uuid)
 
 
 def run_quickstart(rig: Rig) -> Finding:
@@ -56,7 +56,7 @@ def run_quickstart(rig: Rig) -> Finding:
     config = rig.folder / "quickstart.yaml"
     config.write_text(yaml.safe_dump(quickstart_config(), sort_keys=False), encoding="utf-8")
     swept = sweep(config, rig.folder / "quickstart", until_s=rig.deadline_s - _LEFT_S)
-    return judge(swept, device="cuda", gpu_uuid=rig.board.uuid)
+    return judge(swept, device="cuda", gpu_uuid=rig.gpu.uuid)
 
 
 def quickstart_config() -> dict[str, Any]:

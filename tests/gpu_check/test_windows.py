@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from greenray.gpu.nvidia.sensor import Calibration
 from greenray.power.estimate.energy import Energy, unknown
-from greenray.power.reading import BoardFacts
+from greenray.power.gpu_sensor import GpuFacts
 from greenray.power.trace import Readings, Series
 from tests.gpu_check.rig import Stretch
 from tests.gpu_check.windows import LENGTHS_S, additivity_j, errors_by_length, exactly, smooth_reference, whole_periods
@@ -23,7 +22,7 @@ LOADS = {
 
 
 def stretch_of(fast: Readings, *, seconds: float) -> Stretch:
-    facts = BoardFacts(calibration=Calibration(period_s=0.02, jitter_s=1.5e-3))
+    facts = GpuFacts(period_s=0.02, jitter_s=1.5e-3)
     start_s = float(fast.times[0]) + 0.5
     return Stretch(series=Series(sensor="gpu:made", part="gpu", fast=fast), facts=facts, start_s=start_s, end_s=start_s + seconds)
 

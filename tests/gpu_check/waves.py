@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from greenray.gpu.nvidia import nvml
+from greenray.gpu import registry
+from greenray.gpu.base import Gpu
 from tests import simnvml
 from tests.gpu_check.load import Truth
 
@@ -38,11 +39,11 @@ _COUNT = (
 class WaveLoad:
     """A `Load` that sets the wave of a simulated board."""
 
-    def __init__(self, board: nvml.Board) -> None:
+    def __init__(self, gpu: Gpu) -> None:
         found = re.search(r"control=(\S+)", os.environ.get("GREENRAY_SIMNVML", ""))
         assert found is not None, "the simulated boards have no control file"
         self._control = Path(found[1])
-        self._index = board.index
+        self._index = gpu.index
         self._playing = simnvml.Board()
         self.play("none")
 
@@ -65,7 +66,7 @@ class WaveLoad:
 
     def cuda_uuids(self, environ: Mapping[str, str]) -> list[str]:
         """As CUDA answers: without `GPU-`, and only as far as the list makes sense."""
-        every = [board.uuid.removeprefix("GPU-") for board in nvml.boards()]
+        every = [gpu.uuid.removeprefix("GPU-") for gpu in registry.gpus()]
         wanted = environ.get("CUDA_VISIBLE_DEVICES")
         if wanted is None:
             return every
@@ -81,17 +82,17 @@ class WaveLoad:
 
 
 class SwappedLoad(WaveLoad):
-    """A host on which CUDA's order is not NVML's."""
+    """A host on which CUDA's order is not the driver's."""
 
     def cuda_uuids(self, environ: Mapping[str, str]) -> list[str]:
         return super().cuda_uuids(environ)[::-1]
 
 
-def open_load(board: nvml.Board) -> WaveLoad:
+def open_load(gpu: Gpu) -> WaveLoad:
     """A load for simulated boards."""
-    return WaveLoad(board)
+    return WaveLoad(gpu)
 
 
-def open_swapped_load(board: nvml.Board) -> SwappedLoad:
+def open_swapped_load(gpu: Gpu) -> SwappedLoad:
     """A load for simulated boards whose CUDA has another order."""
-    return SwappedLoad(board)
+    return SwappedLoad(gpu)

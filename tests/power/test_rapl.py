@@ -12,9 +12,8 @@ import pytest
 
 from greenray.config.settings import CpuModel
 from greenray.power import Instrument
-from greenray.power.instrument import idle_of
+from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
 from greenray.power.rapl import open_sensors, open_zones, powercap_root, survey
-from greenray.power.reading import HostShare, read_cpu
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup
 from greenray.power.sharing import IdlePower
@@ -112,7 +111,8 @@ start_s = time.monotonic()
 time.sleep(0.2)
 reading = recording.read(start_s=start_s, end_s=start_s + 0.15, device="cpu")
 recording.stop()
-print(reading.cpu_energy_source, reading.grade, *reading.grade_reasons, sep="|")
+row = reading.row()
+print(row["cpu_energy_source"], row["grade"], *row["grade_reasons"], sep="|")
 """
 
 
@@ -178,12 +178,12 @@ def test_memory_without_a_known_idle_power_has_no_active_energy(tmp_path, monkey
         recording.follow(os.getpid())
         start_s = time.monotonic()
         time.sleep(0.5)
-        reading = recording.read(start_s=start_s, end_s=time.monotonic(), device="cpu")
+        reading = recording.read(start_s=start_s, end_s=time.monotonic(), device="cpu").row()
         recording.stop()
         instrument.close()
-    assert reading.dram_energy_j is not None
-    assert reading.active_energy_j is None
-    assert any(reason.startswith("dram: its idle power is unknown") for reason in reading.grade_reasons)
+    assert reading["dram_energy_j"] is not None
+    assert reading["active_energy_j"] is None
+    assert any(reason.startswith("dram: its idle power is unknown") for reason in reading["grade_reasons"])
 
 
 def made_trace(counter_j: np.ndarray, *, range_j: float) -> Trace:
@@ -196,22 +196,22 @@ def made_trace(counter_j: np.ndarray, *, range_j: float) -> Trace:
     return Trace(hz=50, series={"rapl:package-0": package, **series})
 
 
-HOUSEHOLD = HostShare(logical_cores=4, model=CpuModel(), idle=IdlePower(cpu_w=20, source="rapl"))
+SHARE = HostShare(logical_cores=4, model=CpuModel(), idle=IdlePower(cpu_w=20, source="rapl"))
 
 
 def test_a_wrap_is_undone_where_the_range_is_known_and_unknown_where_it_is_not():
     counter_j = 70 * np.arange(0, 10, 0.02) % 262.0
-    known = read_cpu(made_trace(counter_j, range_j=262.0), HOUSEHOLD, start_s=2, end_s=7)
+    known = read_cpu(made_trace(counter_j, range_j=262.0), SHARE, start_s=2, end_s=7)
     assert known.host.energy_j == pytest.approx(350)
     assert known.energy.energy_j == pytest.approx(100 + 250 / 2)
-    lost = read_cpu(made_trace(counter_j, range_j=float("nan")), HOUSEHOLD, start_s=2, end_s=7)
+    lost = read_cpu(made_trace(counter_j, range_j=float("nan")), SHARE, start_s=2, end_s=7)
     assert (lost.energy.energy_j, lost.source) == (None, None)
     assert lost.energy.reason == "rapl:package-0: the RAPL counter went backwards and its range is not known"
     assert idle_of(made_trace(counter_j, range_j=float("nan"))) is None
 
 
 def test_a_counter_that_stands_still_is_unknown_and_not_nought():
-    still = read_cpu(made_trace(np.full(500, 77.0), range_j=262.0), HOUSEHOLD, start_s=2, end_s=7)
+    still = read_cpu(made_trace(np.full(500, 77.0), range_j=262.0), SHARE, start_s=2, end_s=7)
     assert (still.energy.energy_j, still.host.energy_j, still.source) == (None, None, None)
     assert still.energy.reason == "rapl:package-0: the counter did not move"
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,10 +82,10 @@ def test_a_sensor_needs_one_file_and_one_line(tmp_path, monkeypatch):
     start_s = time.monotonic()
     assert recording.settled()
     time.sleep(0.3)
-    reading = recording.read(start_s=start_s, end_s=start_s + 0.25, device="cpu")
+    reading = recording.read(start_s=start_s, end_s=start_s + 0.25, device="cpu").row()
     recording.stop()
     instrument.close()
-    assert reading.wall_energy_j == pytest.approx(0.25 * 50 / STEP, rel=0.3)
+    assert reading["wall_energy_j"] == pytest.approx(0.25 * 50 / STEP, rel=0.3)
 
 
 def test_a_host_without_board_measures_its_processors():
@@ -96,7 +97,7 @@ def test_a_host_without_board_measures_its_processors():
     while time.process_time() - used_s < 1.0:  # long against a sampling period, which is what an edge may be off by
         pass
     end_s, used_s = time.monotonic(), time.process_time() - used_s
-    reading = recording.read(start_s=start_s, end_s=end_s, device="cpu")
+    reading = SimpleNamespace(**recording.read(start_s=start_s, end_s=end_s, device="cpu").row())
     recording.stop()
     instrument.close()
     idle_j = 2 * instrument.host.logical_cores * (end_s - start_s)

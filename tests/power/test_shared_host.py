@@ -9,11 +9,12 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
 from greenray.config.settings import CpuModel
-from greenray.power import IdlePower, Instrument, WindowReading
+from greenray.power import IdlePower, Instrument, Recording
 from greenray.power.activity import HostActivity
 from greenray.power.sharing import TOLERANCE
 from tests.support.burning import running, used_s
@@ -29,7 +30,7 @@ class Seen:
     """One window: what each cell's worker read, and what the clocks say."""
 
     duration_s: float
-    readings: list[WindowReading]
+    readings: list[SimpleNamespace]  # rows of `windows`
     cells_s: list[float]
     host_s: float
 
@@ -64,8 +65,12 @@ class Workers:
         end_s, host_s = time.monotonic(), host.sample()[0] - host_s
         cells_s = [used_s(pid) - before for pid, before in zip(self.pids, cells_s, strict=True)]
         host.close()
-        readings = [recording.read(start_s=start_s, end_s=end_s, device="cpu") for recording in self.recordings]
+        readings = [row_of(recording, start_s=start_s, end_s=end_s) for recording in self.recordings]
         return Seen(duration_s=end_s - start_s, readings=readings, cells_s=cells_s, host_s=host_s)
+
+
+def row_of(recording: Recording, *, start_s: float, end_s: float) -> SimpleNamespace:
+    return SimpleNamespace(**recording.read(start_s=start_s, end_s=end_s, device="cpu").row())
 
 
 def test_shares_idle_parts_and_the_rest_add_up_to_the_host(tmp_path, monkeypatch):
@@ -154,7 +159,7 @@ def test_rapl_that_vanishes_in_a_window_makes_it_unknown_and_not_the_one_before(
                 break
         time.sleep(0.1)
         edges.append(time.monotonic())
-        before, during = (recording.read(start_s=a, end_s=b, device="cpu") for a, b in itertools.pairwise(edges))
+        before, during = (row_of(recording, start_s=a, end_s=b) for a, b in itertools.pairwise(edges))
     assert before.cpu_energy_j is not None
     assert during.cpu_energy_j is None
     assert during.total_energy_j is None

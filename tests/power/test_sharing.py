@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenray.config.settings import CpuModel
-from greenray.power.instrument import idle_of
-from greenray.power.reading import HostShare, read_cpu
+from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
 from greenray.power.sharing import IdlePower, share_j
 from greenray.power.trace import Series, Trace, readings
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.gpu.nvidia.sensor import GpuSensor
-from greenray.power.reading import BoardFacts, read_gpu
+from greenray.power.gpu_reading import read_gpu
+from greenray.power.gpu_sensor import GpuFacts, GpuSensor
 from greenray.power.sm_clock import CLOCK_SHIFT, clock_change
 from greenray.power.trace import Series
 from tests.simnvml import Board
@@ -76,7 +76,7 @@ def test_columns_hold_what_lies_inside_the_window():
     series = Series(sensor="gpu:x", part="gpu", fast=fast, slow=type(fast)(times=slow_s, columns=columns))
 
     def read(start_s, end_s):
-        found = read_gpu(series, BoardFacts(), start_s=start_s, end_s=end_s, hz=50)
+        found = read_gpu(series, GpuFacts(), start_s=start_s, end_s=end_s, hz=50)
         return found.sm_clock_min_mhz, found.sm_clock_max_mhz, found.sm_clock_mhz, found.clock_change is not None
 
     assert read(1002.0, 1004.95) == (1980, 1980, 1980, False)

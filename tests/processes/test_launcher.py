@@ -139,7 +139,7 @@ def test_an_unfit_fork_server_is_replaced_by_spawn(
     environment = {"PYTHONPATH": f"{FOLDER / 'hazards'}:{ROOT}", "DEVICES": str(tmp_path)}
     with open_launcher(
         target="tests.processes.sample_cells:returns",
-        preload=Preload(modules=(module,), device_prefix=f"{tmp_path}/nvidia", settle=SETTLE),
+        preload=Preload(modules=(module,), device_prefixes=(f"{tmp_path}/nvidia",), settle=SETTLE),
         environment=environment,
         deadline_s=0.5 if module == "hazard_hangs" else 60.0,
     ) as launcher:

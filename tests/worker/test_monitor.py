@@ -17,7 +17,7 @@ MAX_WINDOWS = 5
 
 # A cell of 1 s windows as its worker hears it. Arguments: what happens, a control file. NVML is loaded once a process.
 CELL = """
-import dataclasses, json, os, sys, time
+import json, os, sys, time
 from pathlib import Path
 from greenray.config.settings import CpuModel, Measure
 from greenray.power import Instrument
@@ -42,7 +42,7 @@ instrument.share_host(idle=instrument.measure_idle(1), workers=2)
 recording = instrument.record()
 recording.follow(os.getpid())
 measure = Measure(window_s=1, min_windows=3, max_windows=5, target_ci=0.5)
-monitor = CellMonitor(device="cuda", measure=measure, board=instrument.gpu, recording=recording)
+monitor = CellMonitor(device="cuda", measure=measure, gpu=instrument.gpu, recording=recording)
 begin_s = time.monotonic()
 monitor.handle(Ready(gpu_uuid=uuid_of(0).removeprefix("GPU-")))
 
@@ -80,7 +80,7 @@ if "settle" not in story:
 rows, attempt = monitor.read_all(begin_s=begin_s, end_s=time.monotonic())
 recording.stop()
 instrument.close()
-print(json.dumps({"rows": rows, "attempt": dataclasses.asdict(attempt), "verdicts": verdicts, "steady": answer.steady,
+print(json.dumps({"rows": rows, "attempt": attempt.row(), "verdicts": verdicts, "steady": answer.steady,
                   "waited_s": settled_s - asked_s, "after_change_s": changed_s and settled_s - changed_s}, default=str))
 """
 STORIES = ("step", "clock moves once", "clock never holds", "never settles", "settles later")

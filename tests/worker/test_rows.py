@@ -7,11 +7,16 @@ import pytest
 
 from greenray.config.load import build
 from greenray.config.matrix import expand
+from greenray.config.settings import CpuModel
+from greenray.power.cpu_reading import CpuReading, HostShare
+from greenray.power.estimate.energy import Energy
 from greenray.power.window import WindowReading
 from greenray.worker.assignment import Assignment
 from greenray.worker.rows import cell_row
 from greenray.worker.supervise import Outcome
 from tests.driver.pretend_pool import slot
+
+CPU = CpuReading(energy=Energy(energy_j=1.0), host_share=HostShare(logical_cores=1, model=CpuModel()))
 
 
 def grade_of(*windows: dict[str, Any]) -> str | None:
@@ -23,7 +28,7 @@ def grade_of(*windows: dict[str, Any]) -> str | None:
         info=slot("a").info,
         outcome=Outcome(status="failed", error="e", error_kind="exception"),
         windows=[{"duration_s": 1.0, "total_energy_j": 1.0, "rejected": None, **window} for window in windows],
-        energy=WindowReading(total_energy_j=1.0, energy_scope="cpu"),
+        energy=WindowReading(device="cpu", duration_s=1.0, energy_scope="cpu", cpu=CPU),
         run_id="r",
         started_at=datetime.now(UTC),
         duration_s=1.0,

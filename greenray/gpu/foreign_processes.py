@@ -1,4 +1,4 @@
-"""Is somebody else on the board?"""
+"""Is somebody else on the GPU?"""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -15,14 +15,14 @@ def foreign_processes(
     memory_level_bytes: int | None,
     exists: Callable[[int], bool] = lambda pid: Path(f"/proc/{pid}").exists(),
 ) -> int | None:
-    """How many other processes are on the board, None when that cannot be told.
+    """How many other processes are on the GPU, None when that cannot be told.
 
     Args:
-        pids: what NVML lists, in its own pid namespace; None when it does not tell. In a container it may be foreign or empty.
+        pids: what the driver lists, in its own pid namespace; None when it does not tell. In a container it may lie.
         ours: pids of the cell's process tree and of the worker.
-        uses_gpu: whether the cell holds a context on the board.
-        memory_before_bytes: the board's used memory just before the cell started.
-        memory_level_bytes: the board's used memory when the worker started.
+        uses_gpu: whether the cell holds a context on the GPU.
+        memory_before_bytes: the GPU's used memory just before the cell started.
+        memory_level_bytes: the GPU's used memory when the worker started.
         exists: whether a pid is known here.
     """
     if pids:
@@ -33,7 +33,7 @@ def foreign_processes(
         return None if any(exists(pid) for pid in pids) else len(pids) - 1
     if pids is not None and not uses_gpu:
         return 0
-    # There is no list, or an empty one that hides the cell. What was on the board before the cell is told by its memory.
+    # There is no list, or an empty one that hides the cell. What was on the GPU before the cell is told by its memory.
     if memory_before_bytes is None or memory_level_bytes is None:
         return None
     return int(memory_before_bytes > memory_level_bytes + _SLACK_BYTES)

@@ -1,0 +1,232 @@
+"""What a GPU is to GreenRay, and what a vendor must tell of his: the seam behind which drivers and their libraries lie.
+
+To add a vendor: a folder beside `greenray/gpu/nvidia` with a module that has the members of `Vendor`, and one line in `VENDORS`
+of `greenray.gpu.registry`. Importing the module must fail nowhere: whether there is a driver, `start` says.
+"""
+
+import abc
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from greenray.errors import MeasurementError
+
+THROTTLE_REASONS = {
+    0x01: "gpu_idle",
+    0x02: "applications_clocks_setting",
+    0x04: "sw_power_cap",
+    0x08: "hw_slowdown",
+    0x10: "sync_boost",
+    0x20: "sw_thermal_slowdown",
+    0x40: "hw_thermal_slowdown",
+    0x80: "hw_power_brake_slowdown",
+    0x100: "display_clock_setting",
+}
+"""What holds the clocks back, by bit (NVIDIA's; other vendors translate theirs) and by its name in the `windows` table."""
+
+SLOWDOWNS = {
+    "hw_slowdown": "by its hardware",
+    "hw_power_brake_slowdown": "by the power brake of its host",
+    "hw_thermal_slowdown": "too hot for its hardware",
+    "sw_thermal_slowdown": "too hot for its driver",
+}
+"""Those that cost a grade, in words; the others are the normal state of a board, or somebody's choice."""
+
+
+def throttle_names(bits: int) -> list[str]:
+    """The reasons in a bit mask, by name."""
+    return [name for bit, name in THROTTLE_REASONS.items() if bits & bit]
+
+
+class Meter(Protocol):
+    """Energy and power of one GPU, read many times a second by one thread; nothing here raises.
+
+    Attributes:
+        counter_missing: why there is no energy counter, None when there is one.
+        power_source: gpu or module (instant power, of the whole module), average (over 1 s), None where power is not told.
+        lost: whether the GPU fell silent before it could be read.
+        fault: why the last `sample` failed, None when it did not; a lasting fault is one and the same object.
+    """
+
+    counter_missing: str | None
+    power_source: str | None
+    lost: bool
+    fault: str | None
+
+    def sample(self) -> tuple[float, float]:
+        """Energy counter in J and power in W; NaN where it is not told."""
+
+    def sample_slow(self) -> tuple[float, float, float, float]:
+        """Utilisation 0-1, temperature in C, clock in MHz and a bit mask of `THROTTLE_REASONS`; NaN where it is not told."""
+
+    def close(self) -> None:
+        """Gives back what the meter holds; it is not read again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu(abc.ABC):
+    """One GPU of this host.
+
+    Attributes:
+        vendor: the vendor's key in `VENDORS`.
+        index: as the vendor's own tools number it.
+        power_limit_w: what is enforced, None where that is not told.
+        partitioned: why its energy cannot be told apart (it is cut into instances), in a sentence; None when it is whole.
+    """
+
+    vendor: str
+    index: int
+    uuid: str
+    name: str
+    pci_bus_id: str = ""
+    driver_version: str = ""
+    power_limit_w: float | None = None
+    partitioned: str | None = None
+
+    @abc.abstractmethod
+    def meter(self) -> Meter:
+        """Opens its energy counter and its power."""
+
+    @abc.abstractmethod
+    def answers(self) -> bool:
+        """Whether it is still there."""
+
+    @abc.abstractmethod
+    def lost(self) -> MeasurementError:
+        """What to raise when it is not."""
+
+    @abc.abstractmethod
+    def memory_used_bytes(self) -> int | None:
+        """Memory in use by everybody; None where that is not told."""
+
+    @abc.abstractmethod
+    def processes(self) -> list[int] | None:
+        """Pids (of the driver's own namespace) that use it; None where that is not told."""
+
+    @abc.abstractmethod
+    def power_w(self) -> float | None:
+        """Power, perhaps averaged over a second: for people who watch, not for energies."""
+
+    @abc.abstractmethod
+    def temperature_c(self) -> float | None:
+        """Temperature of the chip."""
+
+    @abc.abstractmethod
+    def is_same(self, uuid: str) -> bool:
+        """Whether a UUID, as a cell's own library gives it, is of this GPU."""
+
+    @abc.abstractmethod
+    def details(self) -> dict[str, object]:
+        """What else the vendor's advice rests on, as plain data for `doctor --json`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that spoils or prevents measurements.
+
+    Attributes:
+        part: what it spoils: `GPU 0`, GPU, CPU or host.
+        what, mend: what is wrong, and how to mend it; one sentence each.
+        commands: what to run, mount or set, to be copied as it is.
+    """
+
+    part: str
+    what: str
+    mend: str
+    commands: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReport:
+    """What `doctor` found out about one GPU.
+
+    Attributes:
+        counter_missing: why the energy counter cannot be read, None when it can.
+        counter_period_s, counter_jitter_s: measured; None when it did not move.
+        instant_power: scope of the instant power, gpu or module; None where it is not told.
+        clocks_limited_by: names of `THROTTLE_REASONS` just now, None when that is not told.
+        processes: pids in the driver's own namespace, None when they are not told.
+        source: what its energy would come from: counter, power or None.
+        best_grade: the best grade that this allows; `reasons` say why no better.
+        details: of `Gpu.details`.
+    """
+
+    index: int
+    uuid: str
+    name: str
+    driver_version: str
+    power_limit_w: float | None = None
+    counter: bool
+    counter_missing: str | None = None
+    counter_period_s: float | None = None
+    counter_jitter_s: float | None = None
+    instant_power: str | None = None
+    clocks_limited_by: list[str] | None = None
+    processes: list[int] | None = None
+    memory_used_bytes: int | None = None
+    source: str | None = None
+    best_grade: str | None = None
+    reasons: list[str] = field(default_factory=list)
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VendorReport:
+    """What `doctor` found out about one vendor's GPUs: why none can be used, how many do not answer, how many the bus has."""
+
+    problem: str | None = None
+    silent: int = 0
+    on_bus: int = 0
+    gpus: Sequence[GpuReport] = ()
+
+
+class Vendor(Protocol):
+    """A vendor; a module may be one.
+
+    Attributes:
+        VISIBLE: the variable by which users choose among his GPUs.
+        PRELOAD_ENVIRONMENT: variables of a process that imports libraries and must touch no GPU, such as the fork server.
+        DEVICE_PREFIX: how the names of his device files begin.
+    """
+
+    VISIBLE: str
+    PRELOAD_ENVIRONMENT: Mapping[str, str | None]
+    DEVICE_PREFIX: str
+
+    def start(self) -> str | None:
+        """Opens the driver's library; returns None, or why there is none (a sentence)."""
+
+    def gpus(self) -> list[Gpu]:
+        """Every GPU that answers, once `start` has been called."""
+
+    def silent(self) -> int:
+        """How many GPUs the driver knows that do not answer."""
+
+    def on_bus(self) -> int:
+        """How many GPUs the host has, driver or not."""
+
+    def resolve(self, accelerator: str, available: Sequence[Gpu]) -> Gpu | None:
+        """The GPU that an accelerator id (index, full or shortened UUID) means, None if none of them.
+
+        Raises:
+            MeasurementError: it means one that cannot be measured, or more than one.
+        """
+
+    def visible(self, environ: Mapping[str, str], available: Sequence[Gpu]) -> list[Gpu]:
+        """The GPUs that a process with this environment would use.
+
+        Raises:
+            MeasurementError: it chooses what cannot be measured.
+        """
+
+    def environment_for(self, uuid: str | None) -> dict[str, str]:
+        """Variables that make one GPU visible to a process, or none of the vendor's."""
+
+    def problems(self, found: VendorReport, *, container: str | None, sees_all_processes: bool) -> Iterable[Problem]:
+        """What spoils or prevents measurements of his GPUs, and what mends it.
+
+        Args:
+            found: what was found out.
+            container: kubernetes, docker, podman, container, or None on a plain host.
+            sees_all_processes: whether pids here are the machine's.
+        """

@@ -1,0 +1,167 @@
+"""One window of processors and memory, read off a trace: the host's energy by RAPL or a model, and the cell's share of it."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from greenray.config.settings import CpuModel
+from greenray.power.activity import HOST_STEP_S
+from greenray.power.estimate.energy import Energy, interpolate, rapl_energy, unknown
+from greenray.power.modelled import modelled_host_j, modelled_idle
+from greenray.power.sharing import IdlePower, share_j
+from greenray.power.trace import Series, Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostShare:
+    """How the host is shared: its idle power (None: never measured), its workers and the model of its processor.
+
+    `no_meter` says why the processor is not metered, None when it is.
+    """
+
+    logical_cores: int
+    model: CpuModel
+    idle: IdlePower | None = None
+    workers: int = 1
+    no_meter: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuReading:
+    """Processors and memory over one window; `energy` and `dram` are the cell's share, `host` and `host_dram` are everybody's.
+
+    `metered` says whether the processors have a meter; `host_dram` is None where the memory has none. `host_share` is what the
+    cell's share was computed with.
+    """
+
+    energy: Energy
+    source: str | None = None
+    host: Energy = field(default_factory=Energy)
+    dram: Energy = field(default_factory=Energy)
+    host_dram: Energy | None = None
+    metered: bool = True
+    idle_w: float = 0.0
+    dram_idle_w: float | None = None
+    idle_known: bool = True
+    cell_s: float | None = None
+    neighbours_busy: float | None = None
+    host_share: HostShare
+
+
+def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: float) -> CpuReading:
+    """The cell's share of processors and memory, metered where the trace has RAPL packages, else modelled."""
+    duration_s = end_s - start_s
+    host_s = _used(trace, "cpu:host", start_s, end_s)
+    cell_s = _used(trace, "cpu:cell", start_s, end_s)
+    packages = trace.of_part("cpu")
+    idle_known = True
+    if packages:
+        host, source = _sum(packages, start_s, end_s, trace.hz), "rapl"
+        idle = host_share.idle
+        if idle is None or idle.source != "rapl":
+            idle_known = False
+            idle = replace(modelled_idle(host_share.model, logical_cores=host_share.logical_cores), source="assumed")
+    else:
+        source = "modelled"
+        idle = modelled_idle(host_share.model, logical_cores=host_share.logical_cores)
+        host = unknown("the host's processor time is unknown")
+        if host_s is not None:
+            busy_s = max(host_s, cell_s or 0.0)
+            host = Energy(
+                energy_j=modelled_host_j(
+                    host_share.model, logical_cores=host_share.logical_cores, host_s=busy_s, duration_s=duration_s
+                )
+            )
+    memory = trace.of_part("dram")
+    dram = _sum(memory, start_s, end_s, trace.hz) if memory else unknown("no DRAM domain")
+    return CpuReading(
+        energy=_cell_share(host, idle.cpu_w, host_share.workers, cell_s, host_s, duration_s),
+        source=source if host.energy_j is not None and cell_s is not None and host_s is not None else None,
+        host=host,
+        host_dram=dram if memory else None,
+        metered=bool(packages),
+        # Without a known idle power all of the memory's energy goes by processor time.
+        dram=_cell_share(dram, idle.dram_w or 0.0, host_share.workers, cell_s, host_s, duration_s),
+        idle_w=idle.cpu_w,
+        dram_idle_w=idle.dram_w,
+        idle_known=idle_known,
+        cell_s=cell_s,
+        neighbours_busy=None if host_s is None or cell_s is None or duration_s <= 0 else max(0.0, host_s - cell_s) / duration_s,
+        host_share=host_share,
+    )
+
+
+def idle_of(trace: Trace) -> IdlePower | None:
+    """Mean power of the processors (and memory) of a trace that was taken while nothing ran; None when it holds too little."""
+    watts: dict[str, float] = {}
+    seconds = 0.0
+    for part in ("cpu", "dram"):
+        for series in trace.of_part(part):
+            times, counter = series.fast.times, series.fast.column("counter_j")
+            if len(times) < 2 or not np.all(np.isfinite(counter)):
+                return None
+            steps = np.diff(counter)
+            steps = np.where(steps < 0, steps + series.range_j, steps)
+            seconds = float(times[-1] - times[0])
+            watts[part] = watts.get(part, 0.0) + float(steps.sum()) / seconds
+    if "cpu" not in watts or not np.isfinite(watts["cpu"]):
+        return None
+    return IdlePower(cpu_w=watts["cpu"], dram_w=watts.get("dram"), source="rapl", seconds=seconds)
+
+
+def _cell_share(
+    host: Energy, idle_w: float, workers: int, cell_s: float | None, host_s: float | None, duration_s: float
+) -> Energy:
+    if host.energy_j is None:
+        return host
+    if cell_s is None or host_s is None:
+        return unknown("the cell's processor time is unknown")
+
+    def share(host_j: float, busy_s: float) -> float:
+        return share_j(
+            host_j=host_j, idle_w=idle_w, duration_s=duration_s, workers=workers, cell_s=min(cell_s, busy_s), host_s=busy_s
+        )
+
+    energy_j = share(host.energy_j, max(host_s, cell_s))
+    if host.error_j is None:
+        return Energy(energy_j=energy_j)
+    # Both the meter and the coarse count of the host's processor seconds carry over.
+    metered_j = abs(share(host.energy_j + host.error_j, max(host_s, cell_s)) - energy_j)
+    counted_j = abs(share(host.energy_j, max(host_s, cell_s) + 2 * HOST_STEP_S) - energy_j)
+    return Energy(energy_j=energy_j, error_j=float(np.hypot(metered_j, counted_j)))
+
+
+def _sum(domains: Sequence[Series], start_s: float, end_s: float, hz: float) -> Energy:
+    """Domains that do not contain each other, added up; unknown as soon as one of them is."""
+    total_j, square = 0.0, 0.0
+    for series in domains:
+        energy = rapl_energy(series.fast, start_s, end_s, hz=hz, range_j=series.range_j)
+        if energy.energy_j is None or energy.error_j is None:
+            fault = next((text for time_s, text in series.faults if time_s <= end_s), None)
+            return unknown(f"{series.sensor}: {fault or energy.reason}")
+        if energy.energy_j <= 0 and end_s - start_s > 5 / hz:
+            # A counter of the kernel's moves every millisecond; some virtual machines show one that never does.
+            return unknown(f"{series.sensor}: the counter did not move")
+        total_j += energy.energy_j
+        square += energy.error_j**2
+    return Energy(energy_j=total_j, error_j=float(np.sqrt(square)))
+
+
+def _used(trace: Trace, sensor: str, start_s: float, end_s: float) -> float | None:
+    """Processor seconds between two moments.
+
+    A cell has used none before it is followed, unless it had used more by then than the time since the recording began allows.
+    """
+    series = trace.series.get(sensor)
+    if series is None:
+        return None
+    times, values = series.fast.times, series.fast.column("cpu_seconds")
+    valid = np.isfinite(values)
+    if sensor == "cpu:cell" and np.any(valid) and not valid[0]:
+        first = int(np.argmax(valid))
+        fits = values[first] <= (times[first] - times[0]) * (os.cpu_count() or 1)
+        values = np.where(np.arange(len(values)) < first, 0.0 if fits else values[first], values)
+    before, after = interpolate(times, values, start_s), interpolate(times, values, end_s)
+    return None if before is None or after is None else max(0.0, after - before)
