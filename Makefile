@@ -35,10 +35,11 @@ test: check ## checks, then the tests, most of them two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
-check: $(READY) ## ruff, formatting, types
+check: $(READY) ## ruff, formatting, types, who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -51,5 +52,5 @@ gpu-check: $(READY) ## check the instrument on a real GPU, with a report; skippe
 	$(BIN)/python -m tests.gpu_check.check $(ARGS)
 
 clean: ## remove .venv, caches and benchmark leftovers; results stay
-	rm -rf $(VENV) .venv-peers .venv-meters .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-meters .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

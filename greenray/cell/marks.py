@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from greenray.cell.protocol import Channel, Kind, Settle, Settled, Verdict, Window
@@ -39,20 +39,7 @@ class WindowMarker:
         start_s = self.clock()
         yield draft
         end_s = self.clock() if draft.end_s is None else draft.end_s
-        self._channel.send(
-            Window(
-                kind=kind,
-                stage=stage,
-                start_s=start_s,
-                end_s=end_s,
-                samples=draft.samples,
-                iterations=draft.iterations,
-                epoch=draft.epoch,
-                loss=draft.loss,
-                train_accuracy=draft.train_accuracy,
-                rejected=draft.rejected,
-            )
-        )
+        self._channel.send(Window(**{**asdict(draft), "kind": kind, "stage": stage, "start_s": start_s, "end_s": end_s}))
 
     def idle(self, seconds: float) -> None:
         """Wait until the board is steady, then hold still for a window.

@@ -99,7 +99,7 @@ def dtype_name(model: "nn.Module") -> str | None:
 def versions() -> dict[str, str]:
     """Versions of what shaped the result; packages that are not installed are left out."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, "greenray"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -113,30 +113,26 @@ class Trainer:
 
 
 def _optimizer(model: "nn.Module", hyper: Hyperparameters) -> "torch.optim.Optimizer":
-    import torch
+    from torch import optim
 
-    shared: dict[str, Any] = {"lr": hyper.learning_rate, "weight_decay": hyper.weight_decay}
-    if hyper.optimizer == "adamw":
-        return torch.optim.AdamW(model.parameters(), **shared)
-    if hyper.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), **shared)
-    if hyper.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), momentum=SGD_MOMENTUM, **shared)
-    raise CellError(f"unknown optimizer {hyper.optimizer!r}; there are adamw, adam and sgd")
+    kinds: dict[str, Any] = {"adamw": optim.AdamW, "adam": optim.Adam, "sgd": optim.SGD}
+    more = {"momentum": SGD_MOMENTUM} if hyper.optimizer == "sgd" else {}
+    found: optim.Optimizer = kinds[hyper.optimizer](
+        model.parameters(), lr=hyper.learning_rate, weight_decay=hyper.weight_decay, **more
+    )
+    return found
 
 
 def _scheduler(
     optimizer: "torch.optim.Optimizer", hyper: Hyperparameters, *, steps: int
 ) -> "torch.optim.lr_scheduler.LRScheduler":
-    import torch
+    from torch.optim import lr_scheduler
 
     if hyper.schedule == "one-cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=hyper.learning_rate, total_steps=max(steps, 2))
+        return lr_scheduler.OneCycleLR(optimizer, max_lr=hyper.learning_rate, total_steps=max(steps, 2))
     if hyper.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
-    if hyper.schedule == "constant":
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    raise CellError(f"unknown schedule {hyper.schedule!r}; there are one-cycle, cosine and constant")
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    return lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
 
 def _apply(chain: Chain, model: "nn.Module", *, context: Context) -> None:

@@ -68,7 +68,7 @@ class _Prune(Tactic[PruneParams]):
             update()
             with torch.no_grad():
                 for name, mask in self._masks.items():
-                    cast("Tensor", self._layers[name].weight).mul_(mask)
+                    _weight(self._layers[name]).mul_(mask)
 
         if self.params.permanent:
             step.update = update_and_mask
@@ -79,8 +79,7 @@ class _Prune(Tactic[PruneParams]):
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         if not self._masks:
             return self._evidence
-        weights = {name: cast("Tensor", layer.weight) for name, layer in self._layers.items()}
-        grown = sum(int(weights[name][~mask].count_nonzero().item()) for name, mask in self._masks.items())
+        grown = sum(int(_weight(self._layers[name])[~mask].count_nonzero().item()) for name, mask in self._masks.items())
         start = {"sparsity_prunable_start": self._evidence["sparsity_prunable"], "weights_grown_back": grown}
         return self._evidence | sparsity(model, self._layers) | start
 
@@ -144,8 +143,8 @@ def make_permanent(model: "nn.Module") -> None:
 
 def sparsity(model: "nn.Module", layers: "dict[str, nn.Module]") -> dict[str, Any]:
     """True shares of zeros: over the given layers, over all parameters of the model, and in the extreme layers."""
-    sizes = {name: _size(layer) for name, layer in layers.items()}
-    shares = {name: _zero_count(layer) / sizes[name] for name, layer in layers.items()}
+    sizes = {name: _weight(layer).numel() for name, layer in layers.items()}
+    shares = {name: _zeros({name: layer}) / sizes[name] for name, layer in layers.items()}
     lowest, highest = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
     zeros = _zeros(layers)
     return {
@@ -160,13 +159,9 @@ def sparsity(model: "nn.Module", layers: "dict[str, nn.Module]") -> dict[str, An
     }
 
 
-def _size(layer: Any) -> int:
-    return int(layer.weight.numel())
-
-
-def _zero_count(layer: Any) -> int:
-    return int(layer.weight.numel() - layer.weight.count_nonzero().item())
+def _weight(layer: "nn.Module") -> "Tensor":
+    return cast("Tensor", layer.weight)
 
 
 def _zeros(layers: "dict[str, nn.Module]") -> int:
-    return sum(_zero_count(layer) for layer in layers.values())
+    return sum(int((_weight(layer) == 0).sum().item()) for layer in layers.values())

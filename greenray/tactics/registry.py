@@ -1,6 +1,6 @@
 """Which tactics there are. To add one: a file with its class, and a line here."""
 
-import importlib
+import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,10 +25,10 @@ def tactic_class(name: str) -> type[Tactic[Any]]:
         ConfigError: no such tactic; names those there are.
     """
     try:
-        module, _, attribute = TACTICS[name].partition(":")
+        where = TACTICS[name]
     except KeyError:
         raise ConfigError(f"unknown tactic {name!r}; there are {', '.join(sorted(TACTICS))}") from None
-    found: type[Tactic[Any]] = getattr(importlib.import_module(module), attribute)
+    found: type[Tactic[Any]] = pkgutil.resolve_name(where)
     return found
 
 

@@ -1,6 +1,6 @@
 """Which tasks there are. To add one: a folder (or a file) with its class, and a line here."""
 
-import importlib
+import pkgutil
 
 from greenray.errors import ConfigError
 from greenray.tasks.base import Task
@@ -18,10 +18,10 @@ def task_class(name: str) -> type[Task]:
         ConfigError: no such task; names those there are.
     """
     try:
-        module, _, attribute = TASKS[name].partition(":")
+        where = TASKS[name]
     except KeyError:
         raise ConfigError(f"unknown task {name!r}; there are {', '.join(sorted(TASKS))}") from None
-    found: type[Task] = getattr(importlib.import_module(module), attribute)
+    found: type[Task] = pkgutil.resolve_name(where)
     return found
 
 
