@@ -14,7 +14,7 @@ from greenray.power.recording import Recording
 from greenray.power.window import WindowReading
 from greenray.worker.verdicts import Verdicts, keep_a_figure, rejection
 
-_SETTLE_TIMEOUT_S = 10.0
+SETTLE_TIMEOUT_S = 10.0
 
 
 class CellMonitor:
@@ -24,11 +24,14 @@ class CellMonitor:
         gpu_lost: why the worker's GPU must not be used any more; None while it may.
     """
 
-    def __init__(self, *, device: str, measure: Measure, gpu: Gpu | None, recording: Recording) -> None:
+    def __init__(
+        self, *, device: str, measure: Measure, gpu: Gpu | None, recording: Recording, settle_s: float = SETTLE_TIMEOUT_S
+    ) -> None:
         self._device = device
         self._measure = measure
         self._gpu = gpu
         self._recording = recording
+        self._settle_s = settle_s
         self._windows: list[tuple[Window, float]] = []
         self._verdicts: dict[str | None, Verdicts] = {}  # one a stage
         self._idle_settled: bool | None = None
@@ -43,7 +46,7 @@ class CellMonitor:
         if isinstance(message, Ready):
             self._check_gpu(message)
         elif isinstance(message, Settle):
-            steady = self._recording.settled(timeout_s=_SETTLE_TIMEOUT_S)
+            steady = self._recording.settled(timeout_s=self._settle_s)
             # Without a GPU there is nothing to settle: a processor's idle power is the host's, read while no cell runs.
             self._idle_settled = None if self._gpu is None else steady
             return Settled(steady=steady)

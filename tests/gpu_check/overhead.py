@@ -33,7 +33,7 @@ def run(rig: Rig) -> Finding:
         instrument.close()
     rig.load.play("none")
     columns = ["work", "pairs", "iterations/s without", "without / with", "low", "high", "recorder: % of a core"]
-    verdict, summary = _verdict(ratios)
+    verdict, summary = verdict_of(ratios)
     return Finding(
         verdict=verdict,
         summary=summary,
@@ -63,7 +63,8 @@ def _pairs(rig: Rig, instrument: Instrument, *, kind: str, pairs: int) -> tuple[
     return rates[True], rates[False], shares
 
 
-def _verdict(ratios: dict[str, Ratio]) -> Any:
+def verdict_of(ratios: dict[str, Ratio]) -> Any:
+    """The verdict and its summary: off where an interval lies above what is allowed, ok where all lie below, else unclear."""
     told = "; ".join(f"{kind} {r.mean:.4f} ({r.low:.4f} to {r.high:.4f})" for kind, r in ratios.items())
     summary = f"Throughput without the recorder over with it: {told}; allowed is {ALLOWED}."
     if any(r.low > ALLOWED for r in ratios.values()):

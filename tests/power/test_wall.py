@@ -15,7 +15,7 @@ import pytest
 
 from greenray.config.settings import CpuModel, WallMeter
 from greenray.power import Instrument
-from greenray.power.recorder import STEP, Recorder
+from greenray.power.recorder import Recorder
 from greenray.power.sensors import Follower, Setup, open_sensors
 from greenray.power.wall.meter import WallSensor, follow
 from greenray.power.wall.plug import plug_energy
@@ -135,7 +135,7 @@ def test_the_recorder_does_not_wait_for_a_slow_meter() -> None:
         recorder.stop()
         trace = recorder.trace()
     steps = np.diff(trace.series["gpu:made"].fast.times)
-    assert len(steps) >= 0.9 * 2.0 * 50 / STEP
+    assert len(steps) >= 20  # five at most, if it waited
     assert float(np.quantile(steps, 0.95)) < 0.5  # a second and more, if it waited
     wall = trace.series[f"wall:{meter.address}"]
     assert wall.part == "wall"

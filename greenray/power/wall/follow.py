@@ -1,23 +1,16 @@
-"""Where a wall meter's readings come from, and the first of three such places: an address that is asked.
+"""Where a wall meter's readings come from: what its three kinds of source share.
 
 Each source runs in the thread of its meter (`greenray.power.wall.meter`) and may take its time. It hands on what it finds as it
 finds it, and says in a sentence what it does not find; what a reading means, and whether it can be believed, is not decided here.
 """
 
-import base64
-import http.client
-import json
 import threading
-import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 TIMEOUT_S = 10.0
-LONGEST_PAUSE_S = 15.0
-_ANSWER_BYTES = 1 << 20
+LINE_BYTES = 1 << 16
+_LONGEST_PAUSE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,48 +42,78 @@ class Receiver(Protocol):
         """Why there is none."""
 
 
-class Source(Protocol):
-    """A place where readings come from."""
-
-    @property
-    def name(self) -> str:
-        """The meter, for people; without credentials."""
-
-    def follow(self, receiver: Receiver, stopping: threading.Event) -> None:
-        """Hands on readings until `stopping` is set."""
-
-    def close(self) -> None:
-        """Ends what `follow` waits for, as far as that is possible from another thread."""
-
-
 class NoReading(ValueError):
     """An answer without what was looked for; the sentence may be shown as it is."""
 
 
-def found_in(
-    document: Any, value: str | int | None, stamp: str | int | None, *, before_s: float, after_s: float, asked: bool
-) -> Found:
-    """The reading in a document that was asked for at `before_s` and had come by `after_s`.
+class Source:
+    """A place where readings come from; `name` is the meter, for people, without credentials.
 
-    Raises:
-        NoReading: it is not there.
+    Args:
+        value: where in a document the reading is, see `at`.
+        stamp: where its time is; None where the meter gives no times.
+        period_s: how often to ask.
     """
-    return Found(
-        value=at(document, value),
-        stamp=None if stamp is None else at(document, stamp),
-        moment_s=(before_s + after_s) / 2,
-        doubt_s=(after_s - before_s) / 2,
-        asked=asked,
-    )
+
+    def __init__(self, name: str, *, value: str | int | None, stamp: str | int | None, period_s: float) -> None:
+        self.name = name
+        self._value, self._stamp, self._period_s = value, stamp, period_s
+        self._pause_s = period_s
+
+    def follow(self, receiver: Receiver, stopping: threading.Event) -> None:
+        """Hands on readings until `stopping` is set."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Ends what `follow` waits for, as far as that is possible from another thread; else it ends by its own time limit."""
+
+    def _found(self, document: Any, *, before_s: float, after_s: float, asked: bool) -> Found:
+        """The reading in a document that was asked for at `before_s` and had come by `after_s`.
+
+        Raises:
+            NoReading: it is not there.
+        """
+        return Found(
+            value=at(document, self._value),
+            stamp=None if self._stamp is None else at(document, self._stamp),
+            moment_s=(before_s + after_s) / 2,
+            doubt_s=(after_s - before_s) / 2,
+            asked=asked,
+        )
+
+    def _rest_s(self, *, well: bool) -> float:
+        """How long to wait before asking again: one period, and twice as long after each failure in a row."""
+        if well:
+            self._pause_s = self._period_s
+        pause_s = self._pause_s
+        if not well:
+            self._pause_s = min(2 * pause_s, max(_LONGEST_PAUSE_S, self._period_s))
+        return pause_s
+
+
+class Lines:
+    """Whole lines out of pieces of text. `rest` is the one without an end; one that never ends is cut."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+
+    def take(self, text: bytes) -> list[str]:
+        *whole, rest = (self.rest + text).split(b"\n")
+        self.rest = rest[:LINE_BYTES]
+        return [line for part in whole if (line := part.decode(errors="replace").strip())]
 
 
 def at(document: Any, path: str | int | None) -> Any:
-    """What a dotted path leads to; numbers in it count a list's entries from 0.
+    """What a key, or else a dotted path, leads to; numbers in a path count a list's entries from 0.
 
     Raises:
         NoReading: nowhere.
     """
-    for part in [] if path is None else str(path).split("."):
+    if isinstance(document, dict) and path in document:
+        parts: list[Any] = [path]
+    else:
+        parts = [] if path is None else str(path).split(".")
+    for part in parts:
         try:
             document = document[int(part)] if isinstance(document, list) else document[part]
         except (LookupError, TypeError, ValueError):
@@ -106,60 +129,3 @@ def in_words(error: object) -> str:
         return "timed out"
     text = error.strerror if isinstance(error, OSError) else None
     return text or type(error).__name__
-
-
-class HttpSource:
-    """An address that answers JSON, asked every `period_s`; asked less and less often while it fails."""
-
-    def __init__(self, url: str, *, value: str | int | None, stamp: str | int | None, period_s: float) -> None:
-        parts = urlsplit(url)
-        self.name = parts.netloc.rpartition("@")[2]
-        self._value, self._stamp, self._period_s = value, stamp, period_s
-        self._request = urllib.request.Request(
-            urlunsplit(parts._replace(netloc=self.name, fragment="")), headers={"Accept": "application/json"}
-        )
-        if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            # Not handed on to wherever an answer may redirect to.
-            self._request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
-        # The meter stands in the same network: a proxy for the world outside would not find it.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-    def follow(self, receiver: Receiver, stopping: threading.Event) -> None:
-        due_s, pause_s = time.monotonic(), self._period_s
-        while not stopping.wait(max(0.0, due_s - time.monotonic())):
-            before_s = time.monotonic()
-            try:
-                document = self._ask(before_s + TIMEOUT_S)
-                after_s = time.monotonic()
-                receiver.take(found_in(document, self._value, self._stamp, before_s=before_s, after_s=after_s, asked=True))
-                due_s, pause_s = max(due_s + self._period_s, after_s), self._period_s
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                receiver.fail(_why_no_answer(error))
-                due_s = time.monotonic() + pause_s
-                pause_s = min(2 * pause_s, max(LONGEST_PAUSE_S, self._period_s))
-
-    def close(self) -> None:
-        """The request in flight ends by its own time limit."""
-
-    def _ask(self, deadline_s: float) -> Any:
-        with self._opener.open(self._request, timeout=TIMEOUT_S) as answer:
-            body = b""
-            # The limit of a socket is one of silence: an answer that trickles in needs one of its own.
-            while (more := answer.read1(_ANSWER_BYTES)) and len(body) < _ANSWER_BYTES:
-                body += more
-                if time.monotonic() > deadline_s:
-                    raise TimeoutError("timed out")
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError):
-            raise NoReading("the wall meter's answer is not JSON") from None
-
-
-def _why_no_answer(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"the wall meter answers {error.code} {http.client.responses.get(error.code, '')}".rstrip()
-    if isinstance(error, NoReading):
-        return str(error)
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return f"the wall meter does not answer ({in_words(reason)})"

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from greenray.config.settings import without_credentials
-from greenray.power.wall.follow import LONGEST_PAUSE_S, TIMEOUT_S, Receiver, found_in, in_words
-
-_LINE_BYTES = 1 << 16
+from greenray.power.wall.follow import LINE_BYTES, TIMEOUT_S, Lines, Receiver, Source, in_words
 
 
-class CommandSource:
+class CommandSource(Source):
     """A command that prints a line a reading. Whether it goes on or ends after one is its own affair: it is started again.
 
     What it starts cannot outlive this process: a guard leads its process group, and kills all of it when the pipe that only
@@ -29,14 +27,12 @@ class CommandSource:
         self, command: str | Sequence[str], *, value: str | int | None, stamp: str | int | None, period_s: float
     ) -> None:
         self._command = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-        self.name = _program(command)
-        self._value, self._stamp, self._period_s = value, stamp, period_s
+        super().__init__(_program(command), value=value, stamp=stamp, period_s=period_s)
         self._guarding = threading.Lock()
         self._guard: subprocess.Popen[bytes] | None = None
         self._closed = False
 
     def follow(self, receiver: Receiver, stopping: threading.Event) -> None:
-        pause_s = self._period_s
         while not stopping.is_set():
             begin_s = time.monotonic()
             try:
@@ -47,10 +43,9 @@ class CommandSource:
                 ending = "the wall meter's command printed nothing"
             if ending is not None and not stopping.is_set():
                 receiver.fail(ending)
-            pause_s = self._period_s if lines else min(2 * pause_s, max(LONGEST_PAUSE_S, self._period_s))
             # A command that ends after its reading is on a beat; one that was to go on gets a pause after its end.
-            due_s = begin_s + self._period_s if ending is None else time.monotonic() + pause_s
-            stopping.wait(max(0.0, due_s - time.monotonic()))
+            since_s = begin_s if ending is None else time.monotonic()
+            stopping.wait(max(0.0, since_s + self._rest_s(well=bool(lines)) - time.monotonic()))
 
     def close(self) -> None:
         with self._guarding:
@@ -72,24 +67,22 @@ class CommandSource:
         assert process.stdout is not None
         assert process.stderr is not None
         patience_s = max(3 * TIMEOUT_S, 10 * self._period_s)
-        lines, rest, complaint, heard_s, ended_s = 0, b"", b"", begin_s, begin_s
+        lines, said, complaint, heard_s, ended_s = 0, Lines(), b"", begin_s, begin_s
         silent = False
         with process.stdout as out, process.stderr as err, selectors.DefaultSelector() as waiting:
             waiting.register(out, selectors.EVENT_READ)
             waiting.register(err, selectors.EVENT_READ)
             while waiting.get_map() and not stopping.is_set() and not silent:
                 for key, _ in waiting.select(timeout=0.5):
-                    text = os.read(key.fd, _LINE_BYTES)
+                    text = os.read(key.fd, LINE_BYTES)
                     if not text:
                         waiting.unregister(key.fileobj)
                         ended_s = time.monotonic()
                     elif key.fileobj is err:
-                        complaint = (complaint + text)[-_LINE_BYTES:]  # whole, or what hides credentials would miss their address
+                        complaint = (complaint + text)[-LINE_BYTES:]  # whole, or what hides credentials would miss their address
                     else:
-                        *whole, rest = (rest + text).split(b"\n")
-                        rest = rest[:_LINE_BYTES]
                         now_s = time.monotonic()
-                        for line in filter(None, (part.strip() for part in whole)):
+                        for line in said.take(text):
                             # The first line was read between start and now; of the others only the arrival is known.
                             self._hand_on(receiver, line, before_s=now_s if lines else begin_s, after_s=now_s)
                             lines, heard_s = lines + 1, now_s
@@ -106,24 +99,22 @@ class CommandSource:
             code = process.wait()
         if silent:
             return lines, f"the wall meter's command was silent for {patience_s:g} s and was ended"
-        if code == 0 and rest.strip():  # a last line need not end
-            self._hand_on(receiver, rest.strip(), before_s=ended_s if lines else begin_s, after_s=ended_s)
+        for line in said.take(b"\n") if code == 0 else []:  # a last line need not end
+            self._hand_on(receiver, line, before_s=ended_s if lines else begin_s, after_s=ended_s)
             lines += 1
         if code == 0:
             return lines, None
         last = without_credentials(complaint.decode(errors="replace").strip().rpartition("\n")[2])[:200]
         return lines, f"the wall meter's command ended with code {code}" + (f" ({last})" if last else "")
 
-    def _hand_on(self, receiver: Receiver, line: bytes, *, before_s: float, after_s: float) -> None:
-        text = line.decode(errors="replace")
-        document: Any = text
+    def _hand_on(self, receiver: Receiver, line: str, *, before_s: float, after_s: float) -> None:
+        document: Any = line
         try:
-            if text.startswith(("{", "[")):
-                document = json.loads(text)
+            if line.startswith(("{", "[")):
+                document = json.loads(line)
             elif self._value is not None:
-                document = text.replace(",", " ").replace(";", " ").split()
-            found = found_in(document, self._value, self._stamp, before_s=before_s, after_s=after_s, asked=before_s < after_s)
-            receiver.take(found)
+                document = line.replace(",", " ").replace(";", " ").split()
+            receiver.take(self._found(document, before_s=before_s, after_s=after_s, asked=before_s < after_s))
         except (ValueError, RecursionError):
             receiver.fail("the wall meter's command printed a line that holds no reading")
 

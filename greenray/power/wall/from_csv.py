@@ -6,20 +6,18 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from greenray.power.wall.follow import Found, Receiver, in_words
-
-_LINE_BYTES = 1 << 16
+from greenray.power.wall.follow import LINE_BYTES, Lines, NoReading, Receiver, Source, in_words
 
 
-class CsvSource:
+class CsvSource(Source):
     """A file that another program appends to: lines that come from now on, and with stamps the last ones before."""
 
     def __init__(self, path: Path, *, value: str | int, stamp: str | int | None, period_s: float) -> None:
-        self.name = path.name
-        self._path, self._value, self._stamp = path, value, stamp
-        self._pause_s = min(period_s / 2, 0.5)
+        super().__init__(path.name, value=value, stamp=stamp, period_s=min(period_s / 2, 0.5))
+        self._path = path
         self._columns: list[str] | None = None
         self._delimiter: str | None = None
         self._looked_s = 0.0
@@ -36,14 +34,11 @@ class CsvSource:
             except OSError as error:
                 begun_before = begun_before and not isinstance(error, FileNotFoundError)
                 receiver.fail(f"the wall meter's file cannot be read ({in_words(error)})")
-                stopping.wait(self._pause_s)
-
-    def close(self) -> None:
-        """It is looked at again before long."""
+                stopping.wait(self._period_s)
 
     def _skip_past(self, file: io.BufferedReader, receiver: Receiver) -> bool:
         """Goes to the last lines of a file that was there before us; whether its first line has been taken in."""
-        head = file.readline(_LINE_BYTES)
+        head = file.readline(LINE_BYTES)
         if not head.endswith(b"\n"):
             file.seek(0)
             return False
@@ -58,25 +53,23 @@ class CsvSource:
 
     def _read_on(self, file: io.BufferedReader, receiver: Receiver, stopping: threading.Event, *, headed: bool) -> None:
         """Follows one file until another has taken its place and nothing more comes from this one."""
-        rest = b""
+        unended = Lines()
         while not stopping.is_set():
             replaced = self._replaced(file)
             if os.fstat(file.fileno()).st_size < file.tell():  # emptied, to be filled anew
                 file.seek(0)
-                rest, headed = b"", False
-            text = file.read(_LINE_BYTES)
+                unended, headed = Lines(), False
+            text = file.read(LINE_BYTES)
             now_s = time.monotonic()
-            *lines, rest = (rest + text).split(b"\n")  # a last line without its end is not all there yet
-            rest = rest[:_LINE_BYTES]
-            for line in filter(None, (part.decode(errors="replace").strip() for part in lines)):
+            for line in unended.take(text):  # a last line without its end is not all there yet
                 if headed or not self._is_header(line, receiver):
                     self._hand_on(line, receiver, before_s=self._looked_s, after_s=now_s)
                 headed = True
-            if len(text) < _LINE_BYTES:
+            if len(text) < LINE_BYTES:
                 self._looked_s = now_s
                 if replaced:
                     return
-                stopping.wait(self._pause_s)
+                stopping.wait(self._period_s)
 
     def _replaced(self, file: io.BufferedReader) -> bool:
         try:
@@ -100,17 +93,13 @@ class CsvSource:
 
     def _hand_on(self, line: str, receiver: Receiver, *, before_s: float, after_s: float) -> None:
         fields = self._split(line)
+        named = reversed(list(zip(self._columns or (), fields, strict=False)))  # of two columns of one name the first
         try:
-            value = fields[self._index(self._value)]
-            stamp = None if self._stamp is None else fields[self._index(self._stamp)]
-        except (IndexError, ValueError):
+            found = self._found({**dict(enumerate(fields)), **dict(named)}, before_s=before_s, after_s=after_s, asked=False)
+        except NoReading:
             receiver.fail("the wall meter's file has a line that holds no reading")
             return
-        if self._delimiter == ";":
-            value = value.replace(",", ".")
-        receiver.take(
-            Found(value=value, stamp=stamp, moment_s=(before_s + after_s) / 2, doubt_s=(after_s - before_s) / 2, asked=False)
-        )
+        receiver.take(replace(found, value=found.value.replace(",", ".")) if self._delimiter == ";" else found)
 
     def _split(self, line: str) -> list[str]:
         if self._delimiter is None:
@@ -120,13 +109,10 @@ class CsvSource:
         except csv.Error:  # two writers at once, a logger that died in the middle: one line is lost, not the meter
             return []
 
-    def _index(self, column: str | int) -> int:
-        return column if isinstance(column, int) else (self._columns or []).index(column)
 
-
-def _number_like(fields: Sequence[str], column: str | int) -> bool:
+def _number_like(fields: Sequence[str], column: str | int | None) -> bool:
     try:
-        float(fields[int(column)].replace(",", "."))
+        float(fields[int(column or 0)].replace(",", "."))
     except (IndexError, ValueError):
         return False
     return True

@@ -24,9 +24,10 @@ import numpy as np
 from greenray.config.settings import WallMeter
 from greenray.power.sensors import Setup
 from greenray.power.trace import Readings, Series
-from greenray.power.wall.follow import Found, HttpSource, Source
+from greenray.power.wall.follow import Found, Source
 from greenray.power.wall.from_command import CommandSource
 from greenray.power.wall.from_csv import CsvSource
+from greenray.power.wall.from_http import HttpSource
 
 logger = logging.getLogger(__name__)
 
