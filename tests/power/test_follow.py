@@ -190,7 +190,7 @@ def test_a_complaint_of_the_command_is_told_without_credentials(complaint: str, 
     ],
 )
 def test_a_commands_name_holds_nothing_secret(command: str | list[str], name: str) -> None:
-    assert CommandSource(command, value=None, stamp=None, period_s=1).name == name
+    assert CommandSource(WallMeter(command=command), host="here").name == name
 
 
 def test_what_the_command_started_ends_with_its_follower(tmp_path: Path) -> None:

@@ -6,143 +6,110 @@ import os
 import selectors
 import shlex
 import subprocess
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from greenray.config.settings import without_credentials
-from greenray.power.wall.follow import LONGEST_PAUSE_S, TIMEOUT_S, Receiver, found_in, in_words
-
-_LINE_BYTES = 1 << 16
+from greenray.config.settings import WallMeter, without_credentials
+from greenray.power.wall.source import LINE_BYTES, TIMEOUT_S, Found, Source
 
 
-class CommandSource:
+class CommandSource(Source):
     """A command that prints a line a reading. Whether it goes on or ends after one is its own affair: it is started again.
 
     What it starts cannot outlive this process: a guard leads its process group, and kills all of it when the pipe that only
     this process holds is closed, by `close` or by the end of this process.
     """
 
-    def __init__(
-        self, command: str | Sequence[str], *, value: str | int | None, stamp: str | int | None, period_s: float
-    ) -> None:
-        self._command = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    trouble = "the wall meter's command cannot be run"
+    lacking = "the wall meter's command printed a line that holds no reading"
+
+    def __init__(self, meter: WallMeter, *, host: str) -> None:
+        super().__init__(meter)
+        command = meter.command or ""
+        if isinstance(command, str):
+            self._command = ["/bin/sh", "-c", command.replace("{host}", shlex.quote(host))]
+        else:
+            self._command = [word.replace("{host}", host) for word in command]
         self.name = _program(command)
-        self._value, self._stamp, self._period_s = value, stamp, period_s
-        self._guarding = threading.Lock()
         self._guard: subprocess.Popen[bytes] | None = None
-        self._closed = False
 
-    def follow(self, receiver: Receiver, stopping: threading.Event) -> None:
-        pause_s = self._period_s
-        while not stopping.is_set():
-            begin_s = time.monotonic()
-            try:
-                lines, ending = self._run(receiver, stopping, begin_s)
-            except (OSError, subprocess.SubprocessError) as error:
-                lines, ending = 0, f"the wall meter's command cannot be run ({in_words(error)})"
-            if ending is None and not lines:
-                ending = "the wall meter's command printed nothing"
-            if ending is not None and not stopping.is_set():
-                receiver.fail(ending)
-            pause_s = self._period_s if lines else min(2 * pause_s, max(LONGEST_PAUSE_S, self._period_s))
-            # A command that ends after its reading is on a beat; one that was to go on gets a pause after its end.
-            due_s = begin_s + self._period_s if ending is None else time.monotonic() + pause_s
-            stopping.wait(max(0.0, due_s - time.monotonic()))
-
-    def close(self) -> None:
-        with self._guarding:
-            self._closed = True
-            self._end_group()
-
-    def _run(self, receiver: Receiver, stopping: threading.Event, begin_s: float) -> tuple[int, str | None]:
-        """One run to its end: how many lines it printed, and what was wrong with the end, None if nothing."""
-        with self._guarding:
-            if self._closed:
-                return 0, None
-            process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                process_group=self._group(),
-            )
+    def read(self) -> Iterator[Found | str]:
+        begin_s = heard_s = time.monotonic()
+        patience_s = max(3 * TIMEOUT_S, 10 * self.pause_s)
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            process_group=self._group(),
+        )
         assert process.stdout is not None
         assert process.stderr is not None
-        patience_s = max(3 * TIMEOUT_S, 10 * self._period_s)
-        lines, rest, complaint, heard_s, ended_s = 0, b"", b"", begin_s, begin_s
-        silent = False
+        self._rest, complaint, printed = b"", b"", False
+
+        def hand_on(text: bytes) -> Iterator[Found | str]:
+            nonlocal heard_s, printed
+            for line in self._lines(text):
+                heard_s = time.monotonic()
+                # The first line was read between start and now; of the others only the arrival is known.
+                yield self._found(
+                    self._document(line), before_s=heard_s if printed else begin_s, after_s=heard_s, asked=not printed
+                )
+                printed = True
+
         with process.stdout as out, process.stderr as err, selectors.DefaultSelector() as waiting:
             waiting.register(out, selectors.EVENT_READ)
             waiting.register(err, selectors.EVENT_READ)
-            while waiting.get_map() and not stopping.is_set() and not silent:
-                for key, _ in waiting.select(timeout=0.5):
-                    text = os.read(key.fd, _LINE_BYTES)
+            while waiting.get_map() and not self.stopping.is_set() and time.monotonic() <= heard_s + patience_s:
+                for key, _ in waiting.select(timeout=0.1):
+                    text = os.read(key.fd, LINE_BYTES)
                     if not text:
                         waiting.unregister(key.fileobj)
-                        ended_s = time.monotonic()
-                    elif key.fileobj is err:
-                        complaint = (complaint + text)[-_LINE_BYTES:]  # whole, or what hides credentials would miss their address
+                    elif key.fileobj is out:
+                        yield from hand_on(text)
                     else:
-                        *whole, rest = (rest + text).split(b"\n")
-                        rest = rest[:_LINE_BYTES]
-                        now_s = time.monotonic()
-                        for line in filter(None, (part.strip() for part in whole)):
-                            # The first line was read between start and now; of the others only the arrival is known.
-                            self._hand_on(receiver, line, before_s=now_s if lines else begin_s, after_s=now_s)
-                            lines, heard_s = lines + 1, now_s
-                silent = time.monotonic() - heard_s > patience_s
-        if silent or stopping.is_set():
-            with self._guarding:
-                self._end_group()
-        try:
-            code = process.wait(timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired:  # it closed its output and goes on
-            with self._guarding:
-                self._end_group()
-            process.kill()
-            code = process.wait()
+                        complaint = (complaint + text)[-LINE_BYTES:]  # whole, or what hides credentials would miss their address
+            silent = bool(waiting.get_map())
         if silent:
-            return lines, f"the wall meter's command was silent for {patience_s:g} s and was ended"
-        if code == 0 and rest.strip():  # a last line need not end
-            self._hand_on(receiver, rest.strip(), before_s=ended_s if lines else begin_s, after_s=ended_s)
-            lines += 1
-        if code == 0:
-            return lines, None
-        last = without_credentials(complaint.decode(errors="replace").strip().rpartition("\n")[2])[:200]
-        return lines, f"the wall meter's command ended with code {code}" + (f" ({last})" if last else "")
+            self.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=TIMEOUT_S)
+        if process.poll() is None:  # it closed its output and goes on
+            self.close()
+        code = process.wait()
+        if self.stopping.is_set():
+            return
+        if silent:
+            yield f"the wall meter's command was silent for {patience_s:g} s and was ended"
+        elif code != 0:
+            last = without_credentials(complaint.decode(errors="replace").strip().rpartition("\n")[2])[:200]
+            yield f"the wall meter's command ended with code {code}" + (f" ({last})" if last else "")
+        else:
+            yield from hand_on(b"\n")  # a last line need not end
+            if not printed:
+                yield "the wall meter's command printed nothing"
 
-    def _hand_on(self, receiver: Receiver, line: bytes, *, before_s: float, after_s: float) -> None:
-        text = line.decode(errors="replace")
-        document: Any = text
-        try:
-            if text.startswith(("{", "[")):
-                document = json.loads(text)
-            elif self._value is not None:
-                document = text.replace(",", " ").replace(";", " ").split()
-            found = found_in(document, self._value, self._stamp, before_s=before_s, after_s=after_s, asked=before_s < after_s)
-            receiver.take(found)
-        except (ValueError, RecursionError):
-            receiver.fail("the wall meter's command printed a line that holds no reading")
+    def close(self) -> None:
+        if self._guard is not None:
+            self._guard.communicate()  # the end of its input
+            self._guard = None
+
+    def _document(self, line: str) -> Any:
+        if line.startswith(("{", "[")):
+            try:
+                return json.loads(line)
+            except (ValueError, RecursionError):
+                return None
+        return line if self._value is None else line.replace(",", " ").replace(";", " ").split()
 
     def _group(self) -> int:
         if self._guard is None or self._guard.poll() is not None:
-            self._end_group()
             self._guard = subprocess.Popen(
                 ["/bin/sh", "-c", "read _; kill -KILL 0"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0
             )
         return self._guard.pid
-
-    def _end_group(self) -> None:
-        if self._guard is not None:
-            assert self._guard.stdin is not None
-            with contextlib.suppress(OSError):
-                self._guard.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._guard.wait(timeout=TIMEOUT_S)
-            self._guard = None
 
 
 def _program(command: str | Sequence[str]) -> str:
