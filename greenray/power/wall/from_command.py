@@ -1,6 +1,5 @@
 """A wall meter behind a command that prints its readings."""
 
-import contextlib
 import json
 import os
 import selectors
@@ -36,29 +35,15 @@ class CommandSource(Source):
         self._guard: subprocess.Popen[bytes] | None = None
 
     def read(self) -> Iterator[Found | str]:
-        begin_s = heard_s = time.monotonic()
+        heard_s = time.monotonic()
+        since_s: float | None = heard_s
         patience_s = max(3 * TIMEOUT_S, 10 * self.pause_s)
         process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            process_group=self._group(),
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=self._group()
         )
         assert process.stdout is not None
         assert process.stderr is not None
-        self._rest, complaint, printed = b"", b"", False
-
-        def hand_on(text: bytes) -> Iterator[Found | str]:
-            nonlocal heard_s, printed
-            for line in self._lines(text):
-                heard_s = time.monotonic()
-                # The first line was read between start and now; of the others only the arrival is known.
-                yield self._found(
-                    self._document(line), before_s=heard_s if printed else begin_s, after_s=heard_s, asked=not printed
-                )
-                printed = True
-
+        self._rest, complaint = b"", b""
         with process.stdout as out, process.stderr as err, selectors.DefaultSelector() as waiting:
             waiting.register(out, selectors.EVENT_READ)
             waiting.register(err, selectors.EVENT_READ)
@@ -67,18 +52,20 @@ class CommandSource(Source):
                     text = os.read(key.fd, LINE_BYTES)
                     if not text:
                         waiting.unregister(key.fileobj)
-                    elif key.fileobj is out:
-                        yield from hand_on(text)
-                    else:
+                    elif key.fileobj is err:
                         complaint = (complaint + text)[-LINE_BYTES:]  # whole, or what hides credentials would miss their address
+                    else:
+                        for line in self._lines(text):
+                            yield self._reading(line, since_s)
+                            since_s, heard_s = None, time.monotonic()
             silent = bool(waiting.get_map())
         if silent:
             self.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=TIMEOUT_S)
-        if process.poll() is None:  # it closed its output and goes on
+        try:
+            code = process.wait(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:  # it closed its output and goes on
             self.close()
-        code = process.wait()
+            code = process.wait()
         if self.stopping.is_set():
             return
         if silent:
@@ -87,8 +74,10 @@ class CommandSource(Source):
             last = without_credentials(complaint.decode(errors="replace").strip().rpartition("\n")[2])[:200]
             yield f"the wall meter's command ended with code {code}" + (f" ({last})" if last else "")
         else:
-            yield from hand_on(b"\n")  # a last line need not end
-            if not printed:
+            for line in self._lines(b"\n"):  # a last line need not end
+                yield self._reading(line, since_s)
+                since_s = None
+            if since_s is not None:
                 yield "the wall meter's command printed nothing"
 
     def close(self) -> None:
@@ -96,13 +85,18 @@ class CommandSource(Source):
             self._guard.communicate()  # the end of its input
             self._guard = None
 
-    def _document(self, line: str) -> Any:
+    def _reading(self, line: str, since_s: float | None) -> Found | str:
+        """The first line was read between the start and now; of the others only the arrival is known."""
+        now_s = time.monotonic()
+        document: Any = line
         if line.startswith(("{", "[")):
             try:
-                return json.loads(line)
+                document = json.loads(line)
             except (ValueError, RecursionError):
-                return None
-        return line if self._value is None else line.replace(",", " ").replace(";", " ").split()
+                document = None
+        elif self._value is not None:
+            document = line.replace(",", " ").replace(";", " ").split()
+        return self._found(document, before_s=since_s or now_s, after_s=now_s, asked=since_s is not None)
 
     def _group(self) -> int:
         if self._guard is None or self._guard.poll() is not None:

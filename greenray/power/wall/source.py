@@ -67,11 +67,7 @@ class Source:
         self._rest = b""
 
     def read(self) -> Iterator[Found | str]:
-        """One answer, one run of a command or one look at a file: its readings as they come, and what is wrong in sentences.
-
-        Raises:
-            Exception: there is none, see `trouble`.
-        """
+        """One answer, one run of a command or one look at a file: readings as they come, and sentences on what is none."""
         raise NotImplementedError
 
     def close(self) -> None:
