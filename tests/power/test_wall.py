@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -158,9 +159,9 @@ def test_windows_wait_for_the_meter_only_when_asked_to() -> None:
         start_s = time.monotonic()
         recording.wait_for_wall(start_s + 0.4)
         end_s = time.monotonic()
-        early = recording.read(start_s=start_s, end_s=end_s, device="cpu")
+        early = SimpleNamespace(**recording.read(start_s=start_s, end_s=end_s, device="cpu").row())
         recording.wait_for_wall(end_s)
-        late = recording.read(start_s=start_s, end_s=end_s, device="cpu")
+        late = SimpleNamespace(**recording.read(start_s=start_s, end_s=end_s, device="cpu").row())
         trace = recording.stop()
         recording.wait_for_wall(time.monotonic() + 0.5)
         later = recording.trace()
@@ -189,7 +190,7 @@ def test_the_parts_must_fit_into_the_plug(share: float, holds: bool, tmp_path: P
         start_s = time.monotonic()
         recording.wait_for_wall(start_s + 1.0)
         end_s = start_s + 1.0
-        reading = recording.read(start_s=start_s, end_s=end_s, device="cpu")
+        reading = SimpleNamespace(**recording.read(start_s=start_s, end_s=end_s, device="cpu").row())
         recording.stop()
         instrument.close()
     assert len(files) == 2
