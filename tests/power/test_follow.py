@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from greenray.config.settings import WallMeter
+from greenray.power.wall import from_command
 from greenray.power.wall.from_command import CommandSource
-from greenray.power.wall.meter import WallSensor, follow
+from greenray.power.wall.meter import WallSensor
 from greenray.power.wall.plug import plug_energy
 from greenray.processes.tree import is_alive
-from tests.support.plugmeter import everything, until
+from tests.support.plugmeter import everything, following, until
 
 # Appends readings in two writes each, of a power that grows by 80 W a second from a moment on; stamped every 20 ms, however late
 # they are written.
@@ -50,15 +51,6 @@ def logger(path: Path) -> "Iterator[subprocess.Popen[str]]":
     finally:
         process.kill()
         process.communicate(timeout=10)
-
-
-@contextmanager
-def following(**meter: Any) -> Iterator[WallSensor]:
-    sensor = follow(WallMeter(**meter), host="here")
-    try:
-        yield sensor
-    finally:
-        sensor.close()
 
 
 def watts(sensor: WallSensor) -> list[float]:
@@ -193,6 +185,25 @@ def test_a_complaint_of_the_command_is_told_without_credentials(complaint: str, 
 )
 def test_a_commands_name_holds_nothing_secret(command: str | list[str], name: str) -> None:
     assert CommandSource(WallMeter(command=command), host="here").name == name
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("echo 5; sleep 61", "the wall meter's command was silent for 0.5 s and was ended"),
+        ("exec >&- 2>&-; sleep 61; true", "the wall meter's command ended with code -9"),
+    ],
+)
+def test_a_command_that_no_longer_prints_is_ended_with_its_children(
+    command: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_command, "TIMEOUT_S", 0.1)
+    pids = tmp_path / "pids"
+    with following(command=f"echo $$ >> {pids}; {command}", period_s=0.05) as sensor:
+        until(lambda: faults(sensor))
+        assert faults(sensor)[0].startswith(why)
+        until(lambda: len(pids.read_text().split()) >= 2, what="being started again")
+        assert not is_alive(int(pids.read_text().split()[0]))
 
 
 def test_what_the_command_started_ends_with_its_follower(tmp_path: Path) -> None:

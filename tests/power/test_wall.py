@@ -4,8 +4,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,22 +15,12 @@ from greenray.config.settings import CpuModel, WallMeter
 from greenray.power import Instrument
 from greenray.power.recorder import STEP, Recorder
 from greenray.power.sensors import Follower, Setup, open_sensors
-from greenray.power.wall.meter import WallSensor, follow
 from greenray.power.wall.plug import plug_energy
-from tests.support.plugmeter import HttpMeter, everything, http_meter, until
+from tests.support.plugmeter import everything, following, http_meter, until
 from tests.support.powercap import LiveTree, make_tree
 
 ANSWER: dict[str, Any] = {"value": "plug.0.watts", "period_s": 0.1}
 STAMPED: dict[str, Any] = {**ANSWER, "time": "plug.0.at"}
-
-
-@contextmanager
-def following(meter: HttpMeter, **options: Any) -> Iterator[WallSensor]:
-    sensor = follow(WallMeter(url=meter.url, **options), host="here")
-    try:
-        yield sensor
-    finally:
-        sensor.close()
 
 
 ORIGIN_S = time.monotonic()
@@ -50,8 +38,8 @@ def ramp_j(start_s: float, end_s: float) -> float:
 def test_a_stamped_meter_gives_the_energy_of_its_own_times_and_the_offset_moves_them() -> None:
     with (
         http_meter(ramp, ahead_s=0.3, delay_s=0.05) as meter,
-        following(meter, **STAMPED, clock_offset_s=0.3) as right,
-        following(meter, **STAMPED) as uncorrected,
+        following(url=meter.url, **STAMPED, clock_offset_s=0.3) as right,
+        following(url=meter.url, **STAMPED) as uncorrected,
     ):
         start_s = max(until(lambda one=one: list(everything(one).fast.times))[0] for one in (right, uncorrected))
         end_s = start_s + 0.5
@@ -66,7 +54,7 @@ def test_a_stamped_meter_gives_the_energy_of_its_own_times_and_the_offset_moves_
 
 
 def test_a_reading_without_a_stamp_is_of_the_middle_of_the_asking() -> None:
-    with http_meter(ramp, delay_s=0.4) as meter, following(meter, **ANSWER) as sensor:
+    with http_meter(ramp, delay_s=0.4) as meter, following(url=meter.url, **ANSWER) as sensor:
         start_s = until(lambda: list(everything(sensor).fast.times))[0]
         end_s = start_s + 1.0
         assert until(lambda: sensor.wait_past(end_s))
@@ -79,7 +67,7 @@ def test_a_reading_without_a_stamp_is_of_the_middle_of_the_asking() -> None:
 
 
 def test_an_outage_is_null_in_words_and_passes() -> None:
-    with http_meter(lambda _: 80.0) as meter, following(meter, **STAMPED) as sensor:
+    with http_meter(lambda _: 80.0) as meter, following(url=meter.url, **STAMPED) as sensor:
         assert until(lambda: sensor.wait_past(time.monotonic() + 0.3))
         for says, code, words in [
             ("watts: 80", 200, "the wall meter's answer is not JSON"),
@@ -109,12 +97,11 @@ def test_an_outage_is_null_in_words_and_passes() -> None:
 def test_a_meter_that_is_not_there_says_so_and_holds_nobody_up() -> None:
     with http_meter(lambda _: 1.0) as meter:
         address = meter.url
-    sensor = follow(WallMeter(url=address, **ANSWER), host="here")
-    begin_s = time.monotonic()
-    problem = sensor.problem()
-    assert time.monotonic() - begin_s < 5
-    assert problem == "the wall meter does not answer (Connection refused)"
-    sensor.close()
+    with following(url=address, **ANSWER) as sensor:
+        begin_s = time.monotonic()
+        problem = sensor.problem()
+        assert time.monotonic() - begin_s < 5
+        assert problem == "the wall meter does not answer (Connection refused)"
     assert not sensor.wait_past(begin_s)
 
 
@@ -131,7 +118,7 @@ def test_the_recorder_does_not_wait_for_a_slow_meter() -> None:
         def close(self) -> None:
             """Nothing is held."""
 
-    with http_meter(ramp, delay_s=0.4) as meter, following(meter, **ANSWER) as sensor:
+    with http_meter(ramp, delay_s=0.4) as meter, following(url=meter.url, **ANSWER) as sensor:
         recorder = Recorder([Quick(), sensor], hz=50)
         recorder.start()
         until(lambda: len(everything(sensor).fast.times) >= 4)
@@ -216,9 +203,8 @@ def test_credentials_reach_the_meter_and_nobody_else(caplog: pytest.LogCaptureFi
         meter.code = 401
         url = f"http://user:s%40cret@{meter.address}/x?token=s3cr3t"
         wall_meter = WallMeter(url=url, **ANSWER)
-        sensor = follow(wall_meter, host="here")
-        assert until(lambda: everything(sensor).faults)
-        sensor.close()
+        with following(url=url, **ANSWER) as sensor:
+            assert until(lambda: everything(sensor).faults)
     assert meter.hits[0] == ("/x?token=s3cr3t", "Basic dXNlcjpzQGNyZXQ=")
     shown = f"{sensor.name} {everything(sensor).faults} {wall_meter!r} {wall_meter.model_dump_json()} {caplog.text}"
     assert "401 Unauthorized" in shown
@@ -229,8 +215,6 @@ def test_credentials_reach_the_meter_and_nobody_else(caplog: pytest.LogCaptureFi
 
 
 def test_the_hosts_name_is_filled_in() -> None:
-    with http_meter(ramp) as meter:
-        sensor = follow(WallMeter(url=f"http://{meter.address}/{{host}}/x", **ANSWER), host="node-7")
+    with http_meter(ramp) as meter, following(url=f"http://{meter.address}/{{host}}/x", **ANSWER):
         assert until(lambda: meter.hits)
-        sensor.close()
-    assert meter.hits[0][0] == "/node-7/x"
+    assert meter.hits[0][0] == "/here/x"

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from greenray.config.settings import WallMeter
 from greenray.power.trace import Series
-from greenray.power.wall.meter import WallSensor
+from greenray.power.wall.meter import WallSensor, follow
 from tests.support.running import wait_until
 
 
@@ -80,6 +81,16 @@ def http_meter(power_w: Callable[[float], float], **options: float) -> Iterator[
         yield meter
     finally:
         meter.close()
+
+
+@contextmanager
+def following(**meter: Any) -> Iterator[WallSensor]:
+    """Follows a meter of this configuration on a host called `here`."""
+    sensor = follow(WallMeter(**meter), host="here")
+    try:
+        yield sensor
+    finally:
+        sensor.close()
 
 
 def until(condition: Callable[[], Any], *, timeout_s: float = 20.0, what: str = "it") -> Any:

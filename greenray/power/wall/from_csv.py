@@ -61,9 +61,9 @@ class CsvSource(Source):
             self.close()
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _skip_past(self, file: io.BufferedReader) -> None:
         """Takes in the first line of a file that was there before us, if it is all there, and goes to the last ones."""

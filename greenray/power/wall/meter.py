@@ -176,12 +176,11 @@ class WallSensor:
             failed = False
             try:
                 for found in source.read():
-                    if isinstance(found, Found):
+                    if failed := isinstance(found, str):
+                        self.fail(found)
+                    else:
                         self.take(found)
                         pause_s = source.pause_s
-                    else:
-                        self.fail(found)
-                        failed = True
             except Exception as error:  # nothing may end a sweep because of a plug; the windows say why they have no figure
                 self.fail(f"{source.trouble} ({in_words(error)})")
                 source.close()

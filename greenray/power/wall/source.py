@@ -28,14 +28,10 @@ _ANSWER_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """One reading as the meter gave it.
+    """One reading as the meter gave it, in its own unit and with its own stamp, if it has one.
 
-    Attributes:
-        value: number or text, in the meter's unit.
-        stamp: number or text; None where the meter gives no times.
-        moment_s: when it was read (CLOCK_MONOTONIC): the middle of the time that the reading took.
-        doubt_s: half of that time.
-        asked: whether it answers a question. Such a reading may come twice, if the meter is asked more often than it measures.
+    It was read at `moment_s` (CLOCK_MONOTONIC), give or take `doubt_s`: the middle of the time that it took, and half of it.
+    One that is `asked` for may come twice, if the meter is asked more often than it measures.
     """
 
     value: Any
