@@ -8,12 +8,12 @@ from greenray.cell import footprint, runtime, work
 from greenray.cell.marks import WindowMarker
 from greenray.cell.protocol import CellTask, Done
 from greenray.cell.stages import compiled_inside
-from greenray.cell.training_step import plain_step, rehearse
-from greenray.config.cell import Hyperparameters
+from greenray.config.refs import Hyperparameters
 from greenray.errors import CellError, Refused, Unsupported
 from greenray.tactics.base import Context
 from greenray.tactics.chain import Chain
 from greenray.tasks.base import Task
+from greenray.tasks.training_step import plain_step, rehearse
 
 if TYPE_CHECKING:
     import torch

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from greenray.cell.training_step import TrainingStep
+    from greenray.tasks.training_step import TrainingStep
 
 DEVICES = ("cpu", "cuda")
 

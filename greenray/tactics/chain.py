@@ -10,7 +10,7 @@ from greenray.tactics.registry import build
 if TYPE_CHECKING:
     from torch import nn
 
-    from greenray.cell.training_step import TrainingStep
+    from greenray.tasks.training_step import TrainingStep
 
 
 class Chain:

@@ -17,7 +17,7 @@ from greenray.tactics.base import Context, Params, Tactic
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from greenray.cell.training_step import TrainingStep
+    from greenray.tasks.training_step import TrainingStep
 
 
 class PruneParams(Params):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from greenray.cell.training_step import TrainingStep, plain_step, rehearse
 from greenray.tactics.base import Context, Params, Tactic
 from greenray.tactics.chain import Chain
 from greenray.tactics.registry import TACTICS
 from greenray.tasks.base import TrainingBatch
 from greenray.tasks.image_classification.task import ImageClassification
+from greenray.tasks.training_step import TrainingStep, plain_step, rehearse
 from tests.support.driving import make_job, preset
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {

@@ -19,28 +19,29 @@ from greenray.power.wall.plug import plug_energy
 from greenray.processes.tree import is_alive
 from tests.support.plugmeter import everything, until
 
-# Appends readings in two writes each, of a power that grows by 40 W a second; stamped every 20 ms, however late they are written.
+# Appends readings in two writes each, of a power that grows by 80 W a second from a moment on; stamped every 20 ms, however late they are written.
 LOGGER = """
 import sys, time
-path = sys.argv[1]
+path, origin_s = sys.argv[1], float(sys.argv[2])
 ahead_s = time.time() - time.monotonic()
 with open(path, "a", buffering=1) as file:
     file.write("when,who,watts\\n")
     print("ready", flush=True)
     stamp_s = time.monotonic()
     while True:
-        line = f"{stamp_s + ahead_s:.6f},x,{200 + 40 * (stamp_s % 1000):.4f}\\n"
+        line = f"{stamp_s + ahead_s:.6f},x,{200 + 80 * (stamp_s - origin_s):.4f}\\n"
         file.write(line[:9]); file.flush(); time.sleep(0.005)
         file.write(line[9:]); file.flush()
         stamp_s += 0.02
         time.sleep(max(0.0, stamp_s - time.monotonic()))
 """
+ORIGIN_S = time.monotonic()
 CSV: dict[str, Any] = {"value": "watts", "time": "when", "period_s": 0.1}
 
 
 @contextmanager
 def logger(path: Path) -> "Iterator[subprocess.Popen[str]]":
-    process = subprocess.Popen([sys.executable, "-c", LOGGER, path], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-S", "-c", LOGGER, path, str(ORIGIN_S)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -70,12 +71,12 @@ def faults(sensor: WallSensor) -> list[str]:
 def test_a_file_that_a_program_appends_to_gives_the_energy_of_its_stamps(tmp_path: Path) -> None:
     path = tmp_path / "meter.csv"
     with logger(path), following(csv=str(path), **CSV) as sensor:
-        start_s = time.monotonic() + 0.3
-        end_s = start_s + 1.0
+        start_s = until(lambda: watts(sensor) and everything(sensor).fast.times[0])
+        end_s = start_s + 0.5
         assert until(lambda: sensor.wait_past(end_s))
         energy = plug_energy(everything(sensor), start_s, end_s)
         assert faults(sensor) == []  # lines came in halves
-    assert energy.energy_j == pytest.approx(200 + 40 * ((start_s + 0.5) % 1000), abs=0.5)
+    assert energy.energy_j == pytest.approx(0.5 * (200 + 80 * (start_s + 0.25 - ORIGIN_S)), abs=0.25)
     assert sensor.period_s == pytest.approx(0.02, abs=1e-4)
 
 
@@ -190,7 +191,7 @@ def test_a_complaint_of_the_command_is_told_without_credentials(complaint: str, 
     ],
 )
 def test_a_commands_name_holds_nothing_secret(command: str | list[str], name: str) -> None:
-    assert CommandSource(command, value=None, stamp=None, period_s=1).name == name
+    assert CommandSource(WallMeter(command=command), host="here").name == name
 
 
 def test_what_the_command_started_ends_with_its_follower(tmp_path: Path) -> None:

@@ -1,31 +1,29 @@
 """What becomes of a wall meter's readings: checked, put on our clock, kept in one unit."""
 
 import math
-import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from greenray.config.settings import WallMeter
-from greenray.power.wall.follow import Found
 from greenray.power.wall.meter import WallSensor
+from greenray.power.wall.source import Found, Source
 from tests.support.plugmeter import everything
 
 EPOCH_S = 1_700_000_000.0
 
 
-class Silent:
+class Silent(Source):
     """A source that hands on nothing by itself."""
 
     name = "made"
 
-    def follow(self, receiver: object, stopping: threading.Event) -> None:
-        stopping.wait()
-
-    def close(self) -> None:
-        """Nothing is held."""
+    def read(self) -> Iterator[Found | str]:
+        self.stopping.wait()
+        yield from ()
 
 
 class Clocks:
@@ -35,12 +33,8 @@ class Clocks:
         self.monotonic_s, self.epoch_s = 1000.0, EPOCH_S
 
     def sensor(self, **meter: Any) -> WallSensor:
-        return WallSensor(
-            Silent(),
-            meter=WallMeter(url="http://plug.lan/", **meter),
-            clock=lambda: self.monotonic_s,
-            wall_clock=lambda: self.epoch_s,
-        )
+        made = WallMeter(url="http://plug.lan/", **meter)
+        return WallSensor(Silent(made), meter=made, clock=lambda: self.monotonic_s, wall_clock=lambda: self.epoch_s)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ off a smooth curve says how much happens that the meter does not show.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,18 +63,17 @@ def check_wall(wall: Energy, parts: Mapping[str, Energy]) -> WallCheck:
         return WallCheck(reason=f"wall check: the energy of {missing} is not known")
     names = "+".join(parts)
     parts_j = sum(energy.energy_j or 0.0 for energy in parts.values())
+    check = WallCheck(parts=names, parts_j=parts_j)
     if wall.energy_j is None or wall.error_j is None:
-        return WallCheck(parts=names, parts_j=parts_j)
+        return check
     error_j = float(np.sqrt(wall.error_j**2 + sum((energy.error_j or 0.0) ** 2 for energy in parts.values())))
     if parts_j - wall.energy_j <= error_j:
-        return WallCheck(parts=names, parts_j=parts_j, holds=True)
-    return WallCheck(
-        parts=names,
-        parts_j=parts_j,
-        holds=False,
-        reason=f"the parts add up to more than the plug delivered: {names} {parts_j:.1f} J, wall meter {wall.energy_j:.1f} J, "
-        f"which is beyond the errors of both (± {error_j:.1f} J)",
+        return replace(check, holds=True)
+    reason = (
+        f"the parts add up to more than the plug delivered: {names} {parts_j:.1f} J, wall meter {wall.energy_j:.1f} J, "
+        f"which is beyond the errors of both (± {error_j:.1f} J)"
     )
+    return replace(check, holds=False, reason=reason)
 
 
 def _energy(readings: Readings, start_s: float, end_s: float, period_s: float) -> Energy:
@@ -130,9 +129,7 @@ def _scatter(values: Floats) -> Floats:
     if len(values) < 5:
         return np.full(len(values), float(np.ptp(values)) / 2)
     off = values[2:-2] - (4 * (values[1:-3] + values[3:-1]) - values[:-4] - values[4:]) / 6
-    ends = np.zeros(2)
-    square = np.concatenate([ends, off**2 / 1.944, ends])
-    known = np.concatenate([ends, np.ones(len(off)), ends])
+    square, known = np.pad(off**2 / 1.944, 2), np.pad(np.ones(len(off)), 2)
     box = np.ones(5)
     pooled: Floats = np.sqrt(np.convolve(square, box, "same") / np.maximum(np.convolve(known, box, "same"), 1.0))
     return pooled
@@ -143,12 +140,17 @@ def _edge_j(edge_s: float, knots: Floats, power_w: Floats) -> float:
 
     Between two readings power may have been higher first and lower then. By how much is judged by how much it differs around.
     """
-    at = min(max(int(np.searchsorted(knots, edge_s, side="right")) - 1, 0), len(power_w) - 1)
-    length_s = float(knots[at + 1] - knots[at])
+    at, length_s = _between(knots, edge_s)
     share = float(np.clip((edge_s - knots[at]) / length_s, 0.0, 1.0))
     around = power_w[max(0, at - 2) : at + 3]
     swing_w = max(_SWING * float(np.ptp(around)), _UNSEEN * float(power_w[at]))
     return swing_w * length_s * share * (1 - share)
+
+
+def _between(knots: Floats, edge_s: float) -> tuple[int, float]:
+    """The two knots around an edge: number of the first, and how far they are apart, s."""
+    at = min(max(int(np.searchsorted(knots, edge_s, side="right")) - 1, 0), len(knots) - 2)
+    return at, float(knots[at + 1] - knots[at])
 
 
 def _by_counter(readings: Readings, start_s: float, end_s: float) -> Energy:
@@ -159,12 +161,8 @@ def _by_counter(readings: Readings, start_s: float, end_s: float) -> Energy:
     climbed = np.concatenate([[0.0], np.cumsum(np.maximum(steps, 0.0))])
     moves = np.flatnonzero(steps > 0)
     coarse = len(moves) < _COARSE * len(steps)
-    if coarse:
-        knots, energy_j = (times[moves] + times[moves + 1]) / 2, climbed[moves + 1]
-        late_s = float(np.median(np.diff(times)))
-    else:
-        knots, energy_j = times, climbed
-        late_s = 0.0
+    knots, energy_j = ((times[moves] + times[moves + 1]) / 2, climbed[moves + 1]) if coarse else (times, climbed)
+    late_s = float(np.median(np.diff(times))) if coarse else 0.0
     if len(knots) < 2 or knots[0] > start_s or knots[-1] < end_s:
         return unknown("the wall meter's counter did not move on both sides of the window")
     usual_s = float(np.median(np.diff(knots)))
@@ -177,8 +175,7 @@ def _by_counter(readings: Readings, start_s: float, end_s: float) -> Energy:
     doubt_s = float(np.max(np.nan_to_num(near.column("doubt_s")), initial=0.0))  # in a long gap nothing is near
     error_j = 0.0
     for edge_s in (start_s, end_s):
-        at = min(max(int(np.searchsorted(knots, edge_s, side="right")) - 1, 0), len(power_w) - 1)
-        length_s = float(knots[at + 1] - knots[at])
+        at, length_s = _between(knots, edge_s)
         gap_j = float(energy_j[at + 1] - energy_j[at]) / 2
         if length_s > _GAP_PERIODS * usual_s and gap_j > GAP_SHARE * max(total_j, 1e-9):
             return unknown(f"the wall meter gave no reading for {length_s:.1f} s at an edge of the window")
