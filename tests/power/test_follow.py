@@ -19,7 +19,8 @@ from greenray.power.wall.plug import plug_energy
 from greenray.processes.tree import is_alive
 from tests.support.plugmeter import everything, until
 
-# Appends readings in two writes each, of a power that grows by 80 W a second from a moment on; stamped every 20 ms, however late they are written.
+# Appends readings in two writes each, of a power that grows by 80 W a second from a moment on; stamped every 20 ms, however late
+# they are written.
 LOGGER = """
 import sys, time
 path, origin_s = sys.argv[1], float(sys.argv[2])
