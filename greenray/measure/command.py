@@ -8,6 +8,7 @@ from typing import Any
 
 from greenray.config.settings import CpuModel
 from greenray.gpu import registry
+from greenray.gpu.base import Gpu
 from greenray.gpu.foreign_processes import foreign_processes
 from greenray.measure.account import cpu_entry, dram_entry, gpu_entry, never_ran, plain_entry, total
 from greenray.measure.run import Ended, run
@@ -124,21 +125,13 @@ def measure_command(
     )
     cpu = read_cpu(trace, host_share, start_s=ended.start_s, end_s=ended.end_s)
     duration_s = ended.end_s - ended.start_s
-    entries = []
+    gpu_entries = []
     for gpu in gpus:
-        sensor = gpu_sensors.get(gpu.uuid)
-        reading, idle_w = (GpuReading(energy=Energy()), None) if sensor is None else _read(sensor, trace, ended, idle=idle)
-        # The command had not started or has ended: whoever is there, but for what it left behind, is somebody else.
-        foreign = foreign_processes(
-            pids=_union(strangers.get(gpu.uuid), gpu.processes()),
-            ours=ended.running,
-            uses_gpu=False,
-            memory_before_bytes=None,
-            memory_level_bytes=None,
-        )
-        entries.append(gpu_entry(gpu, reading, idle_w=idle_w, foreign=foreign, duration_s=duration_s))
+        reading, idle_w = _read(gpu_sensors.get(gpu.uuid), trace, ended, idle=idle)
+        foreign = _strangers(gpu, before=strangers.get(gpu.uuid), ended=ended)
+        gpu_entries.append(gpu_entry(gpu, reading, idle_w=idle_w, foreign=foreign, duration_s=duration_s))
     parts: dict[str, Any] = {
-        "gpus": entries,
+        "gpus": gpu_entries,
         "cpu": cpu_entry(cpu),
         "dram": dram_entry(cpu),
         "wall": plain_entry(read_wall(trace, start_s=ended.start_s, end_s=ended.end_s)),
@@ -165,8 +158,12 @@ def measure_command(
     )
 
 
-def _read(sensor: GpuSensor, trace: Trace, ended: Ended, *, idle: tuple[float, float] | None) -> tuple[GpuReading, float | None]:
+def _read(
+    sensor: GpuSensor | None, trace: Trace, ended: Ended, *, idle: tuple[float, float] | None
+) -> tuple[GpuReading, float | None]:
     """What a GPU took while the command ran, and its idle power, None where no idle time was measured."""
+    if sensor is None:
+        return GpuReading(energy=Energy()), None
     series, facts = trace.series[sensor.name], sensor.facts
     counter = prepare_counter(series, facts, hz=trace.hz)
     reading = read_gpu(series, facts, start_s=ended.start_s, end_s=ended.end_s, hz=trace.hz, counter=counter)
@@ -175,8 +172,16 @@ def _read(sensor: GpuSensor, trace: Trace, ended: Ended, *, idle: tuple[float, f
     return reading, read_gpu(series, facts, start_s=idle[0], end_s=idle[1], hz=trace.hz, counter=counter).power_w
 
 
-def _union(before: list[int] | None, now: list[int] | None) -> list[int] | None:
-    return None if now is None else sorted({*now, *(before or ())})
+def _strangers(gpu: Gpu, *, before: list[int] | None, ended: Ended) -> int | None:
+    """The command had not started or has ended: whoever is on the GPU, but for what it left behind, is somebody else."""
+    now = gpu.processes()
+    return foreign_processes(
+        pids=None if now is None else sorted({*now, *(before or ())}),
+        ours=ended.running,
+        uses_gpu=False,
+        memory_before_bytes=None,
+        memory_level_bytes=None,
+    )
 
 
 def _rest(idle_s: float | None, *, signals: Signals) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -170,8 +171,10 @@ def test_rapl_is_read_where_there_is_a_tree(tmp_path):
 
 def test_the_table_fits_the_terminal_and_has_no_colour_elsewhere(simnvml):
     env = {**environment(simnvml, boards=2), "FORCE_COLOR": ""}
-    for columns in (60, 80):
-        lines = greenray("--", "true", env={**env, "COLUMNS": str(columns)}).stderr.splitlines()
+    with ThreadPoolExecutor() as pool:
+        shown = pool.map(lambda columns: (columns, greenray("--", "true", env={**env, "COLUMNS": str(columns)})), (60, 80))
+    for columns, run in shown:
+        lines = run.stderr.splitlines()
         assert max(map(len, lines)) <= columns
         assert not any("\x1b" in line for line in lines)
         header = next(line for line in lines if "energy" in line and "source" in line)

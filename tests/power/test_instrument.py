@@ -133,18 +133,35 @@ def test_every_downgrade_is_in_the_row(downgraded, name):
         assert window["gpu_energy_j"] == pytest.approx(300 * (end_s - start_s), rel=0.03)
 
 
+@pytest.fixture(scope="module")
+def stories(simnvml, python, tmp_path_factory):
+    """Boards that fail in the middle of their second window, and one whose power swings, all at once."""
+
+    def story(name):
+        if name == "swings":
+            return measured(python, simnvml, [Board(wave="square", period_s=0.5)], 0, 1, 0.3, "settle")
+        control = tmp_path_factory.mktemp(name) / "control"
+        write_control(control)
+        change = json.dumps({f"0.{name}": "NOW"}).replace('"NOW"', "NOW")
+        return measured(python, simnvml, [Board()], 0, 2, 0.6, control, change, control=control)
+
+    names = ("reset_at", "lost_from", "swings")
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(story, names), strict=True))
+
+
 @pytest.mark.parametrize(("fault", "word"), [("reset_at", "backwards"), ("lost_from", "lost")])
-def test_a_fault_in_a_window_makes_only_that_window_unknown(simnvml, python, tmp_path, fault, word):
-    control = tmp_path / "control"
-    write_control(control)
-    change = json.dumps({f"0.{fault}": "NOW"}).replace('"NOW"', "NOW")
-    result = measured(python, simnvml, [Board()], 0, 2, 0.6, control, change, control=control)
-    (_, _, before), (_, _, during) = result["windows"]
+def test_a_fault_in_a_window_makes_only_that_window_unknown(stories, fault, word):
+    (_, _, before), (_, _, during) = stories[fault]["windows"]
     assert before["gpu_energy_j"] is not None
     assert during["gpu_energy_j"] is None
     assert during["gpu_energy_source"] is None
     assert during["total_energy_j"] is None
     assert any(word in reason for reason in during["grade_reasons"])
+
+
+def test_a_power_that_swings_never_settles(stories):
+    assert stories["swings"]["settled"] is False
 
 
 REFUSED = """
@@ -165,11 +182,6 @@ except MeasurementError as error:
 )
 def test_a_board_is_refused_with_the_reason(simnvml, python, accelerator, more, word):
     assert word in python(REFUSED, accelerator, env=environment(simnvml, boards=[Board(more=more)]))
-
-
-def test_a_power_that_swings_never_settles(simnvml, python):
-    swinging = Board(wave="square", period_s=0.5)
-    assert measured(python, simnvml, [swinging], 0, 1, 0.3, "settle")["settled"] is False
 
 
 def test_ray_sees_the_boards(simnvml):
