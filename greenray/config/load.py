@@ -21,9 +21,7 @@ def load(path: Path) -> SweepConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: there is no such file; give the path of a config, for example configs/quickstart.yaml."
-        ) from None
+        raise ConfigError(f"{path}: there is no such file; give the path of a config, say configs/quickstart.yaml.") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}.") from None
@@ -40,18 +38,15 @@ def load(path: Path) -> SweepConfig:
         raise ConfigError(f"{path}: a config is a mapping with name and experiments.")
     if "folder" in data:
         raise ConfigError(f"{path}: folder: unknown key.")
-    try:
-        return SweepConfig.model_validate({**data, "folder": str(path.resolve().parent)})
-    except ValidationError as error:
-        raise ConfigError(_sentence(error, path=path, node=node)) from None
+    return build({**data, "folder": str(path.resolve().parent)}, path=path, node=node)
 
 
-def build(data: Mapping[str, Any]) -> SweepConfig:
+def build(data: Mapping[str, Any], *, path: Path | None = None, node: yaml.Node | None = None) -> SweepConfig:
     """A config from Python data (the command line without a file); raises ConfigError like `load`."""
     try:
         return SweepConfig.model_validate(dict(data))
     except ValidationError as error:
-        raise ConfigError(_sentence(error, path=None, node=None)) from None
+        raise ConfigError(_sentence(error, path=path, node=node)) from None
 
 
 def _sentence(error: ValidationError, *, path: Path | None, node: yaml.Node | None) -> str:

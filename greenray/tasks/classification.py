@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from greenray.config.refs import DatasetRef, ModelRef
+    from greenray.config.cell import DatasetRef, ModelRef
     from greenray.config.settings import Trust
 
 ACCURACY = QualityMeasure(name="accuracy", higher_is_better=True, interval="95 % Wilson score interval")

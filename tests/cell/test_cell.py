@@ -16,7 +16,7 @@ from greenray.cell import main as cell
 from greenray.cell import training
 from greenray.cell.protocol import CellTask, Channel, Failed, Ready
 from greenray.cell.work import PartialResult
-from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
+from greenray.config.cell import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.spec import TacticStep
 from greenray.errors import CellError, NotApplied, ResourceError, Unsupported
 from greenray.tasks.checkpoints import from_files, save

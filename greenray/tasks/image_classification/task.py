@@ -9,7 +9,7 @@ from greenray.tasks.image_classification import data
 from greenray.tasks.image_classification.presets import IMAGE_SIZE, PRESETS, processor_config
 
 if TYPE_CHECKING:
-    from greenray.config.refs import DatasetRef
+    from greenray.config.cell import DatasetRef
     from greenray.tasks.base import Inputs
     from greenray.tasks.labelled import Labelled, Purpose
 
