@@ -47,9 +47,6 @@ def run(asked: CellTask, marker: WindowMarker, partial: work.PartialResult) -> D
                 compilations=chain.compilations,
             )
         variations = [one.variation for one in warm if one.variation is not None]
-        partial.settings |= {
-            "warmup_stable": all(one.stable for one in warm),
-            "warmup_variation": max(variations, default=None),
-        }
+        partial.settings |= {"warmup_stable": all(one.stable for one in warm), "warmup_variation": max(variations, default=None)}
         evaluation = work.evaluate(task, model, marker)
     return work.finish(task, model, evaluation, partial)

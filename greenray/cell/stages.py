@@ -82,13 +82,7 @@ class _Open:
 
 
 def steady_windows(
-    loop: Loop,
-    marker: WindowMarker,
-    *,
-    start_s: float,
-    window_s: float,
-    max_windows: int,
-    compilations: Callable[[], int],
+    loop: Loop, marker: WindowMarker, *, start_s: float, window_s: float, max_windows: int, compilations: Callable[[], int]
 ) -> int:
     """Windows back to back until the worker has enough of them; returns how many were sent.
 

@@ -21,7 +21,8 @@ def load(path: Path) -> SweepConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file; give the path of a config, say configs/quickstart.yaml.") from None
+        example = "for example configs/quickstart.yaml"
+        raise ConfigError(f"{path}: there is no such file; give the path of a config, {example}.") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}.") from None

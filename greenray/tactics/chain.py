@@ -21,16 +21,12 @@ class Chain:
         self._applied: list[Tactic[Any]] = []
 
     def check(self, context: Context) -> None:
-        """Raise Unsupported if any of them cannot run here; nothing has been changed by then."""
+        """Raises Unsupported if any of them cannot run here; nothing has been changed by then."""
         for tactic in self._tactics:
             tactic.check(context)
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
-        """The model after all of them.
-
-        Raises:
-            NotApplied, Unsupported: with the evidence of the steps before.
-        """
+        """The model after all of them; raises NotApplied and Unsupported with the evidence of the steps before."""
         for tactic in self._tactics:
             try:
                 model = tactic.apply(model, context)

@@ -8,27 +8,26 @@ from greenray.errors import ConfigError
 from greenray.tactics.base import Tactic
 
 TACTICS: dict[str, str] = {
-    "baseline": "greenray.tactics.baseline:Baseline",
+    "baseline": "greenray.tactics.base:Baseline",
     "bf16": "greenray.tactics.cast:BFloat16",
     "compile": "greenray.tactics.compile:Compile",
-    "dynamic-quantization": "greenray.tactics.dynamic_quantization:DynamicQuantization",
-    "int8-dynamic": "greenray.tactics.int8_dynamic:Int8Dynamic",
+    "dynamic-quantization": "greenray.tactics.int8:DynamicQuantization",
+    "int8-dynamic": "greenray.tactics.int8:Int8Dynamic",
     "prune-global": "greenray.tactics.prune:PruneGlobal",
     "prune-local": "greenray.tactics.prune:PruneLocal",
 }
 
 
-def tactic_class(name: str) -> type[Tactic[Any]]:
-    """The class behind a name; its module is imported now and not before.
+def resolve(registry: Mapping[str, str], name: str, *, kind: str) -> Any:
+    """What stands behind a name; its module is imported now and not before. Raises ConfigError with the names there are."""
+    if name not in registry:
+        raise ConfigError(f"unknown {kind} {name!r}; there are {', '.join(sorted(registry))}")
+    return pkgutil.resolve_name(registry[name])
 
-    Raises:
-        ConfigError: no such tactic; names those there are.
-    """
-    try:
-        where = TACTICS[name]
-    except KeyError:
-        raise ConfigError(f"unknown tactic {name!r}; there are {', '.join(sorted(TACTICS))}") from None
-    found: type[Tactic[Any]] = pkgutil.resolve_name(where)
+
+def tactic_class(name: str) -> type[Tactic[Any]]:
+    """The class behind a name; raises ConfigError if there is none."""
+    found: type[Tactic[Any]] = resolve(TACTICS, name, kind="tactic")
     return found
 
 
