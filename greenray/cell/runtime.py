@@ -1,5 +1,6 @@
 """The device a cell runs on: what is switched on and off, so that every arm is measured under the same conditions."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -37,8 +38,8 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("highest")
-    settings: dict[str, Any] = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed}
-    settings["niceness"] = os.getpriority(os.PRIO_PROCESS, 0)
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    settings = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed, "niceness": niceness}
     if device == "cuda":
         if not torch.cuda.is_available():
             raise CellError("this process sees no CUDA device that its torch can use")
@@ -91,17 +92,14 @@ def attention(model: "nn.Module") -> str | None:
 
 def dtype_name(model: "nn.Module") -> str | None:
     """Type of the model's floating-point parameters, for example `float32`; None if it has none left."""
-    kinds = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
-    first = next(kinds, None)
-    return str(first).removeprefix("torch.") if first is not None else None
+    kinds = (str(parameter.dtype) for parameter in model.parameters() if parameter.is_floating_point())
+    return next(kinds, "").removeprefix("torch.") or None
 
 
 def versions() -> dict[str, str]:
     """Versions of what shaped the result; packages that are not installed are left out."""
     found = {"python": platform.python_version()}
     for package in (*_PACKAGES, "greenray"):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found

@@ -14,8 +14,7 @@ from transformers import AutoModelForImageClassification, ResNetConfig
 
 from greenray.cell import main as cell
 from greenray.cell import training
-from greenray.cell.protocol import CellTask, Channel, Failed, Ready
-from greenray.cell.work import PartialResult
+from greenray.cell.protocol import CellTask, Channel, Done, Failed, Ready
 from greenray.config.cell import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.spec import TacticStep
 from greenray.errors import CellError, NotApplied, ResourceError, Unsupported
@@ -268,7 +267,7 @@ class TestFailure:
         ],
     )
     def test_every_error_has_a_status_and_one_sentence(self, error: Exception, status: str, sentence: str) -> None:
-        failed = cell.last_word(error, PartialResult(family="vit"))
+        failed = cell.last_word(error, Done(model_family="vit"))
         assert failed.status == status
         assert failed.error.startswith(sentence)
         assert "\n" not in failed.error
