@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from greenray.tasks import batches, checkpoints
+from greenray.tasks import checkpoints
 from greenray.tasks.base import Amount, Evaluation, Inputs, QualityMeasure, Stage, Task, TrainingBatch
-from greenray.tasks.labelled import Labelled, Purpose
+from greenray.tasks.labelled import Batches, Labelled, Pool, Purpose, to_device
 
 if TYPE_CHECKING:
     import torch
@@ -19,18 +19,14 @@ if TYPE_CHECKING:
     from greenray.config.cell import DatasetRef, ModelRef
     from greenray.config.settings import Trust
 
-ACCURACY = QualityMeasure(name="accuracy", higher_is_better=True, interval="95 % Wilson score interval")
-
 
 class Classification(Task):
     """Samples into classes, by a transformers model that answers with `.logits`.
 
-    Attributes:
-        auto_model: transformers' class for the model.
-        auto_processor: its class for what makes samples into inputs; None where there is none.
+    `auto_model` is transformers' class for the model, `auto_processor` that for what makes samples into inputs, if any.
     """
 
-    quality = ACCURACY
+    quality = QualityMeasure(name="accuracy", higher_is_better=True, interval="95 % Wilson score interval")
     preload: ClassVar[tuple[str, ...]] = ("scipy.stats", "sklearn.model_selection", "transformers.models.auto.modeling_auto")
     auto_model: ClassVar[str]
     auto_processor: ClassVar[str | None] = None
@@ -81,18 +77,17 @@ class Classification(Task):
         train = self.read(job.dataset, purpose="train") if job.training else test
         self._plan = plan = self.plan(train)
         self.family, self.split = plan.family, test.split
-        self._batches = batches.prepare(
+        self._batches = Batches(
             lambda rows: self.encode(test, rows, plan=plan),
             total=len(test),
             batch_size=job.batch_size,
             pinned=job.device == "cuda",
         )
-        amount = Amount(samples=self._batches.samples_kept, iterations=len(self._batches.kept))
-        if job.training:
-            self._pool = batches.Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels)
-            self.training_samples = len(train)
-            amount = Amount(samples=amount.samples + len(train), iterations=0)
-        return amount
+        if not job.training:
+            return Amount(samples=self._batches.samples_kept, iterations=len(self._batches.kept))
+        self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels)
+        self.training_samples = len(train)
+        return Amount(samples=self._batches.samples_kept + len(train), iterations=0)
 
     def load(self) -> "nn.Module":
         return checkpoints.build(self._plan, auto_model=self.auto_model)
@@ -105,7 +100,7 @@ class Classification(Task):
         checkpoints.save(model, self._plan.processor, folder)
 
     def example(self) -> Inputs:
-        return batches.to_device(self._batches.kept[0], self.job.device)
+        return to_device(self._batches.kept[0], self.job.device)
 
     def stages(self) -> tuple[Stage, ...]:
         """One: copy a batch to the device, forward, argmax."""
@@ -114,7 +109,7 @@ class Classification(Task):
 
     def predict(self, model: "nn.Module", batch: Inputs) -> "torch.Tensor":
         """Predicted outputs of one batch, shape (batch,), on the device."""
-        answer: torch.Tensor = model(**batches.to_device(batch, self.job.device)).logits.argmax(dim=-1)
+        answer: torch.Tensor = model(**to_device(batch, self.job.device)).logits.argmax(dim=-1)
         return answer
 
     def evaluate(self, model: "nn.Module") -> Evaluation:
@@ -143,16 +138,15 @@ def judge(
 ) -> Evaluation:
     """Outputs of the model as predictions in the data's classes, and their accuracy; -1 is an output that is none of them."""
     amount = Amount(samples=len(outputs), iterations=iterations)
+    answers = Evaluation(amount=amount, labels=list(labels), predictions=list(outputs))
     of_class = label_map(of_model, of_data)
     if of_class is None:
-        unknown = f"the model's {len(of_model)} classes are not the data's {len(of_data)}"
-        return Evaluation(amount=amount, labels=list(labels), predictions=list(outputs), unknown=unknown)
+        return replace(answers, unknown=f"the model's {len(of_model)} classes are not the data's {len(of_data)}")
     class_of = {output: label for label, output in enumerate(of_class)}
     predictions = [class_of.get(output, -1) for output in outputs]
     correct = sum(label == prediction for label, prediction in zip(labels, predictions, strict=True))
     low, high = wilson_interval(correct, len(predictions))
-    quality = correct / len(predictions)
-    return Evaluation(amount=amount, labels=list(labels), predictions=predictions, quality=quality, low=low, high=high)
+    return replace(answers, predictions=predictions, quality=correct / len(predictions), low=low, high=high)
 
 
 def label_map(model_names: Sequence[str], data_names: Sequence[str]) -> list[int] | None:

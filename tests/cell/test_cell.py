@@ -19,8 +19,7 @@ from greenray.config.cell import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.spec import TacticStep
 from greenray.errors import CellError, NotApplied, ResourceError, Unsupported
 from greenray.tasks.checkpoints import from_files, save
-from greenray.tasks.image_classification.presets import processor_config
-from greenray.tasks.image_classification.task import ImageClassification
+from greenray.tasks.image_classification.task import ImageClassification, processor_config
 from tests.support.driving import QUICK, Conversation, drive, folder, make_job, make_task, preset
 
 THREE_EPOCHS = Hyperparameters(epochs=3, learning_rate=0.01, schedule="one-cycle", optimizer="adamw", weight_decay=0.01)

@@ -1,5 +1,7 @@
 """Labelled images: digits, hub datasets, local image folders and Parquet files; PIL images of any mode and size."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,10 +21,9 @@ _TEST_NAMES = ("test", "validation", "valid", "val", "dev", "eval")
 
 
 def check(ref: DatasetRef) -> None:
-    """Pass if the dataset is there: on the disk, in the cache or on the hub. Imports neither torch nor datasets.
+    """Pass if the dataset is there: on the disk, in the cache or on the hub; raises ResourceError with what to do.
 
-    Raises:
-        ResourceError: missing or unreachable, with what to do.
+    Imports neither torch nor datasets.
     """
     if ref.id == "digits":
         if ref.split not in (None, "train", "test"):
@@ -74,12 +75,11 @@ def _from_datasets(ref: DatasetRef, purpose: Purpose) -> Labelled:
 
     datasets.disable_progress_bars()
     source, kwargs = _source(ref)
-    splits = _split_names(ref, source, kwargs)
+    with _or_say(f"dataset {ref.id}: its splits cannot be read"):
+        splits = [str(name) for name in datasets.get_dataset_split_names(source, **kwargs)]
     split, divided = _choose_split(ref, splits, purpose)
-    try:
+    with _or_say(f"dataset {ref.id}: the split {split} cannot be loaded"):
         rows = datasets.load_dataset(source, split=split, **kwargs)
-    except Exception as error:
-        raise ResourceError(f"dataset {ref.id}: the split {split} cannot be loaded: {_first_line(error)}") from error
     rows, image, label = _columns(rows, ref)
     labels, names = _labels(rows, label)
     keep = np.flatnonzero(labels >= 0)  # hub datasets mark withheld labels with -1
@@ -122,15 +122,6 @@ def _local_kind(path: Path) -> Literal["imagefolder", "parquet"]:
     raise ResourceError(f"dataset {path}: neither a Parquet file nor a folder that holds images or Parquet files.")
 
 
-def _split_names(ref: DatasetRef, source: str, kwargs: dict[str, Any]) -> list[str]:
-    import datasets
-
-    try:
-        return [str(name) for name in datasets.get_dataset_split_names(source, **kwargs)]
-    except Exception as error:
-        raise ResourceError(f"dataset {ref.id}: its splits cannot be read: {_first_line(error)}") from error
-
-
 def _choose_split(ref: DatasetRef, splits: list[str], purpose: Purpose) -> tuple[str, bool]:
     """The split to load, and whether it has to be divided because there is no other."""
     if ref.split is not None and ref.split not in splits:
@@ -162,10 +153,8 @@ def _columns(rows: Any, ref: DatasetRef) -> tuple[Any, str, str]:
         missing = "an image" if image is None else "a label"
         raise Refused(f"dataset {ref.id} has no column that looks like {missing}; its columns are {', '.join(features)}.")
     if image not in typed:
-        try:
+        with _or_say(f"dataset {ref.id}: column {image} holds no encoded images"):
             rows = rows.cast_column(image, datasets.Image())
-        except Exception as error:
-            raise ResourceError(f"dataset {ref.id}: column {image} holds no encoded images: {_first_line(error)}") from error
     return rows, image, label
 
 
@@ -184,5 +173,10 @@ def _labels(rows: Any, column: str) -> tuple["np.ndarray[Any, Any]", tuple[str, 
     return labels, tuple(str(name) for name in names)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+@contextmanager
+def _or_say(sentence: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ResourceError(f"{sentence}: {first_line[:300]}") from error
