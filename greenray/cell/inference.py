@@ -8,11 +8,7 @@ from greenray.tactics.chain import Chain
 
 
 def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
-    """Measure one model under one tactic chain.
-
-    Raises:
-        GreenRayError: what the cell's row will say.
-    """
+    """Measure one model under one tactic chain; raises GreenRayError with what the cell's row will say."""
     import torch
 
     device, measure = asked.cell.device, asked.measure

@@ -26,11 +26,7 @@ _PACKAGES = (
 
 
 def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
-    """Set precision, algorithms, threads and seed; returns what was set, for the cell's row.
-
-    Raises:
-        CellError: a cuda cell without a usable CUDA device.
-    """
+    """Set precision, algorithms, threads and seed; returns what was set. CellError: a cuda cell without a usable device."""
     import torch
     from transformers.utils import logging as transformers_logging
 
@@ -72,14 +68,6 @@ def synchronize(device: str) -> None:
         import torch
 
         torch.cuda.synchronize()
-
-
-def peak_gpu_memory_bytes(device: str) -> int | None:
-    if device != "cuda":
-        return None
-    import torch
-
-    return int(torch.cuda.max_memory_allocated())
 
 
 def attention(model: "nn.Module") -> str | None:

@@ -25,11 +25,7 @@ SGD_MOMENTUM = 0.9
 
 
 def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
-    """Train one model, evaluate it and save it to `asked.save_to`.
-
-    Raises:
-        GreenRayError: what the cell's row will say.
-    """
+    """Train one model, evaluate it and save it to `asked.save_to`; raises GreenRayError with what the cell's row will say."""
     cell = asked.cell
     hyper = cell.hyperparameters
     if hyper is None:

@@ -40,12 +40,7 @@ class WindowMarker:
         self.send(window)
 
     def idle(self, seconds: float) -> None:
-        """Wait until the board is steady, then hold still for a window.
-
-        Raises:
-            CellError: the worker does not answer.
-            EOFError: the worker is gone.
-        """
+        """Wait until the board is steady, then hold still for a window; raises EOFError if the worker is gone."""
         self.send(Settle())
         if not isinstance(self._channel.receive(timeout_s=_SETTLE_TIMEOUT_S), Settled):
             raise CellError(f"the worker did not say within {_SETTLE_TIMEOUT_S:g} s whether the board is steady")
@@ -60,21 +55,10 @@ class WindowMarker:
 
 
 def begin(asked: CellTask, marker: WindowMarker, result: Done) -> "tuple[Task, nn.Module]":
-    """The windows `data`, `load` and `idle`: the work made ready, and the model on the device.
-
-    Raises:
-        GreenRayError: what the cell's row will say.
-    """
+    """The windows `data`, `load` and `idle`: the work made ready, and the model on the device."""
     cell = asked.cell
-    job = Job(
-        model=cell.model,
-        dataset=cell.dataset,
-        batch_size=cell.batch_size,
-        device=cell.device,
-        training=cell.phase == "training",
-        trust=asked.trust,
-        checkpoint=asked.checkpoint,
-    )
+    same = {name: getattr(cell, name) for name in ("model", "dataset", "batch_size", "device")}
+    job = Job(training=cell.phase == "training", trust=asked.trust, checkpoint=asked.checkpoint, **same)
     task = task_class(cell.task)(job)
     with marker.window("data") as window:
         window.samples, window.iterations = task.prepare()
@@ -108,6 +92,7 @@ def finish(task: Task, model: "nn.Module", marker: WindowMarker, result: Done) -
     result.num_threads = torch.get_num_threads()
     result.nonzero_parameters = footprint.nonzero_parameters(model)
     result.size_bytes = footprint.size_bytes(model)
-    result.peak_gpu_memory_bytes = runtime.peak_gpu_memory_bytes(task.job.device)
+    if task.job.device == "cuda":
+        result.peak_gpu_memory_bytes = int(torch.cuda.max_memory_allocated())
     result.versions = runtime.versions()
     return result

@@ -13,11 +13,7 @@ from greenray.errors import ConfigError
 
 
 def load(path: Path) -> SweepConfig:
-    """Read and validate a config file.
-
-    Raises:
-        ConfigError: missing, unreadable or wrong; the sentence names the place, the value and what would be right.
-    """
+    """Read and validate a config file; raises ConfigError that names the place, the value and what would be right."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -74,17 +70,15 @@ def _line(node: yaml.Node | None, loc: Sequence[int | str]) -> int | None:
     """The line of the deepest node on the way to `loc`, from 1."""
     if node is None:
         return None
-    line = node.start_mark.line + 1
+    mark = node.start_mark
     for part in loc:
-        child: yaml.Node | None = None
+        inner: dict[int | str, tuple[yaml.Node, yaml.Node]] = {}
         if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, child = key.start_mark.line + 1, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            line = child.start_mark.line + 1
-        if child is None:
+            inner = {key.value: (key, value) for key, value in node.value}
+        elif isinstance(node, yaml.SequenceNode):
+            inner = {index: (item, item) for index, item in enumerate(node.value)}
+        if part not in inner:
             break
-        node = child
-    return line
+        named, node = inner[part]
+        mark = named.start_mark
+    return int(mark.line) + 1

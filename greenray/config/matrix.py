@@ -15,8 +15,7 @@ Trained = Mapping[str, list[Cell]]
 def expand(config: SweepConfig, *, auto_device: str) -> list[Block]:
     """All blocks of a sweep, in the order of the file; `auto` devices become `auto_device`, duplicates are dropped.
 
-    Raises:
-        ConfigError: an experiment uses checkpoints of another that trains on none of its datasets, or under tactics.
+    Raises ConfigError if an experiment uses checkpoints of another that trains on none of its datasets, or under tactics.
     """
     by_experiment: dict[str, list[Cell]] = {}
     by_block: dict[str, dict[str, Cell]] = {}

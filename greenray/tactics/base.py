@@ -76,9 +76,7 @@ class Tactic(ABC, Generic[P]):
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         """The optimised model, which may be the same object changed in place.
 
-        Raises:
-            NotApplied: nothing was there to convert.
-            Unsupported: this model cannot be treated.
+        Raises NotApplied if nothing was there to convert, Unsupported if this model cannot be treated.
         """
 
     def prepare_training(self, step: "TrainingStep") -> None:
@@ -90,8 +88,7 @@ class Tactic(ABC, Generic[P]):
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         """What shows that the tactic was applied; asked after the first calls, or after training. JSON values only.
 
-        Raises:
-            NotApplied: the first calls showed that nothing changed.
+        Raises NotApplied if the first calls showed that nothing changed.
         """
         return {}
 

@@ -32,11 +32,6 @@ def tactic_class(name: str) -> type[Tactic[Any]]:
 
 
 def build(name: str, params: Mapping[str, Any] | None = None) -> Tactic[Any]:
-    """A tactic with its parameters, defaults filled in.
-
-    Raises:
-        ConfigError: no such tactic.
-        pydantic.ValidationError: a parameter that it does not have, or a bad value.
-    """
+    """A tactic with its parameters, defaults filled in; raises ConfigError or pydantic.ValidationError."""
     cls = tactic_class(name)
     return cls(cls.Params.model_validate(dict(params or {})))

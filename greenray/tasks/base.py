@@ -129,23 +129,18 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def check_model(cls, ref: "ModelRef", *, trust: "Trust") -> None:
-        """Pass if the model is there and may be loaded; asked before the first cell, without torch.
-
-        Raises:
-            ResourceError: missing, unreachable, or not to be loaded without `trust:`; with what to do.
-        """
+        """Pass if the model is there and may be loaded, else raise ResourceError; asked before the first cell, without torch."""
 
     @classmethod
     @abstractmethod
     def check_dataset(cls, ref: "DatasetRef") -> None:
-        """Pass if the data are there: on the disk, in the cache or on the hub; raises ResourceError like `check_model`."""
+        """Pass if the data are there: on the disk, in the cache or on the hub, else raise ResourceError."""
 
     @abstractmethod
     def prepare(self) -> Amount:
         """Read the data and make them ready for the model, so that nothing of it is left to do when power is measured.
 
-        Raises:
-            GreenRayError: there is no such model or data, or they cannot be read.
+        Raises GreenRayError if there is no such model or data, or they cannot be read.
         """
 
     @abstractmethod

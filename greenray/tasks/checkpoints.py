@@ -57,11 +57,7 @@ def labels(names: Sequence[str]) -> dict[str, Any]:
 
 
 def check(ref: ModelRef, *, trust: Trust) -> None:
-    """Pass if the model is there, on the disk, in the cache or on the hub, and `trust` allows to load it. Without torch.
-
-    Raises:
-        ResourceError: missing, unreachable or not allowed, with what to do.
-    """
+    """Pass if the model is there, on the disk, in the cache or on the hub, and `trust` allows to load it, else ResourceError."""
     if ref.source == "folder":
         folder = Path(ref.path or ref.id)
         _check_folder(ref, folder)
@@ -75,9 +71,7 @@ def check(ref: ModelRef, *, trust: Trust) -> None:
 def read(ref: ModelRef, *, checkpoint: str | None, trust: Trust, auto_processor: str | None) -> Blueprint:
     """Configuration and processor of a model that is somewhere; `auto_processor` is transformers' class that loads the latter.
 
-    Raises:
-        ResourceError: there is no such model.
-        CellError: it is there but cannot be read; Refused if only `trust` could change that.
+    Raises ResourceError if there is none, CellError if it cannot be read, Refused if only `trust` could change that.
     """
     import transformers
 
@@ -96,8 +90,7 @@ def read(ref: ModelRef, *, checkpoint: str | None, trust: Trust, auto_processor:
 def build(plan: Blueprint, *, auto_model: str) -> "nn.Module":
     """The model in evaluation mode, fp32, on the CPU; `auto_model` is transformers' class that loads it.
 
-    Raises:
-        CellError: the weights cannot be loaded; Refused if only `trust` could change that.
+    Raises CellError if the weights cannot be loaded, Refused if only `trust` could change that.
     """
     import torch
     import transformers

@@ -35,10 +35,7 @@ class Classification(Task):
     def read(self, ref: "DatasetRef", *, purpose: Purpose) -> Labelled:
         """The samples that `ref` names: for `test` those to measure and evaluate on, for `train` those to learn from.
 
-        `ref.split` names the split of the purpose; `ref.samples` takes that many.
-
-        Raises:
-            GreenRayError: the data, their split or their columns are missing.
+        `ref.split` names the split of the purpose; `ref.samples` takes that many. Raises GreenRayError if any are missing.
         """
 
     @abstractmethod

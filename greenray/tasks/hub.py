@@ -27,10 +27,7 @@ class Unreachable(ResourceError):
 def find_model(repo_id: str, *, revision: str | None, pickled: bool) -> Found:
     """The model as it is cached, if config.json and weights are (pickled ones if they will do); else as the hub lists it.
 
-    Where the hub cannot be reached either, a cache with weights of any kind has to do.
-
-    Raises:
-        ResourceError: it does not exist, or is not cached and the hub cannot be reached.
+    Where the hub cannot be reached either, a cache with weights of any kind has to do; raises ResourceError if there is none.
     """
     if (found := _cached(repo_id, pickled=pickled, revision=revision)) is not None:
         return found

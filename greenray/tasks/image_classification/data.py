@@ -21,10 +21,7 @@ _TEST_NAMES = ("test", "validation", "valid", "val", "dev", "eval")
 
 
 def check(ref: DatasetRef) -> None:
-    """Pass if the dataset is there: on the disk, in the cache or on the hub; raises ResourceError with what to do.
-
-    Imports neither torch nor datasets.
-    """
+    """Pass if the dataset is there, else raise ResourceError with what to do; imports neither torch nor datasets."""
     if ref.id == "digits":
         if ref.split not in (None, "train", "test"):
             raise ResourceError(f"digits has the splits train and test, not {ref.split!r}.")
@@ -40,9 +37,7 @@ def load(ref: DatasetRef, *, purpose: Purpose) -> Labelled:
     `ref.split` names the split of the purpose `test`, or for `train` the split to learn from; `ref.samples` takes that many,
     drawn with a fixed seed because files are often sorted by class.
 
-    Raises:
-        ResourceError: the dataset is missing or cannot be read.
-        Refused: its split or its columns are missing.
+    Raises ResourceError if the dataset is missing or cannot be read, Refused if its split or its columns are missing.
     """
     found = _digits(ref, purpose) if ref.id == "digits" else _from_datasets(ref, purpose)
     if not len(found):
@@ -99,8 +94,7 @@ def _source(ref: DatasetRef) -> tuple[str, dict[str, Any]]:
     if not is_path(ref.id):
         return ref.id, {"revision": ref.revision}
     path = _local_path(ref)
-    kind = _local_kind(path)
-    return kind, {"data_files": str(path)} if path.is_file() else {"data_dir": str(path)}
+    return _local_kind(path), {"data_files" if path.is_file() else "data_dir": str(path)}
 
 
 def _local_path(ref: DatasetRef) -> Path:
@@ -128,11 +122,8 @@ def _choose_split(ref: DatasetRef, splits: list[str], purpose: Purpose) -> tuple
         raise Refused(f"dataset {ref.id} has no split {ref.split!r}; it has {', '.join(splits)}.")
     evaluation = next((name for name in _TEST_NAMES if name in splits), None)
     if purpose == "test":
-        if ref.split is not None:
-            return ref.split, False
-        if evaluation is not None:
-            return evaluation, False
-        return splits[0], splits == ["train"]
+        found = ref.split or evaluation
+        return (found, False) if found else (splits[0], splits == ["train"])
     train = ref.split or ("train" if "train" in splits else None)
     if train is None or train == evaluation:
         raise Refused(f"dataset {ref.id} has no split to train on; it has {', '.join(splits)}.")
