@@ -4,7 +4,7 @@ from greenray.cell import runtime, work
 from greenray.cell.protocol import CellTask, Done
 from greenray.cell.stages import Load, Warmup
 from greenray.tactics.base import Context
-from greenray.tactics.chain import Chain
+from greenray.tactics.registry import Chain
 
 
 def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:

@@ -25,7 +25,7 @@ PRELOAD: tuple[str, ...] = (
     "torchao.quantization",
     "transformers",
     "safetensors.torch",
-    "greenray.tactics.chain",
+    "greenray.tactics.registry",
     "greenray.cell.main",
     "greenray.cell.inference",
     "greenray.cell.training",

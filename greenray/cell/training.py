@@ -12,7 +12,7 @@ from greenray.cell.stages import compiled_inside
 from greenray.config.cell import Hyperparameters
 from greenray.errors import CellError, Refused, Unsupported
 from greenray.tactics.base import Context
-from greenray.tactics.chain import Chain
+from greenray.tactics.registry import Chain
 from greenray.tasks.base import Task
 from greenray.tasks.training_step import plain_step, rehearse
 

@@ -111,13 +111,17 @@ class Classification(Task):
 
     def evaluate(self, model: "nn.Module") -> Evaluation:
         outputs = [output for batch in self._batches for output in self.predict(model, batch).tolist()][: len(self._test)]
-        return judge(
-            outputs,
-            labels=self._test.labels,
-            of_model=self._plan.label_names,
-            of_data=self._test.label_names,
-            iterations=self._batches.count,
-        )
+        of_model, of_data = self._plan.label_names, self._test.label_names
+        amount = Amount(samples=len(outputs), iterations=self._batches.count)
+        answers = Evaluation(amount=amount, labels=list(self._test.labels), predictions=outputs)
+        of_class = label_map(of_model, of_data)
+        if of_class is None:
+            return replace(answers, unknown=f"the model's {len(of_model)} classes are not the data's {len(of_data)}")
+        class_of = {output: label for label, output in enumerate(of_class)}
+        predictions = [class_of.get(output, -1) for output in outputs]  # -1: none of the data's classes
+        correct = sum(label == prediction for label, prediction in zip(answers.labels, predictions, strict=True))
+        low, high = wilson_interval(correct, len(predictions))
+        return replace(answers, predictions=predictions, quality=correct / len(predictions), low=low, high=high)
 
     def training_batch(self, rows: "torch.Tensor") -> TrainingBatch:
         return self._pool.batch(rows, device=self.job.device)
@@ -128,22 +132,6 @@ class Classification(Task):
 
         logits = outputs.logits
         return cross_entropy(logits.float(), targets), (logits.detach().argmax(dim=-1) == targets).sum()
-
-
-def judge(
-    outputs: Sequence[int], *, labels: Sequence[int], of_model: Sequence[str], of_data: Sequence[str], iterations: int
-) -> Evaluation:
-    """Outputs of the model as predictions in the data's classes, and their accuracy; -1 is an output that is none of them."""
-    amount = Amount(samples=len(outputs), iterations=iterations)
-    answers = Evaluation(amount=amount, labels=list(labels), predictions=list(outputs))
-    of_class = label_map(of_model, of_data)
-    if of_class is None:
-        return replace(answers, unknown=f"the model's {len(of_model)} classes are not the data's {len(of_data)}")
-    class_of = {output: label for label, output in enumerate(of_class)}
-    predictions = [class_of.get(output, -1) for output in outputs]
-    correct = sum(label == prediction for label, prediction in zip(labels, predictions, strict=True))
-    low, high = wilson_interval(correct, len(predictions))
-    return replace(answers, predictions=predictions, quality=correct / len(predictions), low=low, high=high)
 
 
 def label_map(model_names: Sequence[str], data_names: Sequence[str]) -> list[int] | None:
