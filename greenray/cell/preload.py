@@ -1,6 +1,4 @@
-"""What a cell's process imports sooner or later, to be imported once by the server that it is forked from; and how that one is
-made fit to be forked.
-"""
+"""What cells import sooner or later, imported once by the server that they are forked from; how that is made fit to be forked."""
 
 import os
 import sys

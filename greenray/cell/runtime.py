@@ -11,18 +11,7 @@ from greenray.errors import CellError
 if TYPE_CHECKING:
     from torch import nn
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "torchao",
-    "datasets",
-    "scikit-learn",
-    "pillow",
-    "torchvision",
-    "timm",
-    "triton",
-    "greenray",
-)
+_PACKAGES = ("torch", "transformers", "torchao", "datasets", "scikit-learn", "pillow", "torchvision", "timm", "triton")
 
 
 def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
