@@ -1,7 +1,8 @@
 """How big a model is: parameters, bytes, operations."""
 
-from collections.abc import Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any, cast
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,14 @@ def nonzero_parameters(model: "nn.Module") -> int | None:
     """Parameters that are not zero, masks of pruning applied; None where weights are packed and cannot be counted."""
     if is_packed(model):
         return None
-    return sum(int(tensor.count_nonzero().item()) for tensor in _effective_parameters(model))
+    counts: dict[int, int] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in counts:
+                mask = getattr(module, name.removesuffix("_orig") + "_mask", None) if name.endswith("_orig") else None
+                effective = parameter if mask is None else parameter * mask
+                counts[id(parameter)] = int(effective.count_nonzero().item())
+    return sum(counts.values())
 
 
 def is_packed(model: "nn.Module") -> bool:
@@ -28,39 +36,24 @@ def is_packed(model: "nn.Module") -> bool:
     return any(type(value) not in plain or value.is_quantized for value in model.state_dict().values())
 
 
-def _effective_parameters(model: "nn.Module") -> "Iterator[torch.Tensor]":
-    seen: set[int] = set()
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in seen:
-                continue
-            seen.add(id(parameter))
-            mask = getattr(module, name.removesuffix("_orig") + "_mask", None)
-            yield parameter * mask if name.endswith("_orig") and mask is not None else parameter
-
-
 def size_bytes(model: "nn.Module") -> int:
     """Bytes of the serialised state, packed parameters included; nothing is written."""
     import torch
 
     counter = _Counter()
-    torch.save(model.state_dict(), cast("IO[bytes]", counter))
-    return counter.bytes
+    torch.save(model.state_dict(), counter)
+    return counter.size
 
 
-class _Counter:
+class _Counter(io.BytesIO):
     """A file that only counts."""
 
-    def __init__(self) -> None:
-        self.bytes = 0
+    size = 0
 
     def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
-        self.bytes += size
+        self.size += size
         return size
-
-    def flush(self) -> None:
-        pass
 
 
 def operations_per_sample(skeleton: "nn.Module", inputs: "Mapping[str, torch.Tensor]") -> tuple[float, float]:

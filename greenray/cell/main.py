@@ -4,12 +4,12 @@ import logging
 import socket
 import sys
 import traceback
+from typing import Any
 
-from greenray.cell import probe, runtime
-from greenray.cell.marks import WindowMarker
-from greenray.cell.protocol import CellTask, Channel, Failed, Probe, Ready
-from greenray.cell.work import PartialResult
-from greenray.errors import CellError, GreenRayError, Refused
+from greenray.cell import runtime
+from greenray.cell.protocol import CellTask, Channel, Done, Failed, Probe, Ready
+from greenray.cell.work import WindowMarker
+from greenray.errors import CellError, GreenRayError, Refused, Unsupported
 
 log = logging.getLogger(__name__)
 
@@ -18,68 +18,79 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate mem
 
 
 def main(connection: socket.socket) -> int:
-    """Run the cell that the worker asks for; returns the exit code: 0 after Done, 1 after Failed or without a worker.
-
-    Args:
-        connection: connected to the worker.
-    """
+    """Run the cell that the worker at the other end asks for; returns the exit code: 1 after Failed or without a worker."""
     channel = Channel(connection)
-    partial = PartialResult()
+    result = Done()
     try:
         task = channel.receive(timeout_s=_TASK_TIMEOUT_S)
         if isinstance(task, Probe):
-            return probe.answer(task, channel)
+            channel.send(_try_device(task))
+            return 0
         if not isinstance(task, CellTask):
             log.error("no task came within %g s", _TASK_TIMEOUT_S)
             return 1
         try:
-            _run(task, channel, partial)
+            _run(task, channel, result)
             return 0
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except BaseException as error:
             traceback.print_exc(file=sys.stderr)
-            channel.send(last_word(error, partial))
+            channel.send(last_word(error, result))
             return 1
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 1  # the worker is gone; nobody is left to tell
 
 
-def _run(task: CellTask, channel: Channel, partial: PartialResult) -> None:
+def _try_device(probe: Probe) -> Ready | Failed:
+    """Whether a fresh process can use the device, by trying."""
+    import torch
+
+    try:
+        if probe.device == "cuda" and not torch.cuda.is_available():
+            if torch.version.cuda is None:
+                raise Unsupported("this torch is built without CUDA")
+            raise RuntimeError("torch finds no usable CUDA device")
+        ones = torch.ones(64, 64, device=probe.device)
+        if float((ones @ ones).sum()) != 64.0**3:
+            raise RuntimeError(f"a product of small matrices on {probe.device} is wrong")
+        if probe.warm_compiler:
+            torch.compile(lambda x: (x.sin() + x).relu().sum())(ones)
+        return Ready(gpu_uuid=runtime.gpu_uuid(probe.device))
+    except Exception as error:
+        return last_word(error, Done())
+
+
+def _run(task: CellTask, channel: Channel, result: Done) -> None:
     cell = task.cell
-    partial.settings = runtime.configure(device=cell.device, threads=task.threads, seed=cell.seed)
+    result.settings = runtime.configure(device=cell.device, threads=task.threads, seed=cell.seed)
     channel.send(Ready(gpu_uuid=runtime.gpu_uuid(cell.device)))
-    marker = WindowMarker(channel)
     if cell.phase == "training":
-        from greenray.cell import training
-
-        channel.send(training.run(task, marker, partial))
+        from greenray.cell.training import run
     else:
-        from greenray.cell import inference
+        from greenray.cell.inference import run
+    channel.send(run(task, WindowMarker(channel), result))
 
-        channel.send(inference.run(task, marker, partial))
 
-
-def last_word(error: BaseException, partial: PartialResult) -> Failed:
+def last_word(error: BaseException, so_far: Done) -> Failed:
     """What the cell's row says about an error: a status and one sentence."""
-    evidence = partial.evidence
+    status: Any = "failed"
+    evidence = so_far.evidence
     if isinstance(error, CellError):
-        status, sentence, evidence = error.status, str(error), {**partial.evidence, **error.evidence}
+        status, sentence, evidence = error.status, str(error), {**evidence, **error.evidence}
     elif is_out_of_memory(error):
         status, sentence = "oom", f"out of memory: {_first_line(error)}"
     elif isinstance(error, GreenRayError):
-        status, sentence = "failed", str(error)
+        sentence = str(error)
     else:
-        status, sentence = "failed", f"{type(error).__name__}: {_first_line(error)}"
-    return Failed.model_validate(
-        {
-            "status": status,
-            "error": sentence,
-            "refused": isinstance(error, Refused),
-            "evidence": evidence,
-            "model_family": partial.family,
-            "versions": runtime.versions(),
-        }
+        sentence = f"{type(error).__name__}: {_first_line(error)}"
+    return Failed(
+        status=status,
+        error=sentence,
+        refused=isinstance(error, Refused),
+        evidence=evidence,
+        model_family=so_far.model_family,
+        versions=runtime.versions(),
     )
 
 

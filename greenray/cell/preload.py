@@ -1,6 +1,4 @@
-"""What a cell's process imports sooner or later, to be imported once by the server that it is forked from; and how that one is
-made fit to be forked.
-"""
+"""What cells import sooner or later, imported once by the server that they are forked from; how that is made fit to be forked."""
 
 import os
 import sys
@@ -25,7 +23,7 @@ PRELOAD: tuple[str, ...] = (
     "torchao.quantization",
     "transformers",
     "safetensors.torch",
-    "greenray.tactics.chain",
+    "greenray.tactics.registry",
     "greenray.cell.main",
     "greenray.cell.inference",
     "greenray.cell.training",
@@ -33,7 +31,7 @@ PRELOAD: tuple[str, ...] = (
 
 
 def preload_modules() -> tuple[str, ...]:
-    """Modules to import before the first fork: those of every cell, and those of each task's."""
+    """Modules to import before the first fork: those of every cell, and those of each task."""
     return (*PRELOAD, *preloads())
 
 
@@ -46,21 +44,17 @@ def settle() -> list[str]:
     Returns:
         clauses with "a preloaded module" as subject; empty if the process may be forked.
     """
-    _forget_devices()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        return ["initialised CUDA"]
-    if torch is not None and _child_is_in_bad_fork(torch):
-        return ["made a CUDA call"]
-    return []
-
-
-def _forget_devices() -> None:
-    """Clear what modules cached about GPUs while none was visible, or every child would go by it."""
+    # What modules cached about GPUs while none was visible, every child would go by.
     module = sys.modules.get("torch.utils._triton")
     for function in vars(module).values() if module else ():
         if callable(clear := getattr(function, "cache_clear", None)):
             clear()
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return []
+    if torch.cuda.is_initialized():
+        return ["initialised CUDA"]
+    return ["made a CUDA call"] if _child_is_in_bad_fork(torch) else []
 
 
 def _child_is_in_bad_fork(torch: Any) -> bool:

@@ -36,13 +36,10 @@ class CellTask(Message):
     """What the worker asks of a cell process.
 
     Attributes:
-        cell: the point of the matrix to run.
-        measure: window lengths and limits.
         steady_window_s: least length of a steady window; at least `measure.window_s`, longer where the board's counter is slow.
         threads: intra-op threads to use.
         checkpoint: folder of the trained checkpoint for `from:` models.
         save_to: folder into which training saves its checkpoint.
-        trust: what may be loaded beyond safetensors.
     """
 
     type: Literal["task"] = "task"
@@ -58,9 +55,7 @@ class CellTask(Message):
 class Probe(Message):
     """Asks a fresh process whether it can use the device at all, before the first cell.
 
-    Attributes:
-        device: cpu or cuda.
-        warm_compiler: also compile something small, so that toolchain and headers are in the page cache for every cell alike.
+    `warm_compiler`: also compile something small, so that toolchain and headers are in the page cache for every cell alike.
     """
 
     type: Literal["probe"] = "probe"
@@ -88,8 +83,8 @@ class Settled(Message):
     steady: bool
 
 
-class Window(Message):
-    """One interval of the attempt, seconds of CLOCK_MONOTONIC.
+class Window(Message, frozen=False):
+    """One interval of the attempt, seconds of CLOCK_MONOTONIC; the cell fills it in while it runs.
 
     `stage` is the kind of load that it belongs to, if any; `rejected` says why it must not be used.
     """
@@ -118,8 +113,11 @@ class Verdict(Message):
     stage: str | None = None
 
 
-class Done(Message):
-    """The cell's result; names and units are those of the `cells` table. Labels and predictions have one entry a sample."""
+class Done(Message, frozen=False):
+    """The cell's result, filled in while it runs; names and units are those of the `cells` table.
+
+    Labels and predictions have one entry a sample.
+    """
 
     type: Literal["done"] = "done"
     evidence: dict[str, Any] = Field(default_factory=dict)
@@ -163,11 +161,7 @@ _ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(disc
 
 
 class Channel:
-    """JSON lines over a connected stream socket.
-
-    Raises:
-        EOFError: from `receive` once the peer has closed its end and everything sent was read.
-    """
+    """JSON lines over a connected stream socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -182,7 +176,7 @@ class Channel:
         self._socket.sendall(message.model_dump_json().encode() + b"\n")
 
     def receive(self, *, timeout_s: float) -> AnyMessage | None:
-        """The next message, or None when none is complete within `timeout_s` seconds."""
+        """The next message, or None when none is complete in time; EOFError once the peer has closed and all was read."""
         deadline = time.monotonic() + timeout_s
         while True:
             line, found, rest = self._buffer.partition(b"\n")

@@ -1,5 +1,6 @@
 """The device a cell runs on: what is switched on and off, so that every arm is measured under the same conditions."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -10,26 +11,11 @@ from greenray.errors import CellError
 if TYPE_CHECKING:
     from torch import nn
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "torchao",
-    "datasets",
-    "scikit-learn",
-    "pillow",
-    "torchvision",
-    "timm",
-    "triton",
-    "greenray",
-)
+_PACKAGES = ("torch", "transformers", "torchao", "datasets", "scikit-learn", "pillow", "torchvision", "timm", "triton")
 
 
 def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
-    """Set precision, algorithms, threads and seed; returns what was set, for the cell's row.
-
-    Raises:
-        CellError: a cuda cell without a usable CUDA device.
-    """
+    """Set precision, algorithms, threads and seed; returns what was set. CellError: a cuda cell without a usable device."""
     import torch
     from transformers.utils import logging as transformers_logging
 
@@ -37,8 +23,8 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("highest")
-    settings: dict[str, Any] = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed}
-    settings["niceness"] = os.getpriority(os.PRIO_PROCESS, 0)
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    settings = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed, "niceness": niceness}
     if device == "cuda":
         if not torch.cuda.is_available():
             raise CellError("this process sees no CUDA device that its torch can use")
@@ -73,14 +59,6 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def peak_gpu_memory_bytes(device: str) -> int | None:
-    if device != "cuda":
-        return None
-    import torch
-
-    return int(torch.cuda.max_memory_allocated())
-
-
 def attention(model: "nn.Module") -> str | None:
     """The attention implementation; None where the model has no attention."""
     # Configurations name an implementation for convolution nets too: believe the modules.
@@ -91,17 +69,14 @@ def attention(model: "nn.Module") -> str | None:
 
 def dtype_name(model: "nn.Module") -> str | None:
     """Type of the model's floating-point parameters, for example `float32`; None if it has none left."""
-    kinds = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
-    first = next(kinds, None)
-    return str(first).removeprefix("torch.") if first is not None else None
+    kinds = (str(parameter.dtype) for parameter in model.parameters() if parameter.is_floating_point())
+    return next(kinds, "").removeprefix("torch.") or None
 
 
 def versions() -> dict[str, str]:
     """Versions of what shaped the result; packages that are not installed are left out."""
     found = {"python": platform.python_version()}
     for package in (*_PACKAGES, "greenray"):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found

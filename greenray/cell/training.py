@@ -1,69 +1,68 @@
 """A training cell: one window an epoch, then the test split, then the checkpoint."""
 
+import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenray.cell import footprint, runtime, work
-from greenray.cell.marks import WindowMarker
 from greenray.cell.protocol import CellTask, Done
 from greenray.cell.stages import compiled_inside
-from greenray.config.refs import Hyperparameters
+from greenray.config.cell import Hyperparameters
 from greenray.errors import CellError, Refused, Unsupported
 from greenray.tactics.base import Context
-from greenray.tactics.chain import Chain
+from greenray.tactics.registry import Chain
 from greenray.tasks.base import Task
 from greenray.tasks.training_step import plain_step, rehearse
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from torch.optim.lr_scheduler import LRScheduler
 
 SGD_MOMENTUM = 0.9
 
 
-def run(asked: CellTask, marker: WindowMarker, partial: work.PartialResult) -> Done:
-    """Train one model, evaluate it and save it to `asked.save_to`.
-
-    Raises:
-        GreenRayError: what the cell's row will say.
-    """
-    import torch
-
+def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
+    """Train one model, evaluate it and save it to `asked.save_to`; raises GreenRayError with what the cell's row will say."""
     cell = asked.cell
     hyper = cell.hyperparameters
     if hyper is None:
         raise CellError("a training cell without hyperparameters")
     chain = Chain((step.name, step.params) for step in cell.tactic)
-    task, model = work.begin(asked, marker, partial)
+    task, model = work.begin(asked, marker, result)
 
     if cell.is_baseline:
         trainer = Trainer(task, model, chain, hyper=hyper, seed=cell.seed)
     else:
-        with marker.window("optimize") as draft:
-            _apply(chain, model, context=Context(device=cell.device, example=task.example(), training=True))
+        with marker.window("optimize") as window:
+            context = Context(device=cell.device, example=task.example(), training=True)
+            chain.check(context)
+            if chain.apply(model, context) is not model or footprint.is_packed(model):
+                raise Unsupported("a quantised model cannot be trained; use the tactic in an inference experiment")
             trainer = Trainer(task, model, chain, hyper=hyper, seed=cell.seed)
             trainer.rehearse()
-            draft.samples, draft.iterations = work.FIRST_CALLS * trainer.batch_size, work.FIRST_CALLS
+            window.samples, window.iterations = work.FIRST_CALLS * trainer.batch_size, work.FIRST_CALLS
     for epoch in range(1, hyper.epochs + 1):
         compiled = chain.compilations()
-        with marker.window("epoch") as draft:
-            draft.epoch = epoch
-            draft.loss, draft.train_accuracy = trainer.epoch()
-            draft.samples, draft.iterations = trainer.steps_per_epoch * trainer.batch_size, trainer.steps_per_epoch
-            draft.rejected = compiled_inside(chain.compilations() - compiled)
-        if not math.isfinite(draft.loss):
-            raise Refused(f"training diverged in epoch {epoch} (loss {draft.loss}); try a lower learning rate")
+        with marker.window("epoch") as window:
+            window.epoch = epoch
+            loss, window.train_accuracy = trainer.epoch()
+            window.loss = loss
+            window.samples, window.iterations = trainer.steps_per_epoch * trainer.batch_size, trainer.steps_per_epoch
+            window.rejected = compiled_inside(chain.compilations() - compiled)
+        if not math.isfinite(loss):
+            raise Refused(f"training diverged in epoch {epoch} (loss {loss}); try a lower learning rate")
     chain.end_training(model)
-    partial.evidence = chain.evidence(model)
+    result.evidence = chain.evidence(model)
 
     model.eval()
-    with torch.inference_mode():
-        evaluation = work.evaluate(task, model, marker)
+    work.finish(task, model, marker, result)
     if asked.save_to is not None:
         task.save(model, Path(asked.save_to))
-    partial.settings["inference_mode"] = False
-    return work.finish(task, model, evaluation, partial)
+    result.settings["inference_mode"] = False
+    return result
 
 
 class Trainer:
@@ -80,7 +79,12 @@ class Trainer:
         self.batch_size = min(task.job.batch_size, task.training_samples)
         self.steps_per_epoch = task.training_samples // self.batch_size
         self._order = torch.Generator().manual_seed(seed)
-        optimizer = _optimizer(model, hyper)
+        kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+            "adamw": torch.optim.AdamW,
+            "adam": torch.optim.Adam,
+            "sgd": functools.partial(torch.optim.SGD, momentum=SGD_MOMENTUM),
+        }
+        optimizer = kinds[hyper.optimizer](model.parameters(), lr=hyper.learning_rate, weight_decay=hyper.weight_decay)
         self._scheduler = _scheduler(optimizer, hyper, steps=self.steps_per_epoch * hyper.epochs)
         self._step = plain_step(task, model, optimizer)
         chain.prepare_training(self._step)
@@ -112,20 +116,7 @@ class Trainer:
         return float(loss_sum) / steps, None if right_sum is None else int(right_sum) / (steps * size)
 
 
-def _optimizer(model: "nn.Module", hyper: Hyperparameters) -> "torch.optim.Optimizer":
-    from torch import optim
-
-    kinds: dict[str, Any] = {"adamw": optim.AdamW, "adam": optim.Adam, "sgd": optim.SGD}
-    more = {"momentum": SGD_MOMENTUM} if hyper.optimizer == "sgd" else {}
-    found: optim.Optimizer = kinds[hyper.optimizer](
-        model.parameters(), lr=hyper.learning_rate, weight_decay=hyper.weight_decay, **more
-    )
-    return found
-
-
-def _scheduler(
-    optimizer: "torch.optim.Optimizer", hyper: Hyperparameters, *, steps: int
-) -> "torch.optim.lr_scheduler.LRScheduler":
+def _scheduler(optimizer: "torch.optim.Optimizer", hyper: Hyperparameters, *, steps: int) -> "LRScheduler":
     from torch.optim import lr_scheduler
 
     if hyper.schedule == "one-cycle":
@@ -133,9 +124,3 @@ def _scheduler(
     if hyper.schedule == "cosine":
         return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     return lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-
-
-def _apply(chain: Chain, model: "nn.Module", *, context: Context) -> None:
-    chain.check(context)
-    if chain.apply(model, context) is not model or footprint.is_packed(model):
-        raise Unsupported("a quantised model cannot be trained; use the tactic in an inference experiment")

@@ -1,99 +1,98 @@
-"""What measuring and training a model have in common: everything until the model is loaded, and the last word."""
+"""What measuring and training a model have in common: windows, everything until the model is loaded, and the last word."""
 
 import gc
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from greenray.cell import footprint, runtime
-from greenray.cell.marks import WindowMarker
-from greenray.cell.protocol import CellTask, Done
-from greenray.tasks.base import Evaluation, Job, Task
+from greenray.cell.protocol import CellTask, Channel, Done, Kind, Settle, Settled, Verdict, Window
+from greenray.errors import CellError
+from greenray.tasks.base import Job, Task
 from greenray.tasks.registry import task_class
 
 if TYPE_CHECKING:
     from torch import nn
 
 FIRST_CALLS = 3  # the second and third are for CUDA graphs, which are recorded after a first run
+_SETTLE_TIMEOUT_S = 60.0
 
 
-@dataclass(slots=True)
-class PartialResult:
-    """What is known of a cell so far, for its last word also when it fails half-way."""
+class WindowMarker:
+    """Marks windows on CLOCK_MONOTONIC and sends them; the one place that talks to the worker while a cell runs."""
 
-    family: str | None = None
-    attention: str | None = None
-    parameters: int | None = None
-    evidence: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, channel: Channel, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._channel = channel
+        self.clock = clock
+        self.send = channel.send
+
+    @contextmanager
+    def window(self, kind: Kind, *, stage: str | None = None) -> Iterator[Window]:
+        """The block inside is a window, filled in there and sent if the block succeeds.
+
+        The block ends with a synchronised device; it sets `end_s` itself where the end is that of an iteration.
+        """
+        window = Window(kind=kind, stage=stage, start_s=self.clock(), end_s=math.inf)
+        yield window
+        window.end_s = min(window.end_s, self.clock())
+        self.send(window)
+
+    def idle(self, seconds: float) -> None:
+        """Wait until the board is steady, then hold still for a window; raises EOFError if the worker is gone."""
+        self.send(Settle())
+        if not isinstance(self._channel.receive(timeout_s=_SETTLE_TIMEOUT_S), Settled):
+            raise CellError(f"the worker did not say within {_SETTLE_TIMEOUT_S:g} s whether the board is steady")
+        with self.window("idle"):
+            time.sleep(seconds)
+
+    def verdict(self, stage: str) -> Verdict | None:
+        """The worker's word on a steady window of a stage, if one has arrived; never waits."""
+        message = self._channel.receive(timeout_s=0.0)
+        # One on the stage before may still be on its way when that had enough windows.
+        return message if isinstance(message, Verdict) and message.stage == stage else None
 
 
-def begin(asked: CellTask, marker: WindowMarker, partial: PartialResult) -> "tuple[Task, nn.Module]":
-    """The windows `data`, `load` and `idle`: the work made ready, and the model on the device.
-
-    Raises:
-        GreenRayError: what the cell's row will say.
-    """
+def begin(asked: CellTask, marker: WindowMarker, result: Done) -> "tuple[Task, nn.Module]":
+    """The windows `data`, `load` and `idle`: the work made ready, and the model on the device."""
     cell = asked.cell
-    job = Job(
-        model=cell.model,
-        dataset=cell.dataset,
-        batch_size=cell.batch_size,
-        device=cell.device,
-        training=cell.phase == "training",
-        trust=asked.trust,
-        checkpoint=asked.checkpoint,
-    )
+    same = {name: getattr(cell, name) for name in ("model", "dataset", "batch_size", "device")}
+    job = Job(training=cell.phase == "training", trust=asked.trust, checkpoint=asked.checkpoint, **same)
     task = task_class(cell.task)(job)
-    with marker.window("data") as draft:
-        draft.samples, draft.iterations = task.prepare()
-    partial.family = task.family
+    with marker.window("data") as window:
+        window.samples, window.iterations = task.prepare()
+    result.model_family, result.dataset_split = task.family, task.split
     with marker.window("load"):
         model = task.load()
         model.to(cell.device)
         runtime.synchronize(cell.device)
-    partial.parameters, partial.attention = footprint.parameters(model), runtime.attention(model)
+    result.parameters, result.attention = footprint.parameters(model), runtime.attention(model)
     gc.freeze()  # a full collection over all that was imported would take a tenth of a second of some window
     marker.idle(asked.measure.idle_s)
     return task, model
 
 
-def evaluate(task: Task, model: "nn.Module", marker: WindowMarker) -> Evaluation:
-    """The window `evaluate`."""
-    with marker.window("evaluate") as draft:
-        evaluation = task.evaluate(model)
-        draft.samples, draft.iterations = evaluation.amount
-    return evaluation
-
-
-def finish(task: Task, model: "nn.Module", evaluation: Evaluation, partial: PartialResult) -> Done:
-    """The last word on a model that was measured or trained."""
+def finish(task: Task, model: "nn.Module", marker: WindowMarker, result: Done) -> Done:
+    """The window `evaluate`, and the rest of what is told of a model that was measured or trained."""
     import torch
 
+    with torch.inference_mode(), marker.window("evaluate") as window:
+        evaluation = task.evaluate(model)
+        window.samples, window.iterations = evaluation.amount
+    result.labels, result.predictions = evaluation.labels, evaluation.predictions
+    result.accuracy, result.accuracy_low, result.accuracy_high = evaluation.quality, evaluation.low, evaluation.high
     if evaluation.unknown is not None:
-        partial.settings["accuracy_unknown"] = evaluation.unknown
-    macs = flops = None
+        result.settings["accuracy_unknown"] = evaluation.unknown
     try:
-        macs, flops = footprint.operations_per_sample(*task.skeleton())
+        result.macs_per_sample, result.flops_per_sample = footprint.operations_per_sample(*task.skeleton())
     except Exception as error:  # any model's own code runs here, and not all of it runs on the meta device
-        partial.settings["operations_unknown"] = f"{type(error).__name__}: {error}"[:200]
-    return Done(
-        evidence=partial.evidence,
-        settings=partial.settings,
-        model_family=partial.family,
-        dataset_split=task.split,
-        dtype=runtime.dtype_name(model),
-        attention=partial.attention,
-        num_threads=torch.get_num_threads(),
-        parameters=partial.parameters,
-        nonzero_parameters=footprint.nonzero_parameters(model),
-        size_bytes=footprint.size_bytes(model),
-        macs_per_sample=macs,
-        flops_per_sample=flops,
-        peak_gpu_memory_bytes=runtime.peak_gpu_memory_bytes(task.job.device),
-        accuracy=evaluation.quality,
-        accuracy_low=evaluation.low,
-        accuracy_high=evaluation.high,
-        labels=evaluation.labels,
-        predictions=evaluation.predictions,
-        versions=runtime.versions(),
-    )
+        result.settings["operations_unknown"] = f"{type(error).__name__}: {error}"[:200]
+    result.dtype = runtime.dtype_name(model)
+    result.num_threads = torch.get_num_threads()
+    result.nonzero_parameters = footprint.nonzero_parameters(model)
+    result.size_bytes = footprint.size_bytes(model)
+    if task.job.device == "cuda":
+        result.peak_gpu_memory_bytes = int(torch.cuda.max_memory_allocated())
+    result.versions = runtime.versions()
+    return result

@@ -12,11 +12,58 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import Frozen
 from greenray.config.spec import TacticStep
+from greenray.tactics.registry import tactic_class
 
 BASELINE = (TacticStep(name="baseline"),)
+
+
+class ModelRef(Frozen):
+    """Which model a cell runs.
+
+    Attributes:
+        source: hub, folder, config (fresh weights by architecture and preset) or checkpoint (of a training cell).
+        id: hub id, path as written, `architecture-preset`, or the id of the training cell.
+        label: what reports call it.
+        path: absolute folder for `folder` models; not part of the identity.
+    """
+
+    source: Literal["hub", "folder", "config", "checkpoint"]
+    id: str
+    label: str
+    revision: str | None = None
+    architecture: str | None = None
+    preset: str | None = None
+    path: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        if self.source == "checkpoint":
+            return {"from": self.id}
+        return self.model_dump(include={"architecture", "preset"} if self.source == "config" else {"id", "revision"})
+
+
+class DatasetRef(Frozen):
+    """Which data a cell reads; `path` is the absolute form of a local `id` and not part of the identity."""
+
+    id: str
+    split: str | None = None
+    samples: int | None = None
+    revision: str | None = None
+    path: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"path"})
+
+
+class Hyperparameters(Frozen):
+    """What training is told."""
+
+    epochs: int
+    learning_rate: float
+    schedule: str
+    optimizer: str
+    weight_decay: float
 
 
 class Cell(Frozen):
@@ -44,7 +91,8 @@ class Cell(Frozen):
 
     @functools.cached_property
     def tactic_slug(self) -> str:
-        return tactic_slug(self.tactic)
+        """The chain as a path segment of `a-z 0-9 - + . _`; parameters at their default are left out."""
+        return "+".join(_step_slug(step) for step in self.tactic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +116,8 @@ class Block:
 
     def bracket(self, kind: Literal["open", "close"], *, visit: int) -> Cell:
         """The opening or closing baseline of one visit, with the visit in its id."""
-        first = self.cells[0]
-        fields = {**_fields(first), "tactic": BASELINE, "bracket": kind, "visit": visit}
-        return make_cell(fields)
+        fields = {name: getattr(self.cells[0], name) for name in Cell.model_fields if name not in ("cell_id", "block_id")}
+        return make_cell(**{**fields, "tactic": BASELINE, "bracket": kind, "visit": visit})
 
     def shuffled(self, cells: Iterable[Cell], *, visit: int) -> list[Cell]:
         """Cells in the seeded random order of one visit."""
@@ -79,22 +126,13 @@ class Block:
         return ordered
 
 
-def _fields(cell: Cell) -> dict[str, Any]:
-    return {name: getattr(cell, name) for name in Cell.model_fields if name not in ("cell_id", "block_id")}
-
-
-def make_cell(fields: dict[str, Any]) -> Cell:
+def make_cell(**fields: Any) -> Cell:
+    """The cell of these fields, with its ids."""
     hyper = fields["hyperparameters"]
     point = {
-        "phase": fields["phase"],
-        "task": fields["task"],
-        "model": fields["model"].identity(),
-        "dataset": fields["dataset"].identity(),
-        "batch_size": fields["batch_size"],
+        **{name: fields[name] for name in ("phase", "task", "batch_size", "device", "round", "seed")},
+        **{name: fields[name].identity() for name in ("model", "dataset")},
         "hyperparameters": hyper.model_dump() if hyper else None,
-        "device": fields["device"],
-        "round": fields["round"],
-        "seed": fields["seed"],
     }
     identity = {**point, "tactic": [step.model_dump() for step in fields["tactic"]]}
     if fields.get("bracket"):
@@ -107,14 +145,7 @@ def _digest(identity: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def tactic_slug(chain: Iterable[TacticStep]) -> str:
-    """The chain as a path segment of `a-z 0-9 - + . _`; parameters at their default are left out."""
-    return "+".join(_step_slug(step) for step in chain)
-
-
 def _step_slug(step: TacticStep) -> str:
-    from greenray.tactics.registry import tactic_class  # not at the top: config imports the registry first
-
     defaults = tactic_class(step.name).Params().model_dump(mode="json")
     parts = [f"{key}-{_text(value)}" for key, value in step.params.items() if value != defaults.get(key)]
     return "_".join([step.name, *parts])

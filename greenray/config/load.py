@@ -13,17 +13,12 @@ from greenray.errors import ConfigError
 
 
 def load(path: Path) -> SweepConfig:
-    """Read and validate a config file.
-
-    Raises:
-        ConfigError: missing, unreadable or wrong; the sentence names the place, the value and what would be right.
-    """
+    """Read and validate a config file; raises ConfigError that names the place, the value and what would be right."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: there is no such file; give the path of a config, for example configs/quickstart.yaml."
-        ) from None
+        example = "for example configs/quickstart.yaml"
+        raise ConfigError(f"{path}: there is no such file; give the path of a config, {example}.") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}.") from None
@@ -40,18 +35,15 @@ def load(path: Path) -> SweepConfig:
         raise ConfigError(f"{path}: a config is a mapping with name and experiments.")
     if "folder" in data:
         raise ConfigError(f"{path}: folder: unknown key.")
-    try:
-        return SweepConfig.model_validate({**data, "folder": str(path.resolve().parent)})
-    except ValidationError as error:
-        raise ConfigError(_sentence(error, path=path, node=node)) from None
+    return build({**data, "folder": str(path.resolve().parent)}, path=path, node=node)
 
 
-def build(data: Mapping[str, Any]) -> SweepConfig:
+def build(data: Mapping[str, Any], *, path: Path | None = None, node: yaml.Node | None = None) -> SweepConfig:
     """A config from Python data (the command line without a file); raises ConfigError like `load`."""
     try:
         return SweepConfig.model_validate(dict(data))
     except ValidationError as error:
-        raise ConfigError(_sentence(error, path=None, node=None)) from None
+        raise ConfigError(_sentence(error, path=path, node=node)) from None
 
 
 def _sentence(error: ValidationError, *, path: Path | None, node: yaml.Node | None) -> str:
@@ -78,17 +70,15 @@ def _line(node: yaml.Node | None, loc: Sequence[int | str]) -> int | None:
     """The line of the deepest node on the way to `loc`, from 1."""
     if node is None:
         return None
-    line = node.start_mark.line + 1
+    mark = node.start_mark
     for part in loc:
-        child: yaml.Node | None = None
+        inner: dict[int | str, tuple[yaml.Node, yaml.Node]] = {}
         if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, child = key.start_mark.line + 1, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            line = child.start_mark.line + 1
-        if child is None:
+            inner = {key.value: (key, value) for key, value in node.value}
+        elif isinstance(node, yaml.SequenceNode):
+            inner = {index: (item, item) for index, item in enumerate(node.value)}
+        if part not in inner:
             break
-        node = child
-    return line
+        named, node = inner[part]
+        mark = named.start_mark
+    return int(mark.line) + 1

@@ -7,15 +7,7 @@ first cell.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from greenray.config.settings import Frozen, Host, Limits, Measure, Positive, Trust, is_path
 from greenray.tactics.registry import TACTICS, tactic_class
@@ -92,8 +84,7 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        kinds = [self.id is not None, self.architecture is not None, self.from_experiment is not None]
-        if sum(kinds) != 1:
+        if sum(kind is not None for kind in (self.id, self.architecture, self.from_experiment)) != 1:
             raise ValueError("a model has exactly one of id, architecture or from")
         if self.architecture is None and self.preset is not None:
             raise ValueError("preset belongs to architecture")
@@ -107,8 +98,8 @@ def _known_dataset(dataset: DatasetSpec, info: ValidationInfo) -> DatasetSpec:
     if "task" in info.data and not is_path(dataset.id) and "/" not in dataset.id:
         known = task_class(info.data["task"]).datasets
         if dataset.id not in known:
-            write = ", ".join([*known, "a hub id (owner/name)"])
-            raise ValueError(f"unknown dataset {dataset.id!r}; write {write}, or a path that starts with ./ or /")
+            write = ", ".join([*known, "a hub id (owner/name)", "or a path that starts with ./ or /"])
+            raise ValueError(f"unknown dataset {dataset.id!r}; write {write}")
     return dataset
 
 
@@ -159,10 +150,9 @@ class Experiment(Frozen):
     def _phase_fits(self) -> Self:
         if self.phase == "training" and self.epochs is None:
             raise ValueError("a training experiment needs epochs")
-        if self.phase == "inference":
-            extra = self.model_fields_set & {"epochs", "learning_rates", "schedule", "optimizers", "weight_decay"}
-            if extra:
-                raise ValueError(f"{', '.join(sorted(extra))} belongs to training experiments only")
+        extra = self.model_fields_set & {"epochs", "learning_rates", "schedule", "optimizers", "weight_decay"}
+        if self.phase == "inference" and extra:
+            raise ValueError(f"{', '.join(sorted(extra))} belongs to training experiments only")
         if not self.datasets and any(m.datasets is None for m in self.models):
             example = next(iter(task_class(self.task).datasets), "owner/name")
             raise ValueError(f"name the datasets, for example datasets: [{example}]")

@@ -43,13 +43,7 @@ P = TypeVar("P", bound=Params)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Where a tactic is applied.
-
-    Attributes:
-        device: `cpu` or `cuda`, on which the model already is.
-        example: the keyword arguments of one forward pass, one full batch on `device`.
-        training: whether the model is to be trained.
-    """
+    """Where a tactic is applied: the model already is on `device`, and `example` is one full batch there, by keyword."""
 
     device: str
     example: "Mapping[str, Tensor]"
@@ -64,7 +58,6 @@ class Tactic(ABC, Generic[P]):
         summary: one sentence on what it does.
         devices: devices on which `check` can pass.
         needs: what else has to be there, for `greenray tactics`; empty if nothing.
-        Params: the parameters, a frozen pydantic model with defaults.
     """
 
     name: ClassVar[str]
@@ -83,9 +76,7 @@ class Tactic(ABC, Generic[P]):
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         """The optimised model, which may be the same object changed in place.
 
-        Raises:
-            NotApplied: nothing was there to convert.
-            Unsupported: this model cannot be treated.
+        Raises NotApplied if nothing was there to convert, Unsupported if this model cannot be treated.
         """
 
     def prepare_training(self, step: "TrainingStep") -> None:
@@ -97,11 +88,20 @@ class Tactic(ABC, Generic[P]):
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         """What shows that the tactic was applied; asked after the first calls, or after training. JSON values only.
 
-        Raises:
-            NotApplied: the first calls showed that nothing changed.
+        Raises NotApplied if the first calls showed that nothing changed.
         """
         return {}
 
     def compilations(self) -> int:
         """How often code was compiled so far. A window in which this number moves is rejected."""
         return 0
+
+
+class Baseline(Tactic[Params]):
+    """No optimisation: what everything else is compared with."""
+
+    name = "baseline"
+    summary = "The model as it was loaded: fp32, eager, sdpa attention."
+
+    def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
+        return model

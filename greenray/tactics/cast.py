@@ -19,16 +19,17 @@ class BFloat16(Tactic[Params]):
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         import torch
 
-        tensors = [*model.parameters(), *model.buffers()]
-        self._eligible = sum(t.numel() for t in tensors if t.is_floating_point())
-        self._converted = sum(t.numel() for t in tensors if t.is_floating_point() and t.dtype != torch.bfloat16)
-        if not self._converted:
-            raise NotApplied("every floating-point tensor of the model is bfloat16 already", evidence=self.evidence(model))
+        floating = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
+        converted = sum(tensor.numel() for tensor in floating if tensor.dtype != torch.bfloat16)
+        eligible = sum(tensor.numel() for tensor in floating)
+        self._evidence = {"elements_converted": converted, "elements_eligible": eligible, "dtype": "bfloat16"}
+        if not converted:
+            raise NotApplied("every floating-point tensor of the model is bfloat16 already", evidence=self._evidence)
         model.register_forward_pre_hook(_cast_inputs, with_kwargs=True)
         return model.to(torch.bfloat16)
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
-        return {"elements_converted": self._converted, "elements_eligible": self._eligible, "dtype": "bfloat16"}
+        return self._evidence
 
 
 def _cast_inputs(model: "nn.Module", args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -38,49 +38,52 @@ class Compile(Tactic[CompileParams]):
     Params = CompileParams
 
     def check(self, context: Context) -> None:
+        import torch
         from torch._inductor.cpp_builder import get_cpp_compiler
         from torch._inductor.exc import InvalidCxxCompiler
+        from torch.utils._triton import has_triton_package
 
         if context.device == "cuda":
-            _check_triton()
+            if torch.cuda.get_device_capability() < (7, 0):
+                raise Unsupported("compile on CUDA needs compute capability 7.0 or later; measure it with `devices: [cpu]`")
+            if not has_triton_package():
+                raise Unsupported("compile on CUDA needs the package triton, which CUDA builds of torch bring along")
         try:
             get_cpp_compiler()
         except InvalidCxxCompiler as error:
             raise Unsupported("compile needs a C++ compiler: install g++ or clang++, or name one in CXX") from error
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
+        import torch
+        from torch._dynamo.exc import Unsupported as NotTraceable
+        from torch._dynamo.exc import UserError
+
         self._before = _counts()
         model.compile(mode=self.params.mode, fullgraph=self.params.fullgraph, dynamic=self.params.dynamic)
         # The first call is made here because a refusal of the compiler is a fact about the tactic, not about the workload.
-        _first_call(model, context)
+        try:
+            with torch.inference_mode():
+                model(**context.example)
+        except (NotTraceable, UserError) as error:
+            reason = _one_line(str(error))
+            raise Unsupported(f"the model cannot be compiled in one graph: {reason}; leave out fullgraph") from error
         return model
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         from torch._dynamo.utils import counters
 
-        now = _counts()
-        found: dict[str, Any] = {name: now[name] - self._before[name] for name in now}
-        found["graph_break_reasons"] = [_one_line(reason) for reason in list(counters["graph_break"])[:_REASONS_KEPT]]
-        found["cudagraph_skips"] = int(counters["inductor"]["cudagraph_skips"])
-        found["mode"] = self.params.mode
+        found: dict[str, Any] = {
+            **{name: count - self._before[name] for name, count in _counts().items()},
+            "graph_break_reasons": [_one_line(reason) for reason in list(counters["graph_break"])[:_REASONS_KEPT]],
+            "cudagraph_skips": int(counters["inductor"]["cudagraph_skips"]),
+            "mode": self.params.mode,
+        }
         if not found["graphs"]:
             raise NotApplied("torch.compile captured no graph; the model ran as eager code", evidence=found)
         return found
 
     def compilations(self) -> int:
         return _counts()["frames"]
-
-
-def _first_call(model: "nn.Module", context: Context) -> None:
-    import torch
-    from torch._dynamo.exc import Unsupported as NotTraceable
-    from torch._dynamo.exc import UserError
-
-    try:
-        with torch.inference_mode():
-            model(**context.example)
-    except (NotTraceable, UserError) as error:
-        raise Unsupported(f"the model cannot be compiled in one graph: {_one_line(str(error))}; leave out fullgraph") from error
 
 
 def _counts() -> dict[str, int]:
@@ -94,16 +97,6 @@ def _counts() -> dict[str, int]:
         "graph_breaks": sum(int(count) for count in counters["graph_break"].values()),
         "recompiles": sum(1 for metrics in get_compilation_metrics() if getattr(metrics, "recompile_reason", None)),
     }
-
-
-def _check_triton() -> None:
-    import torch
-    from torch.utils._triton import has_triton_package
-
-    if torch.cuda.get_device_capability() < (7, 0):
-        raise Unsupported("compile on CUDA needs compute capability 7.0 or later; measure it with `devices: [cpu]`")
-    if not has_triton_package():
-        raise Unsupported("compile on CUDA needs the package triton, which CUDA builds of torch bring along")
 
 
 def _one_line(text: str) -> str:

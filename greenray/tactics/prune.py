@@ -21,37 +21,29 @@ if TYPE_CHECKING:
 
 
 class PruneParams(Params):
-    """Parameters of both kinds of pruning.
-
-    Attributes:
-        amount: share of the prunable weights that is set to zero.
-        permanent: True writes the zeros into the weights, in training after every update; False multiplies a mask in on every
-            forward pass.
-    """
+    """`amount` is the share of the prunable weights that is set to zero; `permanent: false` keeps them under a mask."""
 
     amount: float = Field(default=0.3, gt=0.0, lt=1.0)
     permanent: bool = True
 
 
 class _Prune(Tactic[PruneParams]):
-    """What the two have in common: which layers are prunable, and the sparsity that came out."""
-
     Params = PruneParams
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         self._layers = layers = prunable_layers(model)
         self._masks: dict[str, Tensor] = {}
-        before = _zeros(layers)
         if not layers:
             raise NotApplied("the model has no linear or convolution layer to prune", evidence={"layers": 0})
+        zeros_before = sum(_zeros(layer) for layer in layers.values())
         self._prune(list(layers.values()))
         if context.training:
             self._masks = {name: cast("Tensor", layer.weight_mask).bool() for name, layer in layers.items()}
         if self.params.permanent:
             make_permanent(model)
         # Kept now: a later step of the chain may pack the weights so that zeros cannot be counted any more.
-        self._evidence = {"permanent": self.params.permanent, "zeros_before": before, **sparsity(model, layers)}
-        if _zeros(layers) <= before:
+        self._evidence = {"permanent": self.params.permanent, "zeros_before": zeros_before, **sparsity(model, layers)}
+        if sum(_zeros(layer) for layer in layers.values()) <= zeros_before:
             raise NotApplied(f"amount {self.params.amount:g} set no further weight to zero", evidence=self._evidence)
         return model
 
@@ -114,18 +106,13 @@ def prunable_layers(model: "nn.Module") -> "dict[str, nn.Module]":
     """Linear and convolution layers with a dense floating-point weight, by name; a weight shared by two layers counts once."""
     from torch import Tensor, nn
 
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    found: dict[str, nn.Module] = {}
-    seen: set[int] = set()
+    found: dict[int, tuple[str, nn.Module]] = {}
     for name, module in model.named_modules():
-        if not isinstance(module, kinds):
-            continue
-        weight = module.weight_orig if hasattr(module, "weight_orig") else module.weight
-        plain = isinstance(weight, Tensor) and type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point()
-        if plain and id(weight) not in seen:
-            seen.add(id(weight))
-            found[name] = module
-    return found
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            weight: Any = getattr(module, "weight_orig", module.weight)
+            if type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point():
+                found.setdefault(id(weight), (name, module))
+    return dict(found.values())
 
 
 def masked_layers(model: "nn.Module") -> "list[nn.Module]":
@@ -143,15 +130,15 @@ def make_permanent(model: "nn.Module") -> None:
 
 def sparsity(model: "nn.Module", layers: "dict[str, nn.Module]") -> dict[str, Any]:
     """True shares of zeros: over the given layers, over all parameters of the model, and in the extreme layers."""
+    zeros = {name: _zeros(layer) for name, layer in layers.items()}
     sizes = {name: _weight(layer).numel() for name, layer in layers.items()}
-    shares = {name: _zeros({name: layer}) / sizes[name] for name, layer in layers.items()}
+    shares = {name: zeros[name] / sizes[name] for name in layers}
     lowest, highest = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-    zeros = _zeros(layers)
     return {
         "layers": len(layers),
         "layers_pruned": sum(1 for share in shares.values() if share > 0),
-        "sparsity_prunable": zeros / sum(sizes.values()),
-        "sparsity_model": zeros / sum(p.numel() for p in model.parameters()),
+        "sparsity_prunable": sum(zeros.values()) / sum(sizes.values()),
+        "sparsity_model": sum(zeros.values()) / sum(p.numel() for p in model.parameters()),
         "sparsity_layer_min": shares[lowest],
         "sparsity_layer_min_name": lowest,
         "sparsity_layer_max": shares[highest],
@@ -163,5 +150,5 @@ def _weight(layer: "nn.Module") -> "Tensor":
     return cast("Tensor", layer.weight)
 
 
-def _zeros(layers: "dict[str, nn.Module]") -> int:
-    return sum(int((_weight(layer) == 0).sum().item()) for layer in layers.values())
+def _zeros(layer: "nn.Module") -> int:
+    return int((_weight(layer) == 0).sum().item())

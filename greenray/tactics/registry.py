@@ -1,43 +1,91 @@
-"""Which tactics there are. To add one: a file with its class, and a line here."""
+"""Which tactics there are, alone and in a chain. To add one: a file with its class, and a line here."""
 
 import pkgutil
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from greenray.errors import ConfigError
-from greenray.tactics.base import Tactic
+from greenray.errors import CellError, ConfigError
+from greenray.tactics.base import Context, Tactic
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from greenray.tasks.training_step import TrainingStep
 
 TACTICS: dict[str, str] = {
-    "baseline": "greenray.tactics.baseline:Baseline",
+    "baseline": "greenray.tactics.base:Baseline",
     "bf16": "greenray.tactics.cast:BFloat16",
     "compile": "greenray.tactics.compile:Compile",
-    "dynamic-quantization": "greenray.tactics.dynamic_quantization:DynamicQuantization",
-    "int8-dynamic": "greenray.tactics.int8_dynamic:Int8Dynamic",
+    "dynamic-quantization": "greenray.tactics.int8:DynamicQuantization",
+    "int8-dynamic": "greenray.tactics.int8:Int8Dynamic",
     "prune-global": "greenray.tactics.prune:PruneGlobal",
     "prune-local": "greenray.tactics.prune:PruneLocal",
 }
 
 
-def tactic_class(name: str) -> type[Tactic[Any]]:
-    """The class behind a name; its module is imported now and not before.
+def resolve(registry: Mapping[str, str], name: str, *, kind: str) -> Any:
+    """What stands behind a name; its module is imported now and not before. Raises ConfigError with the names there are."""
+    if name not in registry:
+        raise ConfigError(f"unknown {kind} {name!r}; there are {', '.join(sorted(registry))}")
+    return pkgutil.resolve_name(registry[name])
 
-    Raises:
-        ConfigError: no such tactic; names those there are.
-    """
-    try:
-        where = TACTICS[name]
-    except KeyError:
-        raise ConfigError(f"unknown tactic {name!r}; there are {', '.join(sorted(TACTICS))}") from None
-    found: type[Tactic[Any]] = pkgutil.resolve_name(where)
+
+def tactic_class(name: str) -> type[Tactic[Any]]:
+    """The class behind a name; raises ConfigError if there is none."""
+    found: type[Tactic[Any]] = resolve(TACTICS, name, kind="tactic")
     return found
 
 
 def build(name: str, params: Mapping[str, Any] | None = None) -> Tactic[Any]:
-    """A tactic with its parameters, defaults filled in.
-
-    Raises:
-        ConfigError: no such tactic.
-        pydantic.ValidationError: a parameter that it does not have, or a bad value.
-    """
+    """A tactic with its parameters, defaults filled in; raises ConfigError or pydantic.ValidationError."""
     cls = tactic_class(name)
     return cls(cls.Params.model_validate(dict(params or {})))
+
+
+class Chain:
+    """The tactics of a cell, applied in order; evidence and errors name the tactic they come from."""
+
+    def __init__(self, steps: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        self._tactics: list[Tactic[Any]] = [build(name, params) for name, params in steps]
+        self._applied: list[Tactic[Any]] = []
+
+    def check(self, context: Context) -> None:
+        """Raises Unsupported if any of them cannot run here; nothing has been changed by then."""
+        for tactic in self._tactics:
+            tactic.check(context)
+
+    def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
+        """The model after all of them; raises NotApplied and Unsupported with the evidence of the steps before."""
+        for tactic in self._tactics:
+            try:
+                model = tactic.apply(model, context)
+            except CellError as error:
+                error.evidence = {**self.evidence(model), tactic.name: error.evidence}
+                raise
+            self._applied.append(tactic)
+        return model
+
+    def prepare_training(self, step: "TrainingStep") -> None:
+        """Let each of them wrap the training step; a later one wraps what an earlier one made of it."""
+        for tactic in self._applied:
+            tactic.prepare_training(step)
+
+    def end_training(self, model: "nn.Module") -> None:
+        """The model as it is to be evaluated and saved."""
+        for tactic in self._applied:
+            tactic.end_training(model)
+
+    def evidence(self, model: "nn.Module") -> dict[str, Any]:
+        """Evidence of each tactic that has some, by its name; of a tactic that stands twice in the chain the last."""
+        found: dict[str, Any] = {}
+        for tactic in self._applied:
+            try:
+                found[tactic.name] = tactic.evidence(model)
+            except CellError as error:
+                error.evidence = {**found, tactic.name: error.evidence}
+                raise
+        return {name: evidence for name, evidence in found.items() if evidence}
+
+    def compilations(self) -> int:
+        """How often code was compiled so far, over all tactics."""
+        return max((tactic.compilations() for tactic in self._tactics), default=0)

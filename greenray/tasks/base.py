@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from greenray.config.refs import DatasetRef, ModelRef
+    from greenray.config.cell import DatasetRef, ModelRef
     from greenray.config.settings import Trust
 
 Inputs = dict[str, "Tensor"]
@@ -40,12 +40,7 @@ class QualityMeasure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a cell asks of its task.
-
-    Attributes:
-        training: whether the model is trained, and not only measured.
-        checkpoint: folder of the trained model for `checkpoint` refs.
-    """
+    """What a cell asks of its task; `checkpoint` is the folder of the trained model for `checkpoint` refs."""
 
     model: "ModelRef"
     dataset: "DatasetRef"
@@ -68,7 +63,6 @@ class Stage:
     """A named kind of steady load, measured in windows of its own and judged on its own.
 
     Attributes:
-        name: as in the column `stage`.
         samples: units of work in one iteration.
         step: runs one iteration on the model it is given; whoever measures waits for the device.
     """
@@ -80,14 +74,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Answers to the whole evaluated split, and what they are worth.
+    """Answers to the whole evaluated split, one entry a sample in the classes of the data, and what they are worth.
 
     Attributes:
-        labels: what is right, one entry a sample; in the classes of the data.
-        predictions: what the model said; -1 is an answer that is none of the classes.
-        quality: the task's measure; None when unknown, and then `unknown` says why.
-        low: lower end of its 95 % interval.
-        high: upper end.
+        predictions: -1 is an answer that is none of the classes.
+        quality: the task's measure, with the ends of its 95 % interval; None when unknown, and then `unknown` says why.
     """
 
     amount: Amount
@@ -138,32 +129,23 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def check_model(cls, ref: "ModelRef", *, trust: "Trust") -> None:
-        """Pass if the model is there and may be loaded; asked before the first cell, without torch.
-
-        Raises:
-            ResourceError: missing, unreachable, or not to be loaded without `trust:`; with what to do.
-        """
+        """Pass if the model is there and may be loaded, else raise ResourceError; asked before the first cell, without torch."""
 
     @classmethod
     @abstractmethod
     def check_dataset(cls, ref: "DatasetRef") -> None:
-        """Pass if the data are there: on the disk, in the cache or on the hub; raises ResourceError like `check_model`."""
+        """Pass if the data are there: on the disk, in the cache or on the hub, else raise ResourceError."""
 
     @abstractmethod
     def prepare(self) -> Amount:
         """Read the data and make them ready for the model, so that nothing of it is left to do when power is measured.
 
-        Raises:
-            GreenRayError: there is no such model or data, or they cannot be read.
+        Raises GreenRayError if there is no such model or data, or they cannot be read.
         """
 
     @abstractmethod
     def load(self) -> "nn.Module":
-        """The model in evaluation mode, fp32, in host memory.
-
-        Raises:
-            CellError: the weights cannot be loaded.
-        """
+        """The model in evaluation mode, fp32, in host memory; raises CellError if its weights cannot be loaded."""
 
     @abstractmethod
     def skeleton(self) -> "tuple[nn.Module, Inputs]":

@@ -7,23 +7,22 @@ is run, unless `trust:` names the model.
 import importlib.util
 import json
 import re
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from greenray.config.refs import ModelRef
+from greenray.config.cell import ModelRef
 from greenray.config.settings import Trust
 from greenray.errors import CellError, GreenRayError, Refused, ResourceError
 from greenray.tasks import hub
+from greenray.tasks.hub import PICKLED, SAFETENSORS
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
-
-SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
-PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,6 @@ class Blueprint:
     """All that is known of a model before its weights are touched.
 
     Attributes:
-        config: its transformers configuration.
         processor: turns samples into inputs; None where there is none.
         folder: hub id or folder of the weights; None for fresh ones.
         new_head: whether its classifier is replaced by a fresh one, because its classes were not those of the data.
@@ -59,36 +57,21 @@ def labels(names: Sequence[str]) -> dict[str, Any]:
 
 
 def check(ref: ModelRef, *, trust: Trust) -> None:
-    """Pass if the model is there, on the disk, in the cache or on the hub, and `trust` allows to load it. Without torch.
-
-    Raises:
-        ResourceError: missing, unreachable or not allowed, with what to do.
-    """
+    """Pass if the model is there, on the disk, in the cache or on the hub, and `trust` allows to load it, else ResourceError."""
     if ref.source == "folder":
         folder = Path(ref.path or ref.id)
         _check_folder(ref, folder)
         _judge(ref, trust, files={file.name for file in folder.iterdir()}, config=_json(folder / "config.json"))
     elif ref.source == "hub":
         trusted = named(ref, (*trust.pickle, *trust.remote_code))
-        found = hub.find_model(
-            ref.id,
-            revision=ref.revision,
-            wanted=(*SAFETENSORS, *PICKLED) if trusted else SAFETENSORS,
-            known=(*SAFETENSORS, *PICKLED),
-        )
-        _judge(ref, trust, files=found.files, config=found.config)
+        files, config = hub.find_model(ref.id, revision=ref.revision, pickled=trusted)
+        _judge(ref, trust, files=files, config=config)
 
 
 def read(ref: ModelRef, *, checkpoint: str | None, trust: Trust, auto_processor: str | None) -> Blueprint:
-    """Configuration and processor of a model that is somewhere.
+    """Configuration and processor of a model that is somewhere; `auto_processor` is transformers' class that loads the latter.
 
-    Args:
-        checkpoint: folder of the trained model for `checkpoint` refs.
-        auto_processor: transformers' class that loads the processor; None if there is none.
-
-    Raises:
-        ResourceError: there is no such model.
-        CellError: it is there but cannot be read; Refused if only `trust` could change that.
+    Raises ResourceError if there is none, CellError if it cannot be read, Refused if only `trust` could change that.
     """
     import transformers
 
@@ -99,19 +82,15 @@ def read(ref: ModelRef, *, checkpoint: str | None, trust: Trust, auto_processor:
         _check_folder(ref, Path(folder))
     with _loading(ref, trust):
         config = transformers.AutoConfig.from_pretrained(folder, **_where(ref, trust))
-        auto = None if auto_processor is None else getattr(transformers, auto_processor)
-        processor = None if auto is None else auto.from_pretrained(folder, **_where(ref, trust))
+        auto = getattr(transformers, auto_processor) if auto_processor else None
+        processor = auto.from_pretrained(folder, **_where(ref, trust)) if auto else None
     return Blueprint(ref=ref, config=config, processor=processor, trust=trust, folder=folder)
 
 
 def build(plan: Blueprint, *, auto_model: str) -> "nn.Module":
-    """The model in evaluation mode, fp32, on the CPU.
+    """The model in evaluation mode, fp32, on the CPU; `auto_model` is transformers' class that loads it.
 
-    Args:
-        auto_model: transformers' class that loads it, for example `AutoModelForImageClassification`.
-
-    Raises:
-        CellError: the weights cannot be loaded; Refused if only `trust` could change that.
+    Raises CellError if the weights cannot be loaded, Refused if only `trust` could change that.
     """
     import torch
     import transformers
@@ -136,9 +115,9 @@ def skeleton(plan: Blueprint, *, auto_model: str) -> "nn.Module":
     import torch
     import transformers
 
-    remote_code = {"trust_remote_code": True} if named(plan.ref, plan.trust.remote_code) else {}
+    trusted = named(plan.ref, plan.trust.remote_code)
     with torch.device("meta"):
-        model = getattr(transformers, auto_model).from_config(plan.config, **remote_code)
+        model = getattr(transformers, auto_model).from_config(plan.config, trust_remote_code=trusted)
     return cast("nn.Module", model.eval())
 
 
@@ -152,8 +131,6 @@ def save(model: "nn.Module", processor: Any, folder: Path) -> None:
 
 def from_files(auto_processor: str, files: Mapping[str, Mapping[str, Any]]) -> Any:
     """A processor loaded like a saved one, so that transformers picks its backend; `files` is JSON by file name."""
-    import tempfile
-
     import transformers
 
     with tempfile.TemporaryDirectory(prefix="greenray-") as folder:
@@ -197,8 +174,8 @@ def _needs_code(ref: ModelRef) -> str:
 def _known_to_transformers(model_type: str) -> bool:
     """Whether transformers has code for such models; by its own lists as text, since importing them would import torch."""
     spec = importlib.util.find_spec("transformers")
-    lists = Path(spec.origin).parent / "models" / "auto" if spec is not None and spec.origin else None
-    return lists is not None and any(f'"{model_type}"' in file.read_text() for file in lists.glob("*auto*.py"))
+    lists = Path(spec.origin).parent.glob("models/auto/*auto*.py") if spec is not None and spec.origin else ()
+    return any(f'"{model_type}"' in file.read_text() for file in lists)
 
 
 def _where(ref: ModelRef, trust: Trust) -> dict[str, Any]:

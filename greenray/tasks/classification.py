@@ -8,29 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from greenray.tasks import batches, checkpoints
+from greenray.tasks import checkpoints
 from greenray.tasks.base import Amount, Evaluation, Inputs, QualityMeasure, Stage, Task, TrainingBatch
-from greenray.tasks.labelled import Labelled, Purpose
+from greenray.tasks.labelled import Batches, Labelled, Pool, Purpose, to_device
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from greenray.config.refs import DatasetRef, ModelRef
+    from greenray.config.cell import DatasetRef, ModelRef
     from greenray.config.settings import Trust
-
-ACCURACY = QualityMeasure(name="accuracy", higher_is_better=True, interval="95 % Wilson score interval")
 
 
 class Classification(Task):
     """Samples into classes, by a transformers model that answers with `.logits`.
 
-    Attributes:
-        auto_model: transformers' class for the model.
-        auto_processor: its class for what makes samples into inputs; None where there is none.
+    `auto_model` is transformers' class for the model, `auto_processor` that for what makes samples into inputs, if any.
     """
 
-    quality = ACCURACY
+    quality = QualityMeasure(name="accuracy", higher_is_better=True, interval="95 % Wilson score interval")
     preload: ClassVar[tuple[str, ...]] = ("scipy.stats", "sklearn.model_selection", "transformers.models.auto.modeling_auto")
     auto_model: ClassVar[str]
     auto_processor: ClassVar[str | None] = None
@@ -39,10 +35,7 @@ class Classification(Task):
     def read(self, ref: "DatasetRef", *, purpose: Purpose) -> Labelled:
         """The samples that `ref` names: for `test` those to measure and evaluate on, for `train` those to learn from.
 
-        `ref.split` names the split of the purpose; `ref.samples` takes that many.
-
-        Raises:
-            GreenRayError: the data, their split or their columns are missing.
+        `ref.split` names the split of the purpose; `ref.samples` takes that many. Raises GreenRayError if any are missing.
         """
 
     @abstractmethod
@@ -81,18 +74,17 @@ class Classification(Task):
         train = self.read(job.dataset, purpose="train") if job.training else test
         self._plan = plan = self.plan(train)
         self.family, self.split = plan.family, test.split
-        self._batches = batches.prepare(
+        self._batches = Batches(
             lambda rows: self.encode(test, rows, plan=plan),
             total=len(test),
             batch_size=job.batch_size,
             pinned=job.device == "cuda",
         )
-        amount = Amount(samples=self._batches.samples_kept, iterations=len(self._batches.kept))
-        if job.training:
-            self._pool = batches.Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels)
-            self.training_samples = len(train)
-            amount = Amount(samples=amount.samples + len(train), iterations=0)
-        return amount
+        if not job.training:
+            return Amount(samples=self._batches.samples_kept, iterations=len(self._batches.kept))
+        self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels)
+        self.training_samples = len(train)
+        return Amount(samples=self._batches.samples_kept + len(train), iterations=0)
 
     def load(self) -> "nn.Module":
         return checkpoints.build(self._plan, auto_model=self.auto_model)
@@ -105,7 +97,7 @@ class Classification(Task):
         checkpoints.save(model, self._plan.processor, folder)
 
     def example(self) -> Inputs:
-        return batches.to_device(self._batches.kept[0], self.job.device)
+        return to_device(self._batches.kept[0], self.job.device)
 
     def stages(self) -> tuple[Stage, ...]:
         """One: copy a batch to the device, forward, argmax."""
@@ -114,18 +106,22 @@ class Classification(Task):
 
     def predict(self, model: "nn.Module", batch: Inputs) -> "torch.Tensor":
         """Predicted outputs of one batch, shape (batch,), on the device."""
-        answer: torch.Tensor = model(**batches.to_device(batch, self.job.device)).logits.argmax(dim=-1)
+        answer: torch.Tensor = model(**to_device(batch, self.job.device)).logits.argmax(dim=-1)
         return answer
 
     def evaluate(self, model: "nn.Module") -> Evaluation:
         outputs = [output for batch in self._batches for output in self.predict(model, batch).tolist()][: len(self._test)]
-        return judge(
-            outputs,
-            labels=self._test.labels,
-            of_model=self._plan.label_names,
-            of_data=self._test.label_names,
-            iterations=self._batches.count,
-        )
+        of_model, of_data = self._plan.label_names, self._test.label_names
+        amount = Amount(samples=len(outputs), iterations=self._batches.count)
+        answers = Evaluation(amount=amount, labels=list(self._test.labels), predictions=outputs)
+        of_class = label_map(of_model, of_data)
+        if of_class is None:
+            return replace(answers, unknown=f"the model's {len(of_model)} classes are not the data's {len(of_data)}")
+        class_of = {output: label for label, output in enumerate(of_class)}
+        predictions = [class_of.get(output, -1) for output in outputs]  # -1: none of the data's classes
+        correct = sum(label == prediction for label, prediction in zip(answers.labels, predictions, strict=True))
+        low, high = wilson_interval(correct, len(predictions))
+        return replace(answers, predictions=predictions, quality=correct / len(predictions), low=low, high=high)
 
     def training_batch(self, rows: "torch.Tensor") -> TrainingBatch:
         return self._pool.batch(rows, device=self.job.device)
@@ -136,23 +132,6 @@ class Classification(Task):
 
         logits = outputs.logits
         return cross_entropy(logits.float(), targets), (logits.detach().argmax(dim=-1) == targets).sum()
-
-
-def judge(
-    outputs: Sequence[int], *, labels: Sequence[int], of_model: Sequence[str], of_data: Sequence[str], iterations: int
-) -> Evaluation:
-    """Outputs of the model as predictions in the data's classes, and their accuracy; -1 is an output that is none of them."""
-    amount = Amount(samples=len(outputs), iterations=iterations)
-    of_class = label_map(of_model, of_data)
-    if of_class is None:
-        unknown = f"the model's {len(of_model)} classes are not the data's {len(of_data)}"
-        return Evaluation(amount=amount, labels=list(labels), predictions=list(outputs), unknown=unknown)
-    class_of = {output: label for label, output in enumerate(of_class)}
-    predictions = [class_of.get(output, -1) for output in outputs]
-    correct = sum(label == prediction for label, prediction in zip(labels, predictions, strict=True))
-    low, high = wilson_interval(correct, len(predictions))
-    quality = correct / len(predictions)
-    return Evaluation(amount=amount, labels=list(labels), predictions=predictions, quality=quality, low=low, high=high)
 
 
 def label_map(model_names: Sequence[str], data_names: Sequence[str]) -> list[int] | None:

@@ -1,21 +1,30 @@
-"""Labelled samples, and how those that come in one piece are divided.
+"""Labelled samples: how those that come in one piece are divided, and batches of one shape, ready before anything is measured.
 
 A data set with a single split is divided 80/20, stratified, with a seed of its own: training sees the larger part, everything
 is evaluated on the other. The seed is no setting, because results on different test samples could not be compared.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from greenray.tasks.base import Inputs, TrainingBatch
+
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 Purpose = Literal["train", "test"]
+Encode = Callable[[Sequence[int]], Inputs]
+"""The model's inputs for the samples of these numbers, contiguous, in host memory, of one shape a sample."""
 
 SPLIT_SEED = 20_240_601
 TEST_SHARE = 0.2
+# Ready inputs are kept up to this many bytes; the others are made again whenever they are needed.
+KEPT_BYTES = 2 << 30
+_CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +54,7 @@ def holdout(labels: "np.ndarray[Any, Any]") -> "dict[Purpose, np.ndarray[Any, An
     counts = np.unique(labels, return_counts=True)[1]
     tests = math.ceil(TEST_SHARE * len(labels))
     stratify = labels if len(labels) and counts.min() >= 2 and tests >= len(counts) else None
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=tests, stratify=stratify, random_state=SPLIT_SEED, shuffle=True
-    )
+    train, test = train_test_split(np.arange(len(labels)), test_size=tests, stratify=stratify, random_state=SPLIT_SEED)
     return {"train": np.sort(train), "test": np.sort(test)}
 
 
@@ -56,3 +63,69 @@ def draw(rows: "np.ndarray[Any, Any]", *, samples: int | None) -> "np.ndarray[An
     import numpy as np
 
     return np.random.default_rng(SPLIT_SEED).permutation(rows)[:samples]
+
+
+class Batches:
+    """Batches of `total` samples in host memory, pinned for CUDA; `kept` are those to run the load with, at least one.
+
+    Every batch is full: a short last one is filled up with samples from the beginning, so that every iteration does the
+    same work; whoever counts answers drops the surplus.
+    """
+
+    def __init__(self, encode: Encode, *, total: int, batch_size: int, pinned: bool, kept_bytes: int = KEPT_BYTES) -> None:
+        self._encode = encode
+        self._total = total
+        self._batch_size = batch_size
+        self._pinned = pinned
+        self.count = math.ceil(total / batch_size)
+        first = self._make(0)
+        kept = max(1, min(self.count, kept_bytes // _bytes(first)))
+        self.kept: tuple[Inputs, ...] = (first, *map(self._make, range(1, kept)))
+        self.samples_kept = min(total, kept * batch_size)
+        """Different samples in the kept batches."""
+
+    def __iter__(self) -> Iterator[Inputs]:
+        """Every batch of the split, in order."""
+        return itertools.chain(self.kept, map(self._make, range(len(self.kept), self.count)))
+
+    def _make(self, index: int) -> Inputs:
+        first = index * self._batch_size
+        inputs = self._encode([row % self._total for row in range(first, first + self._batch_size)])
+        return _pin(inputs) if self._pinned else inputs
+
+
+class Pool:
+    """Samples to be drawn from in any order, for training: made ready once if they fit into memory, else at every draw."""
+
+    def __init__(self, encode: Encode, labels: Sequence[int], *, kept_bytes: int = KEPT_BYTES) -> None:
+        import torch
+
+        self._encode = encode
+        self._labels = torch.tensor(labels)
+        self._kept: Inputs | None = None
+        if _bytes(encode([0])) * len(labels) <= kept_bytes:
+            parts = [encode(range(start, min(start + _CHUNK, len(labels)))) for start in range(0, len(labels), _CHUNK)]
+            self._kept = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batch(self, rows: "torch.Tensor", *, device: str) -> TrainingBatch:
+        """Inputs and labels (rows,) of these samples, on the device."""
+        kept = self._kept
+        inputs = self._encode(rows.tolist()) if kept is None else {name: values[rows] for name, values in kept.items()}
+        inputs = to_device(_pin(inputs) if device == "cuda" else inputs, device)
+        return TrainingBatch(inputs=inputs, targets=self._labels[rows].to(device))
+
+
+def to_device(inputs: Inputs, device: str) -> Inputs:
+    """The inputs on the device; from pinned memory the copy does not wait."""
+    return {name: values.to(device, non_blocking=True) for name, values in inputs.items()} if device == "cuda" else inputs
+
+
+def _pin(inputs: Inputs) -> Inputs:
+    return {name: values.pin_memory() for name, values in inputs.items()}
+
+
+def _bytes(inputs: Inputs) -> int:
+    return sum(values.nbytes for values in inputs.values())

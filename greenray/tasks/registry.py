@@ -1,8 +1,6 @@
 """Which tasks there are. To add one: a folder (or a file) with its class, and a line here."""
 
-import pkgutil
-
-from greenray.errors import ConfigError
+from greenray.tactics.registry import resolve
 from greenray.tasks.base import Task
 
 TASKS: dict[str, str] = {
@@ -12,16 +10,8 @@ DEFAULT = next(iter(TASKS))
 
 
 def task_class(name: str) -> type[Task]:
-    """The class behind a name; its module is imported now and not before.
-
-    Raises:
-        ConfigError: no such task; names those there are.
-    """
-    try:
-        where = TASKS[name]
-    except KeyError:
-        raise ConfigError(f"unknown task {name!r}; there are {', '.join(sorted(TASKS))}") from None
-    found: type[Task] = pkgutil.resolve_name(where)
+    """The class behind a name; raises ConfigError if there is none."""
+    found: type[Task] = resolve(TASKS, name, kind="task")
     return found
 
 

@@ -27,8 +27,8 @@ class TrainingStep:
     model: "nn.Module"
     optimizer: "torch.optim.Optimizer"
     forward: "Callable[[TrainingBatch], tuple[Tensor, Tensor | None]]"
-    backward: "Callable[[Tensor], None]"
-    update: Callable[[], None]
+    backward: "Callable[[Tensor], object]"
+    update: Callable[[], object]
 
     def __call__(self, batch: TrainingBatch) -> "tuple[Tensor, Tensor | None]":
         """Train on one batch; returns what `forward` did, the loss without its graph."""
@@ -41,19 +41,12 @@ class TrainingStep:
 
 def plain_step(task: Task, model: "nn.Module", optimizer: "torch.optim.Optimizer") -> TrainingStep:
     """The step of the baseline: fp32, nothing wrapped."""
-
-    def backward(loss: "Tensor") -> None:
-        loss.backward()  # type: ignore[no-untyped-call]
-
-    def update() -> None:
-        optimizer.step()
-
     return TrainingStep(
         model=model,
         optimizer=optimizer,
         forward=lambda batch: task.loss(model(**batch.inputs), batch.targets),
-        backward=backward,
-        update=update,
+        backward=lambda loss: loss.backward(),  # type: ignore[no-untyped-call]
+        update=lambda: optimizer.step(),  # looked up at each call: schedulers put theirs in its place
     )
 
 

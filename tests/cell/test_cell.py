@@ -14,14 +14,12 @@ from transformers import AutoModelForImageClassification, ResNetConfig
 
 from greenray.cell import main as cell
 from greenray.cell import training
-from greenray.cell.protocol import CellTask, Channel, Failed, Ready
-from greenray.cell.work import PartialResult
-from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
+from greenray.cell.protocol import CellTask, Channel, Done, Failed, Ready
+from greenray.config.cell import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.spec import TacticStep
 from greenray.errors import CellError, NotApplied, ResourceError, Unsupported
 from greenray.tasks.checkpoints import from_files, save
-from greenray.tasks.image_classification.presets import processor_config
-from greenray.tasks.image_classification.task import ImageClassification
+from greenray.tasks.image_classification.task import ImageClassification, processor_config
 from tests.support.driving import QUICK, Conversation, drive, folder, make_job, make_task, preset
 
 THREE_EPOCHS = Hyperparameters(epochs=3, learning_rate=0.01, schedule="one-cycle", optimizer="adamw", weight_decay=0.01)
@@ -268,7 +266,7 @@ class TestFailure:
         ],
     )
     def test_every_error_has_a_status_and_one_sentence(self, error: Exception, status: str, sentence: str) -> None:
-        failed = cell.last_word(error, PartialResult(family="vit"))
+        failed = cell.last_word(error, Done(model_family="vit"))
         assert failed.status == status
         assert failed.error.startswith(sentence)
         assert "\n" not in failed.error

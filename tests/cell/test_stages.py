@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 from torch import nn
 
-from greenray.cell.marks import WindowMarker
 from greenray.cell.protocol import Channel, Verdict, Window
-from greenray.cell.stages import Loop, steady_windows, warm_up
+from greenray.cell.stages import Load
+from greenray.cell.work import WindowMarker
 from greenray.tasks.base import Stage
 
 
@@ -45,9 +45,9 @@ class Bench:
         self._due: list[int] = []
         self._answered = 0
         self.windows: list[Window] = []
-        self.marker = WindowMarker(Channel(self._ends[0]), clock=self.model.clock)
+        marker = WindowMarker(Channel(self._ends[0]), clock=self.model.clock)
         stage = Stage(name="decode", samples=4, step=lambda model: model())
-        self.loop = Loop(stage, self.model, device="cpu", clock=self.model.clock)
+        self.load = Load(stage, self.model, marker, device="cpu")
         self.stale = False
 
     def _listen(self) -> None:
@@ -64,13 +64,8 @@ class Bench:
             self._worker.send(Verdict(enough=self._answered >= self._enough_at, stage="decode"))
 
     def steady(self, *, window_s: float, max_windows: int, compilations: Callable[[], int] = lambda: 0) -> int:
-        return steady_windows(
-            self.loop,
-            self.marker,
-            start_s=self.model.now_s,
-            window_s=window_s,
-            max_windows=max_windows,
-            compilations=compilations,
+        return self.load.steady_windows(
+            start_s=self.model.now_s, window_s=window_s, max_windows=max_windows, compilations=compilations
         )
 
     def close(self) -> None:
@@ -94,7 +89,7 @@ def bench() -> Iterator[Callable[..., Bench]]:
 class TestWarmup:
     def test_it_ends_once_throughput_is_steady(self, bench: Callable[..., Bench]) -> None:
         found = bench(itertools.chain([0.5, 0.4, 0.3], itertools.repeat(0.01)))
-        warm = warm_up(found.loop, found.marker, max_s=20.0)
+        warm = found.load.warm_up(max_s=20.0)
         found._listen()
         assert warm.stable
         assert warm.variation == pytest.approx(0.0, abs=0.01)
@@ -106,7 +101,7 @@ class TestWarmup:
 
     def test_it_is_bounded_and_says_that_it_never_settled(self, bench: Callable[..., Bench]) -> None:
         found = bench(itertools.cycle([0.2, 0.4]))
-        warm = warm_up(found.loop, found.marker, max_s=4.0)
+        warm = found.load.warm_up(max_s=4.0)
         found._listen()
         assert not warm.stable
         assert warm.variation is not None
@@ -115,7 +110,7 @@ class TestWarmup:
 
     def test_one_iteration_longer_than_allowed_is_enough(self, bench: Callable[..., Bench]) -> None:
         found = bench(itertools.repeat(100.0))
-        warm = warm_up(found.loop, found.marker, max_s=4.0)
+        warm = found.load.warm_up(max_s=4.0)
         assert (found.model.calls, warm.stable, warm.variation) == (1, False, None)
 
 

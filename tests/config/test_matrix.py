@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.config.cell import tactic_slug
 from greenray.config.load import build
 from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
@@ -98,7 +97,7 @@ def test_baseline_is_implied_and_training_has_no_brackets() -> None:
 def test_slugs_name_what_differs_from_the_defaults() -> None:
     block = next(b for b in expand(config(TRAIN, SERVE), auto_device="cpu") if b.bracketed)
     assert [cell.tactic_slug for cell in block.cells] == ["dynamic-quantization", "prune-global_amount-0.5", "bf16+compile"]
-    assert set("".join(tactic_slug(cell.tactic) for cell in block.cells)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-+._")
+    assert set("".join(cell.tactic_slug for cell in block.cells)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-+._")
 
 
 def test_two_trainings_of_one_model_get_labels_of_their_own() -> None:

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from greenray.errors import NotApplied, Unsupported
 from greenray.tactics.base import Context
-from greenray.tactics.chain import Chain
-from greenray.tactics.int8_dynamic import _refused_by_cuda
+from greenray.tactics.int8 import _refused_by_cuda
 from greenray.tactics.prune import make_permanent
-from greenray.tactics.registry import TACTICS, build
+from greenray.tactics.registry import TACTICS, Chain, build
 
 
 class Net(nn.Module):

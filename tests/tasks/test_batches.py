@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from greenray.tasks import batches
+from greenray.tasks import labelled
 from greenray.tasks.base import Inputs
 
 
@@ -19,27 +19,27 @@ def rows_of(batch: Inputs) -> list[int]:
 
 
 def test_the_last_batch_is_filled_up_from_the_beginning() -> None:
-    prepared = batches.prepare(encode, total=10, batch_size=4, pinned=False)
+    prepared = labelled.Batches(encode, total=10, batch_size=4, pinned=False)
     assert [rows_of(batch) for batch in prepared] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
     assert (prepared.count, prepared.samples_kept) == (3, 10)
 
 
 def test_what_does_not_fit_is_made_again() -> None:
-    whole = batches.prepare(encode, total=10, batch_size=4, pinned=False)
-    lean = batches.prepare(encode, total=10, batch_size=4, pinned=False, kept_bytes=1)
+    whole = labelled.Batches(encode, total=10, batch_size=4, pinned=False)
+    lean = labelled.Batches(encode, total=10, batch_size=4, pinned=False, kept_bytes=1)
     assert (len(whole.kept), len(lean.kept), lean.samples_kept) == (3, 1, 4)
     assert [rows_of(batch) for batch in lean] == [rows_of(batch) for batch in whole]
 
 
 def test_a_batch_larger_than_the_data_repeats_it() -> None:
-    (batch,) = batches.prepare(encode, total=3, batch_size=8, pinned=False)
+    (batch,) = labelled.Batches(encode, total=3, batch_size=8, pinned=False)
     assert rows_of(batch) == [0, 1, 2, 0, 1, 2, 0, 1]
 
 
 def test_a_pool_that_does_not_fit_draws_the_same() -> None:
     labels = [row % 3 for row in range(600)]
     rows = torch.tensor([7, 599, 1, 1])
-    for pool in (batches.Pool(encode, labels), batches.Pool(encode, labels, kept_bytes=1)):
+    for pool in (labelled.Pool(encode, labels), labelled.Pool(encode, labels, kept_bytes=1)):
         assert len(pool) == 600
         inputs, targets = pool.batch(rows, device="cpu")
         assert rows_of(inputs) == rows.tolist()

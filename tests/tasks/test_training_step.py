@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from greenray.tactics.base import Context, Params, Tactic
-from greenray.tactics.chain import Chain
-from greenray.tactics.registry import TACTICS
+from greenray.tactics.registry import TACTICS, Chain
 from greenray.tasks.base import TrainingBatch
 from greenray.tasks.image_classification.task import ImageClassification
 from greenray.tasks.training_step import TrainingStep, plain_step, rehearse

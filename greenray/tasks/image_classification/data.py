@@ -1,9 +1,11 @@
 """Labelled images: digits, hub datasets, local image folders and Parquet files; PIL images of any mode and size."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenray.config.refs import DatasetRef
+from greenray.config.cell import DatasetRef
 from greenray.config.settings import is_path
 from greenray.errors import Refused, ResourceError
 from greenray.tasks import hub
@@ -19,11 +21,7 @@ _TEST_NAMES = ("test", "validation", "valid", "val", "dev", "eval")
 
 
 def check(ref: DatasetRef) -> None:
-    """Pass if the dataset is there: on the disk, in the cache or on the hub. Imports neither torch nor datasets.
-
-    Raises:
-        ResourceError: missing or unreachable, with what to do.
-    """
+    """Pass if the dataset is there, else raise ResourceError with what to do; imports neither torch nor datasets."""
     if ref.id == "digits":
         if ref.split not in (None, "train", "test"):
             raise ResourceError(f"digits has the splits train and test, not {ref.split!r}.")
@@ -39,9 +37,7 @@ def load(ref: DatasetRef, *, purpose: Purpose) -> Labelled:
     `ref.split` names the split of the purpose `test`, or for `train` the split to learn from; `ref.samples` takes that many,
     drawn with a fixed seed because files are often sorted by class.
 
-    Raises:
-        ResourceError: the dataset is missing or cannot be read.
-        Refused: its split or its columns are missing.
+    Raises ResourceError if the dataset is missing or cannot be read, Refused if its split or its columns are missing.
     """
     found = _digits(ref, purpose) if ref.id == "digits" else _from_datasets(ref, purpose)
     if not len(found):
@@ -74,12 +70,11 @@ def _from_datasets(ref: DatasetRef, purpose: Purpose) -> Labelled:
 
     datasets.disable_progress_bars()
     source, kwargs = _source(ref)
-    splits = _split_names(ref, source, kwargs)
+    with _or_say(f"dataset {ref.id}: its splits cannot be read"):
+        splits = [str(name) for name in datasets.get_dataset_split_names(source, **kwargs)]
     split, divided = _choose_split(ref, splits, purpose)
-    try:
+    with _or_say(f"dataset {ref.id}: the split {split} cannot be loaded"):
         rows = datasets.load_dataset(source, split=split, **kwargs)
-    except Exception as error:
-        raise ResourceError(f"dataset {ref.id}: the split {split} cannot be loaded: {_first_line(error)}") from error
     rows, image, label = _columns(rows, ref)
     labels, names = _labels(rows, label)
     keep = np.flatnonzero(labels >= 0)  # hub datasets mark withheld labels with -1
@@ -99,8 +94,7 @@ def _source(ref: DatasetRef) -> tuple[str, dict[str, Any]]:
     if not is_path(ref.id):
         return ref.id, {"revision": ref.revision}
     path = _local_path(ref)
-    kind = _local_kind(path)
-    return kind, {"data_files": str(path)} if path.is_file() else {"data_dir": str(path)}
+    return _local_kind(path), {"data_files" if path.is_file() else "data_dir": str(path)}
 
 
 def _local_path(ref: DatasetRef) -> Path:
@@ -122,26 +116,14 @@ def _local_kind(path: Path) -> Literal["imagefolder", "parquet"]:
     raise ResourceError(f"dataset {path}: neither a Parquet file nor a folder that holds images or Parquet files.")
 
 
-def _split_names(ref: DatasetRef, source: str, kwargs: dict[str, Any]) -> list[str]:
-    import datasets
-
-    try:
-        return [str(name) for name in datasets.get_dataset_split_names(source, **kwargs)]
-    except Exception as error:
-        raise ResourceError(f"dataset {ref.id}: its splits cannot be read: {_first_line(error)}") from error
-
-
 def _choose_split(ref: DatasetRef, splits: list[str], purpose: Purpose) -> tuple[str, bool]:
     """The split to load, and whether it has to be divided because there is no other."""
     if ref.split is not None and ref.split not in splits:
         raise Refused(f"dataset {ref.id} has no split {ref.split!r}; it has {', '.join(splits)}.")
     evaluation = next((name for name in _TEST_NAMES if name in splits), None)
     if purpose == "test":
-        if ref.split is not None:
-            return ref.split, False
-        if evaluation is not None:
-            return evaluation, False
-        return splits[0], splits == ["train"]
+        found = ref.split or evaluation
+        return (found, False) if found else (splits[0], splits == ["train"])
     train = ref.split or ("train" if "train" in splits else None)
     if train is None or train == evaluation:
         raise Refused(f"dataset {ref.id} has no split to train on; it has {', '.join(splits)}.")
@@ -162,10 +144,8 @@ def _columns(rows: Any, ref: DatasetRef) -> tuple[Any, str, str]:
         missing = "an image" if image is None else "a label"
         raise Refused(f"dataset {ref.id} has no column that looks like {missing}; its columns are {', '.join(features)}.")
     if image not in typed:
-        try:
+        with _or_say(f"dataset {ref.id}: column {image} holds no encoded images"):
             rows = rows.cast_column(image, datasets.Image())
-        except Exception as error:
-            raise ResourceError(f"dataset {ref.id}: column {image} holds no encoded images: {_first_line(error)}") from error
     return rows, image, label
 
 
@@ -184,5 +164,10 @@ def _labels(rows: Any, column: str) -> tuple["np.ndarray[Any, Any]", tuple[str, 
     return labels, tuple(str(name) for name in names)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+@contextmanager
+def _or_say(sentence: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ResourceError(f"{sentence}: {first_line[:300]}") from error
