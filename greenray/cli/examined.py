@@ -12,7 +12,7 @@ _PLACES = {"kubernetes": "a Kubernetes pod", "docker": "a Docker container", "po
 
 
 def show_host(report: dict[str, Any], *, console: "Console") -> None:
-    """Prints one host's report, as `HostReport.as_json` has it; `error` says why there is none."""
+    """Prints one host's report, as `greenray.doctor.examine` gives it; `error` says why there is none."""
     host = report["host"]
     if report["error"] is not None:
         console.print(Text.assemble((str(host["hostname"]), "bold"), f": {report['error']}"))

@@ -119,7 +119,7 @@ def doctor(
 def _local_report() -> dict[str, Any]:
     from greenray.doctor.examine import examine
 
-    return examine().as_json()
+    return examine()
 
 
 def _cluster_reports(address: str, *, timeout_s: float) -> list[dict[str, Any]]:

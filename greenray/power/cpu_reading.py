@@ -9,8 +9,7 @@ import numpy as np
 from greenray.config.settings import CpuModel
 from greenray.power.activity import HOST_STEP_S
 from greenray.power.estimate.energy import Energy, interpolate, rapl_energy, unknown
-from greenray.power.modelled import modelled_host_j, modelled_idle
-from greenray.power.sharing import IdlePower, share_j
+from greenray.power.sharing import IdlePower, modelled_host_j, modelled_idle, share_j
 from greenray.power.trace import Series, Trace
 
 

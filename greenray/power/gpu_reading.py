@@ -8,8 +8,12 @@ from greenray.gpu.base import throttle_names
 from greenray.power.estimate.counter import CounterEnergy, counter_energy
 from greenray.power.estimate.energy import Energy, power_energy, unknown
 from greenray.power.gpu_sensor import GpuFacts
-from greenray.power.sm_clock import clock_change
 from greenray.power.trace import EMPTY, Floats, Readings, Series
+
+CLOCK_SHIFT = 0.05
+"""A change of level by more than this share of the clock rejects a window. A boost step is 15 MHz, under 1 %; power goes with
+clock x voltage squared, so a twentieth of the clock is a tenth or more of the power, far beyond what the meters disagree by."""
+_MIN_CLOCK_READINGS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,29 @@ def read_gpu(
         throttle_reasons=_throttling(slow.column("throttle_bits")),
         facts=facts,
     )
+
+
+def clock_change(clock_mhz: Floats) -> str | None:
+    """Why these readings of the SM clock, all of one window, are not of one level; None when they are, or cannot tell.
+
+    A loaded board moves its clock all the time, above all under a power cap, and that is no change: every window has its share of
+    it. What counts is a lasting change of level, for joules per sample on either side of it are two different figures. The last
+    third of the readings (two at least) must lie wholly above or wholly below the first third, and their medians must differ by
+    more than `CLOCK_SHIFT`. A wobble fails the first condition, a single boost step the second, and a dip that recovers reaches
+    neither third for long. With few readings (a window of one second has five) a wobble wider than `CLOCK_SHIFT` may still look
+    like a change; that costs another window, never the cell's figure.
+    """
+    known = clock_mhz[np.isfinite(clock_mhz)]
+    if len(known) < _MIN_CLOCK_READINGS:
+        return None
+    third = max(2, len(known) // 3)
+    first, last = known[:third], known[-third:]
+    if first.min() <= last.max() and last.min() <= first.max():
+        return None
+    before, after = float(np.median(first)), float(np.median(last))
+    if abs(after - before) <= CLOCK_SHIFT * float(np.median(known)):
+        return None
+    return f"the SM clock went from {before:.0f} to {after:.0f} MHz inside the window"
 
 
 def _without(series: Series, column: str) -> Readings:

@@ -19,8 +19,7 @@ class GpuFacts:
     """What must be known about a GPU's meter to read its series.
 
     Attributes:
-        power_source: gpu, module, average or None; see `greenray.gpu.base.Meter`.
-        counter_missing: why there is no energy counter, None when there is one.
+        power_source, counter_missing: see `greenray.gpu.base.Meter`.
         period_s: update period of the counter, None when it could not be measured (no counter, or it did not move).
         jitter_s: half-width of the updates' deviation from a steady grid.
         polled: the readings that this was found by, column counter_j.
@@ -36,10 +35,9 @@ class GpuFacts:
 class GpuSensor:
     """Reads one GPU; see `greenray.power.sensors.Sampler`. `facts` are complete after `calibrate`."""
 
-    part = "gpu"
-    fast = ("counter_j", "power_w")
-    slow = ("utilization", "temperature_c", "clock_mhz", "throttle_bits")
-    range_j = math.nan
+    part, range_j = "gpu", math.nan
+    fast: tuple[str, ...] = ("counter_j", "power_w")
+    slow: tuple[str, ...] = ("utilization", "temperature_c", "clock_mhz", "throttle_bits")
 
     def __init__(self, gpu: Gpu) -> None:
         self.gpu = gpu
@@ -52,7 +50,6 @@ class GpuSensor:
 
     @property
     def fault(self) -> str | None:
-        """Why the last reading failed; None when it did not."""
         return self.meter.fault
 
 

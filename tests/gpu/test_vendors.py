@@ -77,7 +77,7 @@ def test_the_instrument_measures_it(tmp_path, monkeypatch):
 
 
 def test_doctor_shows_it_with_its_vendors_advice():
-    report = json.loads(json.dumps(examine(busy_s=0.05).as_json()))
+    report = json.loads(json.dumps(examine(busy_s=0.05)))
     (gpu,) = report["gpus"]
     assert (gpu["uuid"], gpu["source"], gpu["best_grade"], gpu["made_of"]) == ("MADE-0", "counter", "A", "nothing")
     assert (report["able"], report["gpu_problem"]) == (True, None)
