@@ -62,7 +62,7 @@ def measure(
             sys.exit(128 + interrupted.number)
         if file is not None:
             try:
-                file.write(measurement.as_json())
+                file.write(measurement)
             except OSError as error:
                 _say(f"--json {json_file}: cannot be written ({error.strerror}).")
         # Whoever read our stderr may be gone (rich would exit then); the command's exit code is owed all the same.
@@ -70,7 +70,7 @@ def measure(
             if sys.stderr is not None:
                 show_measurement(measurement, console=make_console(stderr=True))
         signals.forget()
-        sys.exit(measurement.exit_code)
+        sys.exit(measurement["exit_code"])
 
 
 def _say(sentence: str) -> None:

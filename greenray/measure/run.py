@@ -27,15 +27,13 @@ _SENT_BY_A_PROCESS = 0  # every si_code above comes from the kernel: the termina
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How the command went.
+    """How the command went; times of CLOCK_MONOTONIC.
 
     Attributes:
-        start_s, end_s: CLOCK_MONOTONIC.
         exit_code: the command's; 126 or 127 when it could not be run, 128 + n when signal n ended it.
         error: why the command could not be run; None when it ran.
         user_s, system_s: processor seconds of processes that ended: the command, and all that it started.
-        running_s: processor seconds of its processes that still run, up to the command's end.
-        running: pids of those.
+        running, running_s: its processes (pids) that still run, and their processor seconds up to the command's end.
     """
 
     start_s: float

@@ -96,7 +96,7 @@ from greenray.measure.command import measure_command
 from greenray.measure.signals import holding_signals
 registry.VENDORS["made"] = "tests.gpu.made_vendor"
 with holding_signals() as signals:
-    found = measure_command(["sleep", "0.5"], signals=signals, environ=os.environ).as_json()
+    found = measure_command(["sleep", "0.5"], signals=signals, environ=os.environ)
 print(json.dumps([found, [registry.resolve(name).uuid for name in ("0", "MADE-0")]]))
 """
 
