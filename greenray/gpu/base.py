@@ -78,7 +78,6 @@ class Gpu(abc.ABC):
     index: int
     uuid: str
     name: str
-    pci_bus_id: str = ""
     driver_version: str = ""
     power_limit_w: float | None = None
     partitioned: str | None = None
@@ -109,7 +108,7 @@ class Gpu(abc.ABC):
 
     @abc.abstractmethod
     def temperature_c(self) -> float | None:
-        """Temperature of the chip."""
+        """Temperature of the chip in C."""
 
     @abc.abstractmethod
     def is_same(self, uuid: str) -> bool:
@@ -122,12 +121,9 @@ class Gpu(abc.ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something that spoils or prevents measurements.
+    """Something that spoils or prevents measurements of a part (`GPU 0`, GPU, CPU or host): what, and how to mend it.
 
-    Attributes:
-        part: what it spoils: `GPU 0`, GPU, CPU or host.
-        what, mend: what is wrong, and how to mend it; one sentence each.
-        commands: what to run, mount or set, to be copied as it is.
+    `what` and `mend` are a sentence each; `commands` are to be run, mounted or set, and copied as they are.
     """
 
     part: str
@@ -141,14 +137,13 @@ class GpuReport:
     """What `doctor` found out about one GPU.
 
     Attributes:
-        counter_missing: why the energy counter cannot be read, None when it can.
+        counter_missing: why there is no energy counter, None when there is one.
         counter_period_s, counter_jitter_s: measured; None when it did not move.
         instant_power: scope of the instant power, gpu or module; None where it is not told.
         clocks_limited_by: names of `THROTTLE_REASONS` just now, None when that is not told.
         processes: pids in the driver's own namespace, None when they are not told.
         source: what its energy would come from: counter, power or None.
-        best_grade: the best grade that this allows; `reasons` say why no better.
-        details: of `Gpu.details`.
+        best_grade: what this allows; `reasons` say why no better.
     """
 
     index: int
@@ -185,7 +180,7 @@ class Vendor(Protocol):
 
     Attributes:
         VISIBLE: the variable by which users choose among his GPUs.
-        PRELOAD_ENVIRONMENT: variables of a process that imports libraries and must touch no GPU, such as the fork server.
+        PRELOAD_ENVIRONMENT: of a process that will be forked, from before its first import, so that no module touches a GPU.
         DEVICE_PREFIX: how the names of his device files begin.
     """
 
@@ -213,20 +208,10 @@ class Vendor(Protocol):
         """
 
     def visible(self, environ: Mapping[str, str], available: Sequence[Gpu]) -> list[Gpu]:
-        """The GPUs that a process with this environment would use.
-
-        Raises:
-            MeasurementError: it chooses what cannot be measured.
-        """
+        """The GPUs that a process with this environment would use; `MeasurementError` if it chooses what cannot be measured."""
 
     def environment_for(self, uuid: str | None) -> dict[str, str]:
         """Variables that make one GPU visible to a process, or none of the vendor's."""
 
     def problems(self, found: VendorReport, *, container: str | None, sees_all_processes: bool) -> Iterable[Problem]:
-        """What spoils or prevents measurements of his GPUs, and what mends it.
-
-        Args:
-            found: what was found out.
-            container: kubernetes, docker, podman, container, or None on a plain host.
-            sees_all_processes: whether pids here are the machine's.
-        """
+        """What spoils or prevents measurements of his GPUs; the keywords as `greenray.power.host` tells them."""

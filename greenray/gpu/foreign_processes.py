@@ -21,8 +21,7 @@ def foreign_processes(
         pids: what the driver lists, in its own pid namespace; None when it does not tell. In a container it may lie.
         ours: pids of the cell's process tree and of the worker.
         uses_gpu: whether the cell holds a context on the GPU.
-        memory_before_bytes: the GPU's used memory just before the cell started.
-        memory_level_bytes: the GPU's used memory when the worker started.
+        memory_before_bytes, memory_level_bytes: its used memory just before the cell started, and when the worker did.
         exists: whether a pid is known here.
     """
     if pids:

@@ -76,10 +76,9 @@ def visible(environ: Mapping[str, str]) -> tuple[list[Gpu], list[str]]:
 
 def environment_for(gpu: Gpu | None) -> dict[str, str]:
     """Variables that make one GPU of all vendors' visible to a process; none of any for None."""
-    found: dict[str, str] = {}
-    for key, vendor in vendors().items():
-        found |= vendor.environment_for(gpu.uuid if gpu is not None and gpu.vendor == key else None)
-    return found
+    uuids = {} if gpu is None else {gpu.vendor: gpu.uuid}
+    found = (vendor.environment_for(uuids.get(key)) for key, vendor in vendors().items())
+    return {name: value for variables in found for name, value in variables.items()}
 
 
 def preload_environment() -> dict[str, str | None]:
