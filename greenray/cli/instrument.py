@@ -45,7 +45,7 @@ def measure(
     # Before anything that may start threads (numpy does): a thread without the mask would take the command's signals.
     with holding_signals() as signals:
         from greenray.cli.console import console as make_console
-        from greenray.cli.measured import show_measurement
+        from greenray.cli.tables import show_measurement
         from greenray.measure.command import measure_command
 
         if not command:
@@ -102,7 +102,7 @@ def doctor(
     such cluster.
     """
     from greenray.cli.console import console as make_console
-    from greenray.cli.examined import show_host
+    from greenray.cli.tables import show_host
 
     _require_between("--timeout", timeout, (1.0, 3600.0), "seconds")
     reports = [{"error": None, **_local_report()}] if address is None else _cluster_reports(address, timeout_s=timeout)

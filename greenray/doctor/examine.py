@@ -9,7 +9,7 @@ from typing import Any
 
 from greenray.doctor.advice import Surroundings, problems_of
 from greenray.gpu import registry
-from greenray.gpu.base import GpuReport, VendorReport, throttle_names
+from greenray.gpu.base import VendorReport, throttle_names
 from greenray.power.activity import HostActivity
 from greenray.power.estimate.energy import Energy
 from greenray.power.gpu_reading import GpuReading
@@ -22,7 +22,7 @@ from greenray.power.rapl import Survey, powercap_root, survey
 def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) -> dict[str, Any]:
     """Looks at this host, changes nothing; takes about two seconds with GPUs, `busy_s` (to watch other processes) without.
 
-    Returns plain data for JSON: the host, its GPUs (`GpuReport`, and beside it what only the vendor knows), each other part's
+    Returns plain data for JSON: the host, its GPUs (see `_gpu`, and what only the vendor knows), each other part's
     source, best grade and why no better, `rapl`'s domains, `able` (whether every GPU can be measured, and the processor metered
     or modelled) and the problems with what mends them. `gpu_problem` says why there are no GPUs, None when a driver answers;
     `boards_on_bus` counts them driver or not; `busy_cores`, kept busy by other processes, is None where that is unknown.
@@ -61,7 +61,7 @@ def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) ->
     return {
         "host": asdict(around.host),
         "container": around.container,
-        "gpus": [plain | plain.pop("details") for plain in map(asdict, gpus)],
+        "gpus": gpus,
         "gpu_problem": "; ".join(absent) if len(absent) == len(reports) else None,
         "boards_on_bus": sum(report.on_bus for report in reports.values()),
         "cpu": _cpu(found),
@@ -69,7 +69,7 @@ def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) ->
         "wall": _part(None, None, "no meter is named; a sweep's config does so under host: wall_meter"),
         "rapl": {"root": str(root), "domains": [zone.domain for zone in found.zones], "problem": found.problem},
         "busy_cores": around.busy_cores,
-        "able": all(gpu.source is not None for gpu in gpus) and not missed,
+        "able": all(gpu["source"] is not None for gpu in gpus) and not missed,
         "problems": [asdict(problem) for problem in (*problems, *problems_of(around, rapl=found, root=root))],
     }
 
@@ -104,7 +104,13 @@ def _busy_cores(busy_s: float) -> float | None:
     return None if math.isnan(busy) else busy
 
 
-def _gpu(sensor: GpuSensor) -> GpuReport:
+def _gpu(sensor: GpuSensor) -> dict[str, Any]:
+    """One GPU; None is what is not told.
+
+    counter_missing says why there is no energy counter; its period and jitter were measured, None when it did not move;
+    instant_power is the scope of it, gpu or module; clocks_limited_by are names of `THROTTLE_REASONS` just now; processes are
+    pids of the driver's namespace; source is what its energy would come from, counter, power or nothing.
+    """
     gpu, facts = sensor.gpu, sensor.facts
     _, temperature_c, _, bits = sensor.sample_slow()
     doing = None if math.isnan(bits) else throttle_names(int(bits))
@@ -126,22 +132,18 @@ def _gpu(sensor: GpuSensor) -> GpuReport:
     grade, reasons = grade_gpu(best, foreign=None if processes is None else 0)
     if gpu.partitioned is not None:
         source, grade, reasons = None, None, [gpu.partitioned]
-    return GpuReport(
-        index=gpu.index,
-        uuid=gpu.uuid,
-        name=gpu.name,
-        driver_version=gpu.driver_version,
-        power_limit_w=gpu.power_limit_w,
-        counter=counter,
-        counter_missing=facts.counter_missing,
-        counter_period_s=facts.period_s,
-        counter_jitter_s=None if facts.period_s is None else facts.jitter_s,
-        instant_power=instant,
-        clocks_limited_by=doing,
-        processes=processes,
-        memory_used_bytes=gpu.memory_used_bytes(),
-        source=source,
-        best_grade=grade,
-        reasons=reasons,
-        details=gpu.details(),
-    )
+    return {
+        **{name: getattr(gpu, name) for name in ("index", "uuid", "name", "driver_version", "power_limit_w")},
+        "counter": counter,
+        "counter_missing": facts.counter_missing,
+        "counter_period_s": facts.period_s,
+        "counter_jitter_s": None if facts.period_s is None else facts.jitter_s,
+        "instant_power": instant,
+        "clocks_limited_by": doing,
+        "processes": processes,
+        "memory_used_bytes": gpu.memory_used_bytes(),
+        "source": source,
+        "best_grade": grade,
+        "reasons": reasons,
+        **gpu.details(),
+    }

@@ -6,8 +6,8 @@ of `greenray.gpu.registry`. Importing the module must fail nowhere: whether ther
 
 import abc
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from greenray.errors import MeasurementError
 
@@ -133,46 +133,16 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GpuReport:
-    """What `doctor` found out about one GPU.
-
-    Attributes:
-        counter_missing: why there is no energy counter, None when there is one.
-        counter_period_s, counter_jitter_s: measured; None when it did not move.
-        instant_power: scope of the instant power, gpu or module; None where it is not told.
-        clocks_limited_by: names of `THROTTLE_REASONS` just now, None when that is not told.
-        processes: pids in the driver's own namespace, None when they are not told.
-        source: what its energy would come from: counter, power or None.
-        best_grade: what this allows; `reasons` say why no better.
-    """
-
-    index: int
-    uuid: str
-    name: str
-    driver_version: str
-    power_limit_w: float | None = None
-    counter: bool
-    counter_missing: str | None = None
-    counter_period_s: float | None = None
-    counter_jitter_s: float | None = None
-    instant_power: str | None = None
-    clocks_limited_by: list[str] | None = None
-    processes: list[int] | None = None
-    memory_used_bytes: int | None = None
-    source: str | None = None
-    best_grade: str | None = None
-    reasons: list[str] = field(default_factory=list)
-    details: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VendorReport:
-    """What `doctor` found out about one vendor's GPUs: why none can be used, how many do not answer, how many the bus has."""
+    """What `doctor` found out about one vendor's GPUs: why none can be used, how many do not answer, how many the bus has.
+
+    `gpus` are as `doctor --json` shows them, see `greenray.doctor.examine`; `Gpu.details` is among it.
+    """
 
     problem: str | None = None
     silent: int = 0
     on_bus: int = 0
-    gpus: Sequence[GpuReport] = ()
+    gpus: Sequence[Mapping[str, Any]] = ()
 
 
 class Vendor(Protocol):

@@ -178,7 +178,7 @@ def _cpu_entry(cpu: CpuReading) -> dict[str, Any]:
         "host_energy_j": cpu.host.energy_j,
         "source": cpu.source,
         "error_j": cpu.energy.error_j,
-        "idle_w": None if cpu.host_share.idle is None else cpu.idle_w,
+        "idle_w": None if cpu.host_share.idle is None else cpu.idle.cpu_w,
         "cpu_seconds": cpu.cell_s,
         "neighbours_busy": cpu.neighbours_busy,
         "grade": grade,

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from greenray.gpu.base import Gpu
 from greenray.power.estimate.grid import changes
 from greenray.power.sensors import Setup
 from greenray.power.trace import EMPTY, Readings, readings
+
+_POLLED_S, _ENOUGH_MOVES = 1.2, 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,31 +60,21 @@ def open_sensors(setup: Setup) -> list[GpuSensor]:
     return [GpuSensor(gpu) for gpu in setup.gpus]
 
 
-def calibrate(
-    sensors: Sequence[GpuSensor],
-    *,
-    limit_s: float = 1.2,
-    enough: int = 48,
-    clock: Callable[[], float] = time.monotonic,
-    pause: Callable[[float], object] = time.sleep,
-) -> None:
-    """Measures how the GPUs' counters move.
-
-    Reads all of them as fast as is sensible until each moved `enough` times, at most `limit_s` seconds.
-    """
+def calibrate(sensors: Sequence[GpuSensor]) -> None:
+    """Measures how the GPUs' counters move: reads all as fast as is sensible until each moved often enough, 1.2 s at most."""
     polled = [sensor for sensor in sensors if sensor.facts.counter_missing is None]
     times: list[list[float]] = [[] for _ in polled]
     values: list[list[float]] = [[] for _ in polled]
     moved = [0] * len(polled)
-    until_s = clock() + limit_s
-    while polled and min(moved) <= enough and clock() < until_s:
+    until_s = time.monotonic() + _POLLED_S
+    while polled and min(moved) <= _ENOUGH_MOVES and time.monotonic() < until_s:
         for i, sensor in enumerate(polled):
-            before_s = clock()
+            before_s = time.monotonic()
             value = sensor.sample()[0]
-            times[i].append((before_s + clock()) / 2)
+            times[i].append((before_s + time.monotonic()) / 2)
             moved[i] += bool(values[i]) and value != values[i][-1]
             values[i].append(value)
-        pause(0.0004)
+        time.sleep(0.0004)
     for i, sensor in enumerate(polled):
         sensor.facts = _with_steadiness(sensor.facts, np.array(times[i]), np.array(values[i]))
 

@@ -68,7 +68,7 @@ def grade_cpu(cpu: CpuReading) -> tuple[str | None, list[str]]:
     missed = []
     if share.workers > 1:
         missed.append(f"apportioned between {share.workers} workers")
-    if not cpu.idle_known:
+    if cpu.idle.source == "assumed":
         missed.append("idle power was assumed, not measured")
     busy, allowed = cpu.neighbours_busy, max(0.25, 0.05 * share.logical_cores)
     if busy is None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,15 +40,17 @@ def host_info() -> HostInfo:
     """Looks at this host."""
     logical = os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or logical
+    flags = _cpu_field("flags")
+    limits = (_line(_CGROUP / name) for name in ("memory.max", "memory/memory.limit_in_bytes"))  # cgroup version 2 or 1
     return HostInfo(
         hostname=socket.gethostname(),
         cpu_name=_cpu_field("model name") or platform.processor() or platform.machine(),
         logical_cores=logical,
         physical_cores=physical,
         usable_cores=_usable_cores(physical, logical=logical),
-        memory_bytes=min(psutil.virtual_memory().total, _cgroup_limit("memory.max", "memory/memory.limit_in_bytes") or 2**63),
+        memory_bytes=min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.isdigit())]),
         boot_id=_line(Path("/proc/sys/kernel/random/boot_id")),
-        virtual_machine=_virtual_machine(),
+        virtual_machine=None if flags is None else "hypervisor" in flags.split(),
         on_battery=_on_battery(),
     )
 
@@ -96,20 +99,6 @@ def _usable_cores(physical: int, *, logical: int) -> int:
     return max(1, min(physical, allowed))
 
 
-def _cgroup_limit(*names: str) -> int | None:
-    """A limit of the container, of cgroup version 2 or 1; None where there is none."""
-    for name in names:
-        text = _line(_CGROUP / name)
-        if text.isdigit():
-            return int(text)
-    return None
-
-
-def _virtual_machine() -> bool | None:
-    flags = _cpu_field("flags")
-    return None if flags is None else "hypervisor" in flags.split()
-
-
 def _on_battery() -> bool | None:
     try:
         battery = psutil.sensors_battery()
@@ -119,15 +108,8 @@ def _on_battery() -> bool | None:
 
 
 def _cpu_field(name: str) -> str | None:
-    try:
-        with Path("/proc/cpuinfo").open() as file:
-            for line in file:
-                key, _, value = line.partition(":")
-                if key.strip() == name:
-                    return value.strip()
-    except OSError:
-        pass
-    return None
+    found = re.search(rf"^{name}\s*:(.*)$", _line(Path("/proc/cpuinfo")), re.MULTILINE)
+    return None if found is None else found[1].strip()
 
 
 def _line(path: Path) -> str:

@@ -8,7 +8,7 @@ import time
 import pytest
 from rich.console import Console
 
-from greenray.cli.examined import show_host
+from greenray.cli.tables import show_host
 from greenray.config.settings import CpuModel
 from greenray.doctor.examine import examine
 from greenray.errors import MeasurementError
