@@ -5,8 +5,9 @@ of `greenray.gpu.registry`. Importing the module must fail nowhere: whether ther
 """
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from greenray.errors import MeasurementError
@@ -31,6 +32,9 @@ SLOWDOWNS = {
     "sw_thermal_slowdown": "too hot for its driver",
 }
 """Those that cost a grade, in words; the others are the normal state of a board, or somebody's choice."""
+
+
+_SLACK_BYTES = 64 << 20  # of memory, which a driver may take or give back on its own
 
 
 def throttle_names(bits: int) -> list[str]:
@@ -173,8 +177,7 @@ class Vendor(Protocol):
     def resolve(self, accelerator: str, available: Sequence[Gpu]) -> Gpu | None:
         """The GPU that an accelerator id (index, full or shortened UUID) means, None if none of them.
 
-        Raises:
-            MeasurementError: it means one that cannot be measured, or more than one.
+        Raises `MeasurementError` if it means one that cannot be measured, or more than one.
         """
 
     def visible(self, environ: Mapping[str, str], available: Sequence[Gpu]) -> list[Gpu]:
@@ -185,3 +188,35 @@ class Vendor(Protocol):
 
     def problems(self, found: VendorReport, *, container: str | None, sees_all_processes: bool) -> Iterable[Problem]:
         """What spoils or prevents measurements of his GPUs; the keywords as `greenray.power.host` tells them."""
+
+
+def foreign_processes(
+    *,
+    pids: Collection[int] | None,
+    ours: Collection[int],
+    uses_gpu: bool,
+    memory_before_bytes: int | None,
+    memory_level_bytes: int | None,
+    exists: Callable[[int], bool] = lambda pid: Path(f"/proc/{pid}").exists(),
+) -> int | None:
+    """How many other processes are on the GPU, None when that cannot be told.
+
+    Args:
+        pids: what the driver lists, in its own pid namespace; None when it does not tell. In a container it may lie.
+        ours: pids of the cell's process tree and of the worker.
+        uses_gpu: whether the cell holds a context on the GPU.
+        memory_before_bytes, memory_level_bytes: its used memory just before the cell started, and when the worker did.
+        exists: whether a pid is known here.
+    """
+    if pids:
+        mapped = [pid for pid in pids if pid in ours]
+        if mapped or not uses_gpu:
+            return len(pids) - len(mapped)
+        # Either another namespace, of which one must be the cell, or numbers that happen to exist here too.
+        return None if any(exists(pid) for pid in pids) else len(pids) - 1
+    if pids is not None and not uses_gpu:
+        return 0
+    # There is no list, or an empty one that hides the cell. What was on the GPU before the cell is told by its memory.
+    if memory_before_bytes is None or memory_level_bytes is None:
+        return None
+    return int(memory_before_bytes > memory_level_bytes + _SLACK_BYTES)

@@ -29,8 +29,7 @@ def gpus() -> list[Gpu]:
 def resolve(accelerator: str) -> Gpu:
     """The GPU that an accelerator id, as Ray or users give it, means: index, full or shortened UUID.
 
-    Raises:
-        MeasurementError: no such GPU, more than one, or one that cannot be measured; the sentence says which.
+    Raises `MeasurementError`: no such GPU, more than one, or one that cannot be measured; the sentence says which.
     """
     problems: list[str] = []
     available: list[Gpu] = []

@@ -8,8 +8,7 @@ from typing import Any
 
 from greenray.config.settings import CpuModel
 from greenray.gpu import registry
-from greenray.gpu.base import Gpu
-from greenray.gpu.foreign_processes import foreign_processes
+from greenray.gpu.base import Gpu, foreign_processes
 from greenray.measure.run import Ended, run
 from greenray.measure.signals import Signals
 from greenray.power.cpu_reading import CpuReading, HostShare, idle_of, read_cpu
@@ -53,8 +52,7 @@ def measure_command(
     parts that energy_scope names, modelled_energy_j of it not metered. cpu_user_s and cpu_system_s are of what ended with the
     command or before it; what is still_running is counted up to its end. exit_code and error are as in `Ended`.
 
-    Raises:
-        Interrupted: a signal came before the command was started.
+    Raises `Interrupted` when a signal came before the command was started.
     """
     environ = os.environ if environ is None else environ
     model = cpu_model or CpuModel()

@@ -57,8 +57,7 @@ def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) ->
     What a process sends to this process goes on to the command. What the terminal sends goes to both by itself, once; stopping
     and continuing (Ctrl-Z, fg) is the shell's business with both.
 
-    Raises:
-        Interrupted: somebody wanted this process to end before the command was started.
+    Raises `Interrupted` when somebody wanted this process to end before the command was started.
     """
     _keep_devices()
     with _taking_in_orphans() as orphans:

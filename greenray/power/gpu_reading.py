@@ -20,11 +20,8 @@ _MIN_CLOCK_READINGS = 4
 class GpuReading:
     """A GPU over one window; see the `windows` table for the columns of the same names.
 
-    Attributes:
-        energy: by the counter, or by power where there is none: `source` says which, None when it is unknown.
-        power: integral of the instant power, beside the counter.
-        power_w: mean power, by `energy`.
-        facts: what is known about the GPU's meter.
+    `energy` is by the counter, or by power where there is none: `source` says which, None when it is unknown. `power` is the
+    integral of the instant power, beside the counter.
     """
 
     energy: Energy

@@ -17,14 +17,13 @@ import numpy as np
 
 from greenray.config.settings import CpuModel, WallMeter
 from greenray.gpu import registry
-from greenray.gpu.base import Gpu
-from greenray.gpu.foreign_processes import foreign_processes
+from greenray.gpu.base import Gpu, foreign_processes
 from greenray.power.activity import TreeActivity
 from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
 from greenray.power.estimate.counter import CounterEnergy
 from greenray.power.gpu_reading import prepare_counter, read_gpu
 from greenray.power.gpu_sensor import GpuSensor, calibrate
-from greenray.power.host import HostInfo, host_info
+from greenray.power.host import host_info
 from greenray.power.rapl import powercap_root, survey
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Sensor, Setup, open_sensors
@@ -43,9 +42,11 @@ class Instrument:
     `gpu` is None on a host without one; its counter moves every `counter_period_s`, None where there is none or it stands still.
     """
 
-    def __init__(self, *, gpu: Gpu | None, sensors: list[Sensor], host: HostInfo, hz: float, host_share: HostShare) -> None:
-        self.gpu, self.host = gpu, host
-        self._hz, self._sensors, self._host_share = hz, sensors, host_share
+    def __init__(self, *, gpu: Gpu | None, sensors: list[Sensor], setup: Setup) -> None:
+        self.gpu, self.host = gpu, host_info()
+        self._hz, self._sensors = setup.hz, sensors
+        no_meter = survey(setup.powercap_root).problem
+        self._host_share = HostShare(logical_cores=self.host.logical_cores, model=setup.cpu_model, no_meter=no_meter)
         self._gpu_sensor = next((sensor for sensor in sensors if isinstance(sensor, GpuSensor)), None)
         self._memory_level = None if gpu is None else gpu.memory_used_bytes()
         calibrate([] if self._gpu_sensor is None else [self._gpu_sensor])
@@ -63,12 +64,8 @@ class Instrument:
     ) -> "Instrument":
         """Opens the sensors of this host, see `Setup`; takes up to about a second on a host with a GPU.
 
-        Args:
-            accelerator: the GPU as Ray or users name it (index, full or shortened UUID); None for no GPU.
-            wall_meter: followed until `close`.
-
-        Raises:
-            MeasurementError: the GPU cannot be identified or measured; the sentence says why.
+        `accelerator` is the GPU as Ray or users name it (index, full or shortened UUID), None for no GPU; raises
+        `MeasurementError` when it cannot be identified or measured. A wall meter is followed until `close`.
         """
         gpu = None if accelerator is None else registry.resolve(accelerator)
         setup = Setup(
@@ -85,10 +82,7 @@ class Instrument:
                 sensor.close()
             assert gpu is not None
             raise gpu.lost()
-        host = host_info()
-        no_meter = survey(setup.powercap_root).problem
-        host_share = HostShare(logical_cores=host.logical_cores, model=cpu_model, no_meter=no_meter)
-        return cls(gpu=gpu, sensors=sensors, host=host, hz=hz, host_share=host_share)
+        return cls(gpu=gpu, sensors=sensors, setup=setup)
 
     @property
     def energy_scope(self) -> str:
@@ -180,9 +174,7 @@ class Recording:
     def read(self, *, start_s: float, end_s: float, device: str, gpu_idle_w: float | None = None) -> WindowReading:
         """The figures of one window (CLOCK_MONOTONIC); waits, a few sampling and counter periods at most, for its end.
 
-        Args:
-            device: cuda or cpu; says which meter is the cell's main one.
-            gpu_idle_w: the GPU's power in this attempt's idle window, where one is known.
+        `device`, cuda or cpu, says which meter is the cell's main one; `gpu_idle_w` is the GPU's power in its idle window.
         """
         period_s = (None if self._sensor is None else self._sensor.facts.period_s) or 0.0
         self._recorder.wait_past(end_s + 1.3 * period_s + 2 / self._hz, limit_s=3 * max(period_s, 1 / self._hz) + 0.5)

@@ -97,7 +97,6 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="greenray-recorder", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread."""
         self._begin_s = time.monotonic()
         self._thread.start()
 

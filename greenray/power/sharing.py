@@ -22,13 +22,10 @@ TOLERANCE = 0.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdlePower:
-    """The host's idle power.
+    """The host's idle power in watts: all processors together, and memory, None where it is not metered.
 
-    Attributes:
-        cpu_w: all processors together, watts.
-        dram_w: memory, None where it is not metered.
-        source: rapl, modelled, or assumed (metered, but no idle interval was: `cpu_w` is then the config's figure).
-        seconds: length of the interval; 0 when nothing was measured.
+    `source` is rapl, modelled, or assumed (metered, but no idle interval was: `cpu_w` is then the config's figure); `seconds` is
+    the length of the interval, 0 when nothing was measured.
     """
 
     cpu_w: float

@@ -21,7 +21,7 @@ def problems(found: VendorReport, *, container: str | None, sees_all_processes: 
         hidden = not sees_all_processes and container is not None
         yield from (
             Problem(part=f"GPU {gpu['index']}", what=f"GPU {gpu['index']} {what}", mend=mend, commands=commands)
-            for what, mend, *commands in (*_meters(gpu), *_limits(gpu), *_users(gpu, container=container, hidden=hidden))
+            for what, mend, *commands in (*_settings(gpu), *_users(gpu, container=container, hidden=hidden))
         )
 
 
@@ -50,7 +50,7 @@ def _with_boards(container: str | None) -> list[str]:
     return [f"{run} --env NVIDIA_DRIVER_CAPABILITIES=compute,utility ..."]
 
 
-def _meters(gpu: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def _settings(gpu: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     smi = f"nvidia-smi -i {gpu['index']}"
     if gpu.get("mig"):
         yield "is in MIG mode: energy is known per board only, so it is refused.", "Turn MIG off.", f"sudo {smi} -mig 0"
@@ -81,10 +81,6 @@ def _meters(gpu: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             f"sudo {smi} -pm 1",
             "sudo systemctl enable --now nvidia-persistenced",
         )
-
-
-def _limits(gpu: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    smi = f"nvidia-smi -i {gpu['index']}"
     limit_w, default_w = gpu["power_limit_w"], gpu.get("default_power_limit_w")
     if limit_w is not None and isinstance(default_w, float) and limit_w < default_w - 0.5:
         yield (

@@ -115,8 +115,7 @@ def on_bus(*, root: Path = Path("/")) -> int:
 def resolve(accelerator: str, available: Sequence[Gpu]) -> Gpu | None:
     """The board that an accelerator id means: an NVML index as text, or a full or shortened UUID (with or without `GPU-`).
 
-    Raises:
-        MeasurementError: an ambiguous UUID, a lost board, or one in MIG mode; the sentence says which.
+    Raises `MeasurementError`: an ambiguous UUID, a lost board, or one in MIG mode; the sentence says which.
     """
     wanted = accelerator.strip()
     if wanted.upper().startswith("MIG"):
@@ -142,9 +141,7 @@ def visible(environ: Mapping[str, str], available: Sequence[Gpu]) -> list[Gpu]:
     More is taken than by CUDA, which wants capitals in `GPU-`, small letters after it, one kind of entry and none of them twice:
     rather a board too many than one that is missed.
 
-    Raises:
-        MeasurementError: it names a MIG instance or a board in MIG mode, or it picks boards by number where CUDA counts
-            differently from NVML.
+    Raises `MeasurementError`: it names what is in MIG mode, or picks boards by number where CUDA counts differently from NVML.
     """
     wanted = environ.get(VISIBLE)
     if wanted is None:
