@@ -12,8 +12,7 @@ from greenray.gpu import registry
 from greenray.gpu.base import VendorReport, throttle_names
 from greenray.power.activity import HostActivity
 from greenray.power.estimate.energy import Energy
-from greenray.power.gpu_reading import GpuReading
-from greenray.power.gpu_sensor import GpuSensor, calibrate
+from greenray.power.gpu_reading import GpuReading, GpuSensor, calibrate
 from greenray.power.grade import ENOUGH_UPDATES, grade_gpu
 from greenray.power.host import clock_limit, container, host_info, sees_all_processes
 from greenray.power.rapl import Survey, powercap_root, survey

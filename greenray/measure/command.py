@@ -13,8 +13,7 @@ from greenray.measure.run import Ended, run
 from greenray.measure.signals import Signals
 from greenray.power.cpu_reading import CpuReading, HostShare, idle_of, read_cpu
 from greenray.power.estimate.energy import Energy
-from greenray.power.gpu_reading import GpuReading, prepare_counter, read_gpu
-from greenray.power.gpu_sensor import GpuSensor, calibrate
+from greenray.power.gpu_reading import GpuReading, GpuSensor, calibrate, prepare_counter, read_gpu
 from greenray.power.grade import grade_cpu, grade_gpu
 from greenray.power.host import host_info
 from greenray.power.rapl import powercap_root, survey
@@ -71,13 +70,18 @@ def measure_command(
         # GPUs are read for a while before: their power then says where it stepped; after it, until their counters have moved, so
         # that the command's last moment lies between two updates.
         recorder.wait_past(time.monotonic() + around_s, limit_s=1.0)
-        idle = _rest(idle_s, signals=signals)
+        idle_from_s = time.monotonic()
+        signals.pause(idle_s or 0.0)
+        idle = None if idle_s is None else (idle_from_s, time.monotonic())
         ended = run(argv, environ=environ, signals=signals)
         after_s = around_s + 1.3 * slowest_s + 2 / hz
         recorder.wait_past(ended.end_s + after_s, limit_s=3 * max(slowest_s, 1 / hz) + 0.5)
     finally:
         recorder.stop()
-    trace = _with_used(recorder.trace(), ended)
+    trace = recorder.trace()
+    # The kernel tells the command's processor time at its end: nobody needs to sample it.
+    used = readings([ended.start_s, ended.end_s], cpu_seconds=[0.0, ended.cpu_s])
+    trace = replace(trace, series={**trace.series, "cpu:cell": Series(sensor="cpu:cell", part="activity", fast=used)})
     host_share = HostShare(
         logical_cores=host_info().logical_cores,
         model=model,
@@ -113,21 +117,6 @@ def measure_command(
         "error": ended.error,
         "notes": [*notes, *_surprises(trace, ended)],
     }
-
-
-def _rest(idle_s: float | None, *, signals: Signals) -> tuple[float, float] | None:
-    """Waits for `idle_s` seconds; the interval, or None when there is none."""
-    if idle_s is None:
-        return None
-    start_s = time.monotonic()
-    signals.pause(idle_s)
-    return start_s, time.monotonic()
-
-
-def _with_used(trace: Trace, ended: Ended) -> Trace:
-    """The trace with the command's processor time, which the kernel tells at the end and nobody needs to sample."""
-    used = readings([ended.start_s, ended.end_s], cpu_seconds=[0.0, ended.cpu_s])
-    return replace(trace, series={**trace.series, "cpu:cell": Series(sensor="cpu:cell", part="activity", fast=used)})
 
 
 def _gpu_entry(

@@ -57,20 +57,16 @@ def host_info() -> HostInfo:
 
 def container(environ: Mapping[str, str], *, root: Path = Path("/")) -> str | None:
     """Where this process is shut in: kubernetes, docker, podman, container (of another kind), or None on a plain host."""
-    if "KUBERNETES_SERVICE_HOST" in environ:
-        return "kubernetes"
-    if (root / ".dockerenv").exists():
-        return "docker"
-    if (root / "run/.containerenv").exists():
-        return "podman"
     groups = _line(root / "proc/1/cgroup")
-    if "kubepods" in groups:
-        return "kubernetes"
-    if "docker" in groups:
-        return "docker"
-    if "lxc" in groups or "containerd" in groups or (root / "run/systemd/container").exists():
-        return "container"
-    return None
+    signs = (
+        ("kubernetes", "KUBERNETES_SERVICE_HOST" in environ),
+        ("docker", (root / ".dockerenv").exists()),
+        ("podman", (root / "run/.containerenv").exists()),
+        ("kubernetes", "kubepods" in groups),
+        ("docker", "docker" in groups),
+        ("container", "lxc" in groups or "containerd" in groups or (root / "run/systemd/container").exists()),
+    )
+    return next((name for name, found in signs if found), None)
 
 
 def sees_all_processes(*, root: Path = Path("/")) -> bool:

@@ -21,8 +21,7 @@ from greenray.gpu.base import Gpu, foreign_processes
 from greenray.power.activity import TreeActivity
 from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
 from greenray.power.estimate.counter import CounterEnergy
-from greenray.power.gpu_reading import prepare_counter, read_gpu
-from greenray.power.gpu_sensor import GpuSensor, calibrate
+from greenray.power.gpu_reading import GpuSensor, calibrate, prepare_counter, read_gpu
 from greenray.power.host import host_info
 from greenray.power.rapl import powercap_root, survey
 from greenray.power.recorder import Recorder

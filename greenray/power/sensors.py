@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 # name -> "module:function"; the function takes a Setup and returns the sensors that exist on this host, possibly none.
 SENSORS: dict[str, str] = {
-    "gpu": "greenray.power.gpu_sensor:open_sensors",
+    "gpu": "greenray.power.gpu_reading:open_sensors",
     "rapl": "greenray.power.rapl:open_sensors",
     "activity": "greenray.power.activity:open_sensors",
     "wall": "greenray.power.wall.meter:open_sensors",

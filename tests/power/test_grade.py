@@ -6,8 +6,7 @@ from greenray.config.settings import CpuModel
 from greenray.gpu.base import SLOWDOWNS
 from greenray.power.cpu_reading import CpuReading, HostShare
 from greenray.power.estimate.energy import Energy
-from greenray.power.gpu_reading import GpuReading
-from greenray.power.gpu_sensor import GpuFacts
+from greenray.power.gpu_reading import GpuFacts, GpuReading
 from greenray.power.grade import grade_cpu, grade_gpu
 from greenray.power.sharing import IdlePower
 
