@@ -16,8 +16,7 @@ import psutil
 from greenray.power.sensors import Sampler, Setup
 from greenray.processes.tree import tree_of
 
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-HOST_STEP_S = _TICK_S
+HOST_STEP_S = 1 / os.sysconf("SC_CLK_TCK")
 """Resolution of the host's processor time."""
 
 
@@ -41,7 +40,7 @@ class HostActivity(Sampler):
         except (OSError, ValueError, IndexError):
             self.fault = "/proc/stat cannot be read"
             return (math.nan,)
-        return (busy * _TICK_S,)
+        return (busy * HOST_STEP_S,)
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -136,15 +136,12 @@ def _sum(domains: Sequence[Series], start_s: float, end_s: float, hz: float) -> 
 
 
 def _used(trace: Trace, sensor: str, start_s: float, end_s: float) -> float | None:
-    """Processor seconds between two moments.
-
-    A cell has used none before it is followed, unless it had used more by then than the time since the recording began allows.
-    """
     series = trace.series.get(sensor)
     if series is None:
         return None
     times, values = series.fast.times, series.fast.column("cpu_seconds")
     valid = np.isfinite(values)
+    # A cell has used none before it is followed, unless it had used more by then than the time since the recording began allows.
     if sensor == "cpu:cell" and np.any(valid) and not valid[0]:
         first = int(np.argmax(valid))
         fits = values[first] <= (times[first] - times[0]) * (os.cpu_count() or 1)

@@ -87,7 +87,6 @@ def clock_limit(*, root: Path = Path("/")) -> tuple[float, float] | None:
 
 
 def _usable_cores(physical: int, *, logical: int) -> int:
-    """Physical cores within this process's processor set and the container's quota, at least one."""
     allowed = max(1, round(len(os.sched_getaffinity(0)) * physical / logical))
     quota = _line(_CGROUP / "cpu.max").split()  # "150000 100000": microseconds a period, or "max 100000"
     if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():

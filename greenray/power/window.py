@@ -33,14 +33,11 @@ def read_wall(trace: Trace, *, start_s: float, end_s: float) -> Energy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowReading:
-    """Energy of one window, part by part.
+    """Energy of one window, part by part; of the GPU None on a host without one.
 
-    Attributes:
-        device: cuda or cpu; says which part is the cell's main one, whose grade is the window's.
-        energy_scope: the parts that a total counts, joined by +.
-        gpu: the worker's GPU, None on a host without one.
-        gpu_idle_w: its power in this attempt's idle window, where one is known.
-        foreign: other processes on it, None when that cannot be told.
+    `device`, cuda or cpu, says which part is the cell's main one, whose grade is the window's; `energy_scope` are the parts that
+    a total counts, joined by +; `gpu_idle_w` is the GPU's power in this attempt's idle window, where one is known; `foreign` are
+    other processes on it, None when that cannot be told.
     """
 
     device: str

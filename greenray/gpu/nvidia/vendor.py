@@ -151,13 +151,16 @@ def visible(environ: Mapping[str, str], available: Sequence[Gpu]) -> list[Gpu]:
     for entry in (part.strip() for part in wanted.split(",")):
         if entry.upper().startswith("MIG"):
             resolve(entry, available)
-        by_uuid = entry.upper().startswith("GPU-")
-        gpu = _by_uuid(entry, available) if by_uuid else _by_number(entry, available)
-        if gpu is None:
+        if by_uuid := entry.upper().startswith("GPU-"):
+            found = [gpu for gpu in available if gpu.uuid.lower().startswith(entry.lower())]
+        else:
+            digits = re.match(r"\+?\d+", entry)  # CUDA reads the number that the entry begins with: `1gpu` is 1
+            found = [gpu for gpu in available if digits and gpu.index == int(digits[0])]
+        if len(found) != 1:
             break
         numbered |= not by_uuid
-        if gpu not in chosen:
-            chosen.append(_whole(gpu))
+        if found[0] not in chosen:
+            chosen.append(_whole(found[0]))
     alike = len({gpu.name for gpu in available}) == 1
     if numbered and len(chosen) < len(available) and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and not alike:
         raise MeasurementError(
@@ -177,17 +180,6 @@ def _whole(gpu: Gpu) -> Gpu:
         mend = f"turn MIG off (nvidia-smi -i {gpu.index} -mig 0)"
         raise MeasurementError(f"{gpu.partitioned.replace('the board', f'board {gpu.uuid}')}; {mend}")
     return gpu
-
-
-def _by_uuid(entry: str, available: Sequence[Gpu]) -> Gpu | None:
-    found = [gpu for gpu in available if gpu.uuid.lower().startswith(entry.lower())]
-    return found[0] if len(found) == 1 else None
-
-
-def _by_number(entry: str, available: Sequence[Gpu]) -> Gpu | None:
-    """CUDA reads the number that the entry begins with: `1gpu` is 1."""
-    digits = re.match(r"\+?\d+", entry)
-    return None if digits is None else next((gpu for gpu in available if gpu.index == int(digits[0])), None)
 
 
 def _count() -> int:
