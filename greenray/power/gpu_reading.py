@@ -146,7 +146,9 @@ def prepare_counter(series: Series, facts: GpuFacts, *, hz: float) -> CounterEne
     close = len(polled.times) and len(times) and 0 < times[0] - polled.times[-1] < 1.0
     return counter_energy(
         # The 1 s average knows nothing of what happens between two updates.
-        series.fast if facts.power_source != "average" else _without(series, "power_w"),
+        replace(series.fast, columns={"counter_j": series.fast.column("counter_j")})
+        if facts.power_source == "average"
+        else series.fast,
         hz=hz,
         period_s=float("nan") if period_s is None else period_s,
         jitter_s=facts.jitter_s,
@@ -188,7 +190,9 @@ def read_gpu(
     watts = inside.column("power_w")
     slow = series.slow.within(start_s - 0.25, end_s + 0.25)
     clock_mhz = series.slow.within(start_s, end_s).column("clock_mhz")
-    lowest_mhz, highest_mhz = _extremes(clock_mhz)
+    known_mhz = clock_mhz[np.isfinite(clock_mhz)]
+    throttling = slow.column("throttle_bits")
+    bits = throttling[np.isfinite(throttling)].astype(np.int64)
     return GpuReading(
         energy=energy,
         source=source,
@@ -198,11 +202,11 @@ def read_gpu(
         utilization=_mean(slow.column("utilization")),
         temperature_start_c=_nearest(series, "temperature_c", start_s),
         temperature_end_c=_nearest(series, "temperature_c", end_s),
-        sm_clock_mhz=_mean(clock_mhz if lowest_mhz is not None else slow.column("clock_mhz")),
-        sm_clock_min_mhz=lowest_mhz,
-        sm_clock_max_mhz=highest_mhz,
+        sm_clock_mhz=_mean(clock_mhz if len(known_mhz) else slow.column("clock_mhz")),
+        sm_clock_min_mhz=float(known_mhz.min()) if len(known_mhz) else None,
+        sm_clock_max_mhz=float(known_mhz.max()) if len(known_mhz) else None,
         clock_change=clock_change(clock_mhz),
-        throttle_reasons=_throttling(slow.column("throttle_bits")),
+        throttle_reasons=throttle_names(int(np.bitwise_or.reduce(bits))) if len(bits) else None,
         facts=facts,
     )
 
@@ -230,19 +234,8 @@ def clock_change(clock_mhz: Floats) -> str | None:
     return f"the SM clock went from {before:.0f} to {after:.0f} MHz inside the window"
 
 
-def _without(series: Series, column: str) -> Readings:
-    return Readings(
-        times=series.fast.times, columns={name: values for name, values in series.fast.columns.items() if name != column}
-    )
-
-
 def _mean(values: Floats) -> float | None:
     return float(np.nanmean(values)) if np.any(np.isfinite(values)) else None
-
-
-def _extremes(values: Floats) -> tuple[float | None, float | None]:
-    known = values[np.isfinite(values)]
-    return (float(known.min()), float(known.max())) if len(known) else (None, None)
 
 
 def _nearest(series: Series, column: str, at_s: float) -> float | None:
@@ -254,8 +247,3 @@ def _nearest(series: Series, column: str, at_s: float) -> float | None:
     times, values = series.slow.times[valid], values[valid]
     index = int(np.argmin(np.abs(times - at_s)))
     return float(values[index]) if abs(times[index] - at_s) <= 1.0 else None
-
-
-def _throttling(bits: Floats) -> list[str] | None:
-    seen = bits[np.isfinite(bits)].astype(np.int64)
-    return throttle_names(int(np.bitwise_or.reduce(seen))) if len(seen) else None

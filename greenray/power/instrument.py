@@ -87,12 +87,9 @@ class Instrument:
     def energy_scope(self) -> str:
         """The parts that a total counts: those for which this host has a meter or a model."""
         facts = None if self._gpu_sensor is None else self._gpu_sensor.facts
-        known = {
-            "gpu": facts is not None and (facts.counter_missing is None or facts.power_source is not None),
-            "cpu": True,
-            "dram": any(sensor.part == "dram" for sensor in self._sensors),
-        }
-        return "+".join(part for part, there in known.items() if there)
+        gpu = facts is not None and (facts.counter_missing is None or facts.power_source is not None)
+        dram = any(sensor.part == "dram" for sensor in self._sensors)
+        return "+".join(["gpu"] * gpu + ["cpu"] + ["dram"] * dram)
 
     def wall_problem(self) -> str | None:
         """Why the wall meter has given no reading yet, after a few of its periods; None when it has, or there is none."""
