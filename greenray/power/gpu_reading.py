@@ -157,13 +157,7 @@ def prepare_counter(series: Series, facts: GpuFacts, *, hz: float) -> CounterEne
 
 
 def read_gpu(
-    series: Series,
-    facts: GpuFacts,
-    *,
-    start_s: float,
-    end_s: float,
-    hz: float,
-    counter: CounterEnergy | None = None,
+    series: Series, facts: GpuFacts, *, start_s: float, end_s: float, hz: float, counter: CounterEnergy | None = None
 ) -> GpuReading:
     """A GPU's figures. A counter that fails is not replaced by the power integral; a GPU without one is read by power.
 

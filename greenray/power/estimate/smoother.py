@@ -35,12 +35,7 @@ class Course:
 
 
 def smooth(
-    *,
-    increments_j: Floats,
-    increment_variances: Floats,
-    at: NDArray[np.int64],
-    counter_j: Floats,
-    counter_variances: Floats,
+    *, increments_j: Floats, increment_variances: Floats, at: NDArray[np.int64], counter_j: Floats, counter_variances: Floats
 ) -> Course:
     """Fuses (n - 1,) increments of energy by power, from each moment to the next, and (m,) readings of the counter.
 
