@@ -2,18 +2,21 @@
 
 import contextlib
 import json
+import os
+import stat
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from greenray.cli.jsonfile import JsonFile
 from greenray.errors import ConfigError
 from greenray.measure.signals import Interrupted, holding_signals
+from greenray.store.local import beside, replace_file
 
 _HZ = (1.0, 1000.0)
 _IDLE_S = (0.1, 3600.0)
+_DESCRIPTORS = ("/dev/fd/", "/dev/std", "/proc/")
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +48,7 @@ def measure(
     # Before anything that may start threads (numpy does): a thread without the mask would take the command's signals.
     with holding_signals() as signals:
         from greenray.cli.console import console as make_console
-        from greenray.cli.measured import show_measurement
+        from greenray.cli.tables import show_measurement
         from greenray.measure.command import measure_command
 
         if not command:
@@ -62,7 +65,7 @@ def measure(
             sys.exit(128 + interrupted.number)
         if file is not None:
             try:
-                file.write(measurement.as_json())
+                file.write(measurement)
             except OSError as error:
                 _say(f"--json {json_file}: cannot be written ({error.strerror}).")
         # Whoever read our stderr may be gone (rich would exit then); the command's exit code is owed all the same.
@@ -70,7 +73,7 @@ def measure(
             if sys.stderr is not None:
                 show_measurement(measurement, console=make_console(stderr=True))
         signals.forget()
-        sys.exit(measurement.exit_code)
+        sys.exit(measurement["exit_code"])
 
 
 def _say(sentence: str) -> None:
@@ -102,7 +105,7 @@ def doctor(
     such cluster.
     """
     from greenray.cli.console import console as make_console
-    from greenray.cli.examined import show_host
+    from greenray.cli.tables import show_host
 
     _require_between("--timeout", timeout, (1.0, 3600.0), "seconds")
     reports = [{"error": None, **_local_report()}] if address is None else _cluster_reports(address, timeout_s=timeout)
@@ -119,7 +122,7 @@ def doctor(
 def _local_report() -> dict[str, Any]:
     from greenray.doctor.examine import examine
 
-    return examine().as_json()
+    return examine()
 
 
 def _cluster_reports(address: str, *, timeout_s: float) -> list[dict[str, Any]]:
@@ -132,3 +135,63 @@ def _cluster_reports(address: str, *, timeout_s: float) -> list[dict[str, Any]]:
         {"error": answer.problem, **(answer.value or {"host": {"hostname": answer.hostname}})} | {"node_id": answer.node_id}
         for answer in answers
     ]
+
+
+class JsonFile:
+    """A file that is written whole or not at all, and tried before anything is measured.
+
+    A device, a pipe or `/dev/fd/3` is written on from where it is. A file in a folder that takes no new ones is written over.
+
+    Raises `ConfigError` when nothing can be written there; the sentence says why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if str(path) == "-":
+            raise ConfigError("--json -: standard output is the command's own; name a file, or /dev/fd/3 with 3>&1.")
+        try:
+            self._in_place = self._prepare()
+        except OSError as error:
+            raise ConfigError(f"--json {path}: cannot be written ({error.strerror}).") from None
+
+    def write(self, data: dict[str, Any]) -> None:
+        """Writes the figures; OSError when that fails now."""
+        text = json.dumps(data, indent=2) + "\n"
+        if self._in_place is None:
+            replace_file(self._path.resolve(), text.encode())
+            return
+        # A pipe that nobody reads would hold us for ever: it is an error.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | self._in_place)
+        os.set_blocking(descriptor, True)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def _prepare(self) -> int | None:
+        """How the target itself is opened, where it is written to; None where a new file is to replace it."""
+        try:
+            mode = self._path.stat().st_mode
+        except FileNotFoundError:
+            mode = None
+        target = self._path.resolve()
+        if mode is None:
+            if not target.parent.is_dir():
+                raise ConfigError(f"--json {self._path}: there is no folder {self._path.parent}.")
+            _try(target)
+            return None
+        if stat.S_ISDIR(mode):
+            raise ConfigError(f"--json {self._path}: is a folder.")
+        if not os.access(self._path, os.W_OK):
+            raise ConfigError(f"--json {self._path}: cannot be written (Permission denied).")
+        if not stat.S_ISREG(mode) or str(self._path).startswith(_DESCRIPTORS):
+            return os.O_APPEND  # what the command wrote there is not ours to overwrite
+        try:
+            _try(target)
+        except OSError:
+            return os.O_TRUNC
+        return None
+
+
+def _try(target: Path) -> None:
+    partial = beside(target)
+    partial.touch(exist_ok=False)
+    partial.unlink()

@@ -4,10 +4,11 @@ Facts come in, sentences go out: nothing here looks at the host.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from greenray.doctor.findings import Surroundings
 from greenray.gpu.base import Problem
+from greenray.power.host import HostInfo
 from greenray.power.rapl import Survey
 
 _BUSY_CORES = 0.25
@@ -17,6 +18,17 @@ _UDEV = (
     f'echo \'SUBSYSTEM=="powercap", ACTION=="add", RUN+="/bin/chmod -R a+r {_ZONES}"\''
     " | sudo tee /etc/udev/rules.d/70-powercap.rules"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What stands around the meters; `container` and `clock_limit_mhz` as `greenray.power.host` tells them."""
+
+    host: HostInfo
+    container: str | None = None
+    busy_cores: float | None = None
+    clock_limit_mhz: tuple[float, float] | None = None
+    niceness: int = 0
 
 
 def problems_of(around: Surroundings, *, rapl: Survey, root: Path) -> list[Problem]:

@@ -4,106 +4,90 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from greenray.doctor.advice import problems_of
-from greenray.doctor.findings import PartReport, RaplReport, Surroundings
-from greenray.doctor.gpus import examine_gpus
-from greenray.gpu.base import GpuReport, Problem
+from greenray.doctor.advice import Surroundings, problems_of
+from greenray.gpu import registry
+from greenray.gpu.base import VendorReport, throttle_names
 from greenray.power.activity import HostActivity
-from greenray.power.host import HostInfo, clock_limit, container, host_info, sees_all_processes
+from greenray.power.estimate.energy import Energy
+from greenray.power.gpu_reading import GpuReading, GpuSensor, calibrate
+from greenray.power.grade import ENOUGH_UPDATES, grade_gpu
+from greenray.power.host import clock_limit, container, host_info, sees_all_processes
 from greenray.power.rapl import Survey, powercap_root, survey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostReport:
-    """One host; `as_json` gives plain data.
+def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) -> dict[str, Any]:
+    """Looks at this host, changes nothing; takes about two seconds with GPUs, `busy_s` (to watch other processes) without.
 
-    Attributes:
-        host: what the host is.
-        container: kubernetes, docker, podman, container, or None on a plain host.
-        gpus: its GPUs, each vendor's in his driver's order.
-        gpu_problem: why there are none, None when a driver answers.
-        boards_on_bus: GPUs that the host has, driver or not.
-        cpu, dram, wall: what else would be measured.
-        rapl: its powercap tree.
-        busy_cores: processors that other processes keep busy just now, None when that is unknown.
-        able: whether every GPU can be measured, and the processor metered or modelled.
-        problems: what is wrong and how to mend it.
-    """
+    Returns plain data for JSON: the host, its GPUs (see `_gpu`, and what only the vendor knows), each other part's
+    source, best grade and why no better, `rapl`'s domains, `able` (whether every GPU can be measured, and the processor metered
+    or modelled) and the problems with what mends them. `gpu_problem` says why there are no GPUs, None when a driver answers;
+    `boards_on_bus` counts them driver or not; `busy_cores`, kept busy by other processes, is None where that is unknown.
 
-    host: HostInfo
-    container: str | None
-    gpus: list[GpuReport]
-    gpu_problem: str | None
-    boards_on_bus: int
-    cpu: PartReport
-    dram: PartReport
-    wall: PartReport
-    rapl: RaplReport
-    busy_cores: float | None
-    able: bool
-    problems: list[Problem]
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for JSON; what only its vendor knows of a GPU stands beside the rest."""
-        plain = asdict(self)
-        plain["gpus"] = [gpu | gpu.pop("details") for gpu in plain["gpus"]]
-        return plain
-
-
-def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) -> HostReport:
-    """Looks at this host; takes about two seconds with GPUs, `busy_s` without. Changes nothing.
-
-    Args:
-        environ: environment, for GREENRAY_POWERCAP_ROOT and to know a pod; this process's by default.
-        busy_s: how long to watch what other processes do.
+    `environ` is read for GREENRAY_POWERCAP_ROOT and to know a pod; this process's by default.
     """
     environ = os.environ if environ is None else environ
-    host = host_info()
     root = powercap_root(environ)
     found = survey(root)
     around = Surroundings(
-        host=host,
+        host=host_info(),
         container=container(environ),
         busy_cores=_busy_cores(busy_s),
         clock_limit_mhz=clock_limit(),
         niceness=os.getpriority(os.PRIO_PROCESS, 0),
     )
-    gpus = examine_gpus(container=around.container, sees_all_processes=sees_all_processes())
-    return HostReport(
-        host=host,
-        container=around.container,
-        gpus=gpus.gpus,
-        gpu_problem=gpus.problem,
-        boards_on_bus=gpus.on_bus,
-        cpu=_cpu(found),
-        dram=_dram(found),
-        wall=PartReport(
-            source=None, best_grade=None, reasons=["no meter is named; a sweep's config does so under host: wall_meter"]
-        ),
-        rapl=RaplReport(root=str(root), domains=[zone.domain for zone in found.zones], problem=found.problem),
-        busy_cores=around.busy_cores,
-        able=gpus.able,
-        problems=[*gpus.problems, *problems_of(around, rapl=found, root=root)],
-    )
+    vendors = registry.vendors()
+    reports: dict[str, VendorReport] = {}
+    for key, vendor in vendors.items():
+        problem = vendor.start()
+        sensors = [] if problem is not None else [GpuSensor(gpu) for gpu in vendor.gpus()]
+        calibrate(sensors)
+        gpu_reports = [_gpu(sensor) for sensor in sensors]
+        silent = 0 if problem is not None else vendor.silent()
+        reports[key] = VendorReport(problem=problem, silent=silent, on_bus=vendor.on_bus(), gpus=gpu_reports)
+    gpus = [gpu for report in reports.values() for gpu in report.gpus]
+    absent = [report.problem for report in reports.values() if report.problem is not None]
+    missed = any(report.silent or (report.problem is not None and report.on_bus) for report in reports.values())
+    problems = [
+        problem
+        for key, report in reports.items()
+        # A vendor of whom this host has nothing is no problem where another's GPUs answer.
+        if report.problem is None or report.on_bus or not gpus
+        for problem in vendors[key].problems(report, container=around.container, sees_all_processes=sees_all_processes())
+    ]
+    return {
+        "host": asdict(around.host),
+        "container": around.container,
+        "gpus": gpus,
+        "gpu_problem": "; ".join(absent) if len(absent) == len(reports) else None,
+        "boards_on_bus": sum(report.on_bus for report in reports.values()),
+        "cpu": _cpu(found),
+        "dram": _dram(found),
+        "wall": _part(None, None, "no meter is named; a sweep's config does so under host: wall_meter"),
+        "rapl": {"root": str(root), "domains": [zone.domain for zone in found.zones], "problem": found.problem},
+        "busy_cores": around.busy_cores,
+        "able": all(gpu["source"] is not None for gpu in gpus) and not missed,
+        "problems": [asdict(problem) for problem in (*problems, *problems_of(around, rapl=found, root=root))],
+    }
 
 
-def _cpu(found: Survey) -> PartReport:
+def _part(source: str | None, best_grade: str | None, *reasons: str) -> dict[str, Any]:
+    return {"source": source, "best_grade": best_grade, "reasons": list(reasons)}
+
+
+def _cpu(found: Survey) -> dict[str, Any]:
     """The processor's share of a command or cell that has a quiet host to itself, its idle power measured."""
     if found.problem is None:
-        return PartReport(source="rapl", best_grade="A", reasons=[])
-    return PartReport(
-        source="modelled", best_grade="D", reasons=[f"processor energy is modelled from CPU time ({found.problem})"]
-    )
+        return _part("rapl", "A")
+    return _part("modelled", "D", f"processor energy is modelled from CPU time ({found.problem})")
 
 
-def _dram(found: Survey) -> PartReport:
+def _dram(found: Survey) -> dict[str, Any]:
     if found.problem is None and any(zone.part == "dram" for zone in found.zones):
-        return PartReport(source="rapl", best_grade="A", reasons=[])
-    why = found.problem or "RAPL has no readable DRAM zone here; AMD and most desktop processors have none"
-    return PartReport(source=None, best_grade=None, reasons=[why])
+        return _part("rapl", "A")
+    return _part(None, None, found.problem or "RAPL has no readable DRAM zone here; AMD and most desktop processors have none")
 
 
 def _busy_cores(busy_s: float) -> float | None:
@@ -117,3 +101,48 @@ def _busy_cores(busy_s: float) -> float | None:
     activity.close()
     busy = (after - before) / (end_s - start_s)
     return None if math.isnan(busy) else busy
+
+
+def _gpu(sensor: GpuSensor) -> dict[str, Any]:
+    """One GPU; None is what is not told.
+
+    counter_missing says why there is no energy counter; its period and jitter were measured, None when it did not move;
+    instant_power is the scope of it, gpu or module; clocks_limited_by are names of `THROTTLE_REASONS` just now; processes are
+    pids of the driver's namespace; source is what its energy would come from, counter, power or nothing.
+    """
+    gpu, facts = sensor.gpu, sensor.facts
+    _, temperature_c, _, bits = sensor.sample_slow()
+    doing = None if math.isnan(bits) else throttle_names(int(bits))
+    processes = gpu.processes()
+    counter = facts.counter_missing is None
+    instant = facts.power_source if facts.power_source in ("gpu", "module") else None
+    source = "counter" if counter else "power" if facts.power_source else None
+    # A window in which everything goes as well as it can on this GPU.
+    temperature = None if math.isnan(temperature_c) else temperature_c
+    best = GpuReading(
+        energy=Energy(energy_j=None if source is None else 1.0, updates=ENOUGH_UPDATES),
+        source=source,
+        power=Energy(energy_j=1.0 if instant else None),
+        throttle_reasons=None if doing is None else [],
+        temperature_start_c=temperature,
+        temperature_end_c=temperature,
+        facts=facts,
+    )
+    grade, reasons = grade_gpu(best, foreign=None if processes is None else 0)
+    if gpu.partitioned is not None:
+        source, grade, reasons = None, None, [gpu.partitioned]
+    return {
+        **{name: getattr(gpu, name) for name in ("index", "uuid", "name", "driver_version", "power_limit_w")},
+        "counter": counter,
+        "counter_missing": facts.counter_missing,
+        "counter_period_s": facts.period_s,
+        "counter_jitter_s": None if facts.period_s is None else facts.jitter_s,
+        "instant_power": instant,
+        "clocks_limited_by": doing,
+        "processes": processes,
+        "memory_used_bytes": gpu.memory_used_bytes(),
+        "source": source,
+        "best_grade": grade,
+        "reasons": reasons,
+        **gpu.details(),
+    }

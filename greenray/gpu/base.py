@@ -5,9 +5,10 @@ of `greenray.gpu.registry`. Importing the module must fail nowhere: whether ther
 """
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 from greenray.errors import MeasurementError
 
@@ -31,6 +32,9 @@ SLOWDOWNS = {
     "sw_thermal_slowdown": "too hot for its driver",
 }
 """Those that cost a grade, in words; the others are the normal state of a board, or somebody's choice."""
+
+
+_SLACK_BYTES = 64 << 20  # of memory, which a driver may take or give back on its own
 
 
 def throttle_names(bits: int) -> list[str]:
@@ -78,7 +82,6 @@ class Gpu(abc.ABC):
     index: int
     uuid: str
     name: str
-    pci_bus_id: str = ""
     driver_version: str = ""
     power_limit_w: float | None = None
     partitioned: str | None = None
@@ -109,7 +112,7 @@ class Gpu(abc.ABC):
 
     @abc.abstractmethod
     def temperature_c(self) -> float | None:
-        """Temperature of the chip."""
+        """Temperature of the chip in C."""
 
     @abc.abstractmethod
     def is_same(self, uuid: str) -> bool:
@@ -122,12 +125,9 @@ class Gpu(abc.ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something that spoils or prevents measurements.
+    """Something that spoils or prevents measurements of a part (`GPU 0`, GPU, CPU or host): what, and how to mend it.
 
-    Attributes:
-        part: what it spoils: `GPU 0`, GPU, CPU or host.
-        what, mend: what is wrong, and how to mend it; one sentence each.
-        commands: what to run, mount or set, to be copied as it is.
+    `what` and `mend` are a sentence each; `commands` are to be run, mounted or set, and copied as they are.
     """
 
     part: str
@@ -137,47 +137,16 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GpuReport:
-    """What `doctor` found out about one GPU.
-
-    Attributes:
-        counter_missing: why the energy counter cannot be read, None when it can.
-        counter_period_s, counter_jitter_s: measured; None when it did not move.
-        instant_power: scope of the instant power, gpu or module; None where it is not told.
-        clocks_limited_by: names of `THROTTLE_REASONS` just now, None when that is not told.
-        processes: pids in the driver's own namespace, None when they are not told.
-        source: what its energy would come from: counter, power or None.
-        best_grade: the best grade that this allows; `reasons` say why no better.
-        details: of `Gpu.details`.
-    """
-
-    index: int
-    uuid: str
-    name: str
-    driver_version: str
-    power_limit_w: float | None = None
-    counter: bool
-    counter_missing: str | None = None
-    counter_period_s: float | None = None
-    counter_jitter_s: float | None = None
-    instant_power: str | None = None
-    clocks_limited_by: list[str] | None = None
-    processes: list[int] | None = None
-    memory_used_bytes: int | None = None
-    source: str | None = None
-    best_grade: str | None = None
-    reasons: list[str] = field(default_factory=list)
-    details: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VendorReport:
-    """What `doctor` found out about one vendor's GPUs: why none can be used, how many do not answer, how many the bus has."""
+    """What `doctor` found out about one vendor's GPUs: why none can be used, how many do not answer, how many the bus has.
+
+    `gpus` are as `doctor --json` shows them, see `greenray.doctor.examine`; `Gpu.details` is among it.
+    """
 
     problem: str | None = None
     silent: int = 0
     on_bus: int = 0
-    gpus: Sequence[GpuReport] = ()
+    gpus: Sequence[Mapping[str, Any]] = ()
 
 
 class Vendor(Protocol):
@@ -185,7 +154,7 @@ class Vendor(Protocol):
 
     Attributes:
         VISIBLE: the variable by which users choose among his GPUs.
-        PRELOAD_ENVIRONMENT: variables of a process that imports libraries and must touch no GPU, such as the fork server.
+        PRELOAD_ENVIRONMENT: of a process that will be forked, from before its first import, so that no module touches a GPU.
         DEVICE_PREFIX: how the names of his device files begin.
     """
 
@@ -208,25 +177,46 @@ class Vendor(Protocol):
     def resolve(self, accelerator: str, available: Sequence[Gpu]) -> Gpu | None:
         """The GPU that an accelerator id (index, full or shortened UUID) means, None if none of them.
 
-        Raises:
-            MeasurementError: it means one that cannot be measured, or more than one.
+        Raises `MeasurementError` if it means one that cannot be measured, or more than one.
         """
 
     def visible(self, environ: Mapping[str, str], available: Sequence[Gpu]) -> list[Gpu]:
-        """The GPUs that a process with this environment would use.
-
-        Raises:
-            MeasurementError: it chooses what cannot be measured.
-        """
+        """The GPUs that a process with this environment would use; `MeasurementError` if it chooses what cannot be measured."""
 
     def environment_for(self, uuid: str | None) -> dict[str, str]:
         """Variables that make one GPU visible to a process, or none of the vendor's."""
 
     def problems(self, found: VendorReport, *, container: str | None, sees_all_processes: bool) -> Iterable[Problem]:
-        """What spoils or prevents measurements of his GPUs, and what mends it.
+        """What spoils or prevents measurements of his GPUs; the keywords as `greenray.power.host` tells them."""
 
-        Args:
-            found: what was found out.
-            container: kubernetes, docker, podman, container, or None on a plain host.
-            sees_all_processes: whether pids here are the machine's.
-        """
+
+def foreign_processes(
+    *,
+    pids: Collection[int] | None,
+    ours: Collection[int],
+    uses_gpu: bool,
+    memory_before_bytes: int | None,
+    memory_level_bytes: int | None,
+    exists: Callable[[int], bool] = lambda pid: Path(f"/proc/{pid}").exists(),
+) -> int | None:
+    """How many other processes are on the GPU, None when that cannot be told.
+
+    Args:
+        pids: what the driver lists, in its own pid namespace; None when it does not tell. In a container it may lie.
+        ours: pids of the cell's process tree and of the worker.
+        uses_gpu: whether the cell holds a context on the GPU.
+        memory_before_bytes, memory_level_bytes: its used memory just before the cell started, and when the worker did.
+        exists: whether a pid is known here.
+    """
+    if pids:
+        mapped = [pid for pid in pids if pid in ours]
+        if mapped or not uses_gpu:
+            return len(pids) - len(mapped)
+        # Either another namespace, of which one must be the cell, or numbers that happen to exist here too.
+        return None if any(exists(pid) for pid in pids) else len(pids) - 1
+    if pids is not None and not uses_gpu:
+        return 0
+    # There is no list, or an empty one that hides the cell. What was on the GPU before the cell is told by its memory.
+    if memory_before_bytes is None or memory_level_bytes is None:
+        return None
+    return int(memory_before_bytes > memory_level_bytes + _SLACK_BYTES)

@@ -29,8 +29,7 @@ def gpus() -> list[Gpu]:
 def resolve(accelerator: str) -> Gpu:
     """The GPU that an accelerator id, as Ray or users give it, means: index, full or shortened UUID.
 
-    Raises:
-        MeasurementError: no such GPU, more than one, or one that cannot be measured; the sentence says which.
+    Raises `MeasurementError`: no such GPU, more than one, or one that cannot be measured; the sentence says which.
     """
     problems: list[str] = []
     available: list[Gpu] = []
@@ -76,10 +75,9 @@ def visible(environ: Mapping[str, str]) -> tuple[list[Gpu], list[str]]:
 
 def environment_for(gpu: Gpu | None) -> dict[str, str]:
     """Variables that make one GPU of all vendors' visible to a process; none of any for None."""
-    found: dict[str, str] = {}
-    for key, vendor in vendors().items():
-        found |= vendor.environment_for(gpu.uuid if gpu is not None and gpu.vendor == key else None)
-    return found
+    uuids = {} if gpu is None else {gpu.vendor: gpu.uuid}
+    found = (vendor.environment_for(uuids.get(key)) for key, vendor in vendors().items())
+    return {name: value for variables in found for name, value in variables.items()}
 
 
 def preload_environment() -> dict[str, str | None]:

@@ -3,20 +3,18 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from greenray.config.settings import CpuModel
 from greenray.gpu import registry
-from greenray.gpu.base import Gpu
-from greenray.gpu.foreign_processes import foreign_processes
-from greenray.measure.account import cpu_entry, dram_entry, gpu_entry, never_ran, plain_entry, total
+from greenray.gpu.base import Gpu, foreign_processes
 from greenray.measure.run import Ended, run
 from greenray.measure.signals import Signals
-from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
+from greenray.power.cpu_reading import CpuReading, HostShare, idle_of, read_cpu
 from greenray.power.estimate.energy import Energy
-from greenray.power.gpu_reading import GpuReading, prepare_counter, read_gpu
-from greenray.power.gpu_sensor import GpuSensor, calibrate
+from greenray.power.gpu_reading import GpuReading, GpuSensor, calibrate, prepare_counter, read_gpu
+from greenray.power.grade import grade_cpu, grade_gpu
 from greenray.power.host import host_info
 from greenray.power.rapl import powercap_root, survey
 from greenray.power.recorder import Recorder
@@ -28,47 +26,6 @@ _PAUSED_S = 1.0  # without a sample: the machine slept, or this process was stop
 _AROUND_S = 0.25  # recorded before and after the command where there is a GPU
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """What a command cost; `as_json` has the fields that `greenray measure --json` writes. Joules; None is unknown.
-
-    Attributes:
-        exit_code: the command's; 126 or 127 when it could not be run, 128 + n when signal n ended it.
-        error: why the command could not be run; None when it ran.
-        gpus: one entry a GPU: whole GPUs, whoever used them.
-        cpu, dram: the command's share of the host (`energy_j`), and the whole host (`host_energy_j`).
-        wall: energy at the plug, of the whole host.
-        total_energy_j: the parts that `energy_scope` names; `modelled_energy_j` of it is not metered.
-        cpu_user_s, cpu_system_s: processor seconds of what the command started and what ended with it or before it.
-        still_running: processes of the command that outlived it, counted up to its end.
-        notes: what the figures leave out or take in, in sentences.
-    """
-
-    command: list[str]
-    start_monotonic_s: float
-    end_monotonic_s: float
-    duration_s: float
-    exit_code: int
-    gpus: list[dict[str, Any]]
-    cpu: dict[str, Any]
-    dram: dict[str, Any]
-    wall: dict[str, Any]
-    total_energy_j: float | None
-    energy_scope: str
-    modelled_energy_j: float | None
-    cpu_user_s: float
-    cpu_system_s: float
-    still_running: int
-    logical_cores: int
-    hz: float
-    error: str | None = None
-    notes: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
-
-
 def measure_command(
     argv: Sequence[str],
     *,
@@ -77,21 +34,24 @@ def measure_command(
     idle_s: float | None = None,
     cpu_model: CpuModel | None = None,
     environ: Mapping[str, str] | None = None,
-) -> Measurement:
+) -> dict[str, Any]:
     """Runs a command to its end and measures it; standard input, output and error are the command's.
 
     What cannot be measured never keeps the command from running: it is left out, and `notes` say so.
 
     Args:
-        argv: the command and its arguments.
         signals: of `greenray.measure.signals.holding_signals`: who wants this process to end means the command.
         hz: sampling rate.
         idle_s: seconds of idle to measure before the command; None leaves idle power unknown.
         cpu_model: assumed power of a processor without a meter.
         environ: environment of the command; this process's by default. It may choose the GPUs.
 
-    Raises:
-        Interrupted: a signal came before the command was started.
+    Returns plain data, what `greenray measure --json` writes; joules, None is unknown. `gpus` has an entry a GPU, whole and
+    whoever used it; in `cpu` and `dram` energy_j is the command's share, `wall` is all of the host. total_energy_j is of the
+    parts that energy_scope names, modelled_energy_j of it not metered. cpu_user_s and cpu_system_s are of what ended with the
+    command or before it; what is still_running is counted up to its end. exit_code and error are as in `Ended`.
+
+    Raises `Interrupted` when a signal came before the command was started.
     """
     environ = os.environ if environ is None else environ
     model = cpu_model or CpuModel()
@@ -110,13 +70,18 @@ def measure_command(
         # GPUs are read for a while before: their power then says where it stepped; after it, until their counters have moved, so
         # that the command's last moment lies between two updates.
         recorder.wait_past(time.monotonic() + around_s, limit_s=1.0)
-        idle = _rest(idle_s, signals=signals)
+        idle_from_s = time.monotonic()
+        signals.pause(idle_s or 0.0)
+        idle = None if idle_s is None else (idle_from_s, time.monotonic())
         ended = run(argv, environ=environ, signals=signals)
         after_s = around_s + 1.3 * slowest_s + 2 / hz
         recorder.wait_past(ended.end_s + after_s, limit_s=3 * max(slowest_s, 1 / hz) + 0.5)
     finally:
         recorder.stop()
-    trace = _with_used(recorder.trace(), ended)
+    trace = recorder.trace()
+    # The kernel tells the command's processor time at its end: nobody needs to sample it.
+    used = readings([ended.start_s, ended.end_s], cpu_seconds=[0.0, ended.cpu_s])
+    trace = replace(trace, series={**trace.series, "cpu:cell": Series(sensor="cpu:cell", part="activity", fast=used)})
     host_share = HostShare(
         logical_cores=host_info().logical_cores,
         model=model,
@@ -124,79 +89,116 @@ def measure_command(
         no_meter=survey(root).problem,
     )
     cpu = read_cpu(trace, host_share, start_s=ended.start_s, end_s=ended.end_s)
-    duration_s = ended.end_s - ended.start_s
-    gpu_entries = []
-    for gpu in gpus:
-        reading, idle_w = _read(gpu_sensors.get(gpu.uuid), trace, ended, idle=idle)
-        foreign = _strangers(gpu, before=strangers.get(gpu.uuid), ended=ended)
-        gpu_entries.append(gpu_entry(gpu, reading, idle_w=idle_w, foreign=foreign, duration_s=duration_s))
     parts: dict[str, Any] = {
-        "gpus": gpu_entries,
-        "cpu": cpu_entry(cpu),
-        "dram": dram_entry(cpu),
-        "wall": plain_entry(read_wall(trace, start_s=ended.start_s, end_s=ended.end_s)),
+        "gpus": [
+            _gpu_entry(gpu, gpu_sensors.get(gpu.uuid), trace, ended, idle=idle, before=strangers.get(gpu.uuid)) for gpu in gpus
+        ],
+        "cpu": _cpu_entry(cpu),
+        "dram": {**_ungraded_entry(cpu.dram), "source": None if cpu.dram.energy_j is None else "rapl"},
+        "wall": _ungraded_entry(read_wall(trace, start_s=ended.start_s, end_s=ended.end_s)),
     }
     for one in sensors:
         one.close()
     if ended.error is not None:
-        parts = {name: never_ran(part) for name, part in parts.items()}
-    return Measurement(
-        command=list(argv),
-        start_monotonic_s=ended.start_s,
-        end_monotonic_s=ended.end_s,
-        duration_s=duration_s,
-        exit_code=ended.exit_code,
+        parts = {name: _never_ran(part) for name, part in parts.items()}
+    return {
+        "command": list(argv),
+        "start_monotonic_s": ended.start_s,
+        "end_monotonic_s": ended.end_s,
+        "duration_s": ended.end_s - ended.start_s,
+        "exit_code": ended.exit_code,
         **parts,
-        **total(parts),
-        cpu_user_s=ended.user_s,
-        cpu_system_s=ended.system_s,
-        still_running=len(ended.running),
-        logical_cores=host_share.logical_cores,
-        hz=hz,
-        error=ended.error,
-        notes=[*notes, *_surprises(trace, ended)],
-    )
+        **_total(parts),
+        "cpu_user_s": ended.user_s,
+        "cpu_system_s": ended.system_s,
+        "still_running": len(ended.running),
+        "logical_cores": host_share.logical_cores,
+        "hz": hz,
+        "error": ended.error,
+        "notes": [*notes, *_surprises(trace, ended)],
+    }
 
 
-def _read(
-    sensor: GpuSensor | None, trace: Trace, ended: Ended, *, idle: tuple[float, float] | None
-) -> tuple[GpuReading, float | None]:
-    """What a GPU took while the command ran, and its idle power, None where no idle time was measured."""
-    if sensor is None:
-        return GpuReading(energy=Energy()), None
-    series, facts = trace.series[sensor.name], sensor.facts
-    counter = prepare_counter(series, facts, hz=trace.hz)
-    reading = read_gpu(series, facts, start_s=ended.start_s, end_s=ended.end_s, hz=trace.hz, counter=counter)
-    if idle is None:
-        return reading, None
-    return reading, read_gpu(series, facts, start_s=idle[0], end_s=idle[1], hz=trace.hz, counter=counter).power_w
-
-
-def _strangers(gpu: Gpu, *, before: list[int] | None, ended: Ended) -> int | None:
-    """The command had not started or has ended: whoever is on the GPU, but for what it left behind, is somebody else."""
+def _gpu_entry(
+    gpu: Gpu, sensor: GpuSensor | None, trace: Trace, ended: Ended, *, idle: tuple[float, float] | None, before: list[int] | None
+) -> dict[str, Any]:
+    """`sensor` is None for a GPU that cannot be read; `before` are the processes that were on it before the command."""
+    reading, idle_w = GpuReading(energy=Energy()), None
+    if sensor is not None:
+        series, facts = trace.series[sensor.name], sensor.facts
+        counter = prepare_counter(series, facts, hz=trace.hz)
+        reading = read_gpu(series, facts, start_s=ended.start_s, end_s=ended.end_s, hz=trace.hz, counter=counter)
+        if idle is not None:
+            idle_w = read_gpu(series, facts, start_s=idle[0], end_s=idle[1], hz=trace.hz, counter=counter).power_w
     now = gpu.processes()
-    return foreign_processes(
+    # The command had not started or has ended: whoever is on the GPU, but for what it left behind, is somebody else.
+    foreign = foreign_processes(
         pids=None if now is None else sorted({*now, *(before or ())}),
         ours=ended.running,
         uses_gpu=False,
         memory_before_bytes=None,
         memory_level_bytes=None,
     )
+    grade, reasons = grade_gpu(reading, foreign=foreign)
+    if gpu.partitioned is not None:
+        grade, reasons = None, [gpu.partitioned]
+    energy_j = reading.energy.energy_j
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "energy_j": energy_j,
+        "source": reading.source,
+        "error_j": reading.energy.error_j,
+        "power_energy_j": reading.power.energy_j,
+        "idle_w": idle_w,
+        "active_energy_j": None if energy_j is None or idle_w is None else energy_j - idle_w * (ended.end_s - ended.start_s),
+        "grade": grade,
+        "reasons": reasons,
+    }
 
 
-def _rest(idle_s: float | None, *, signals: Signals) -> tuple[float, float] | None:
-    """Waits for `idle_s` seconds; the interval, or None when there is none."""
-    if idle_s is None:
-        return None
-    start_s = time.monotonic()
-    signals.pause(idle_s)
-    return start_s, time.monotonic()
+def _cpu_entry(cpu: CpuReading) -> dict[str, Any]:
+    grade, reasons = grade_cpu(cpu)
+    return {
+        "energy_j": cpu.energy.energy_j,
+        "host_energy_j": cpu.host.energy_j,
+        "source": cpu.source,
+        "error_j": cpu.energy.error_j,
+        "idle_w": None if cpu.host_share.idle is None else cpu.idle.cpu_w,
+        "cpu_seconds": cpu.cell_s,
+        "neighbours_busy": cpu.neighbours_busy,
+        "grade": grade,
+        "reasons": reasons,
+    }
 
 
-def _with_used(trace: Trace, ended: Ended) -> Trace:
-    """The trace with the command's processor time, which the kernel tells at the end and nobody needs to sample."""
-    used = readings([ended.start_s, ended.end_s], cpu_seconds=[0.0, ended.cpu_s])
-    return replace(trace, series={**trace.series, "cpu:cell": Series(sensor="cpu:cell", part="activity", fast=used)})
+def _ungraded_entry(energy: Energy) -> dict[str, Any]:
+    return {"energy_j": energy.energy_j, "error_j": energy.error_j, "reason": energy.reason}
+
+
+def _never_ran(part: Any) -> Any:
+    """Nothing was done, so nothing has cost anything: the entry with unknown energies."""
+    if isinstance(part, list):
+        return [_never_ran(entry) for entry in part]
+    nothing = {name: None for name in part if name.endswith("_j") or name in ("source", "grade")}
+    why = "the command did not run"
+    reason: dict[str, Any] = {"reasons": [why]} if "reasons" in part else {"reason": why}
+    return {**part, **nothing, **reason}
+
+
+def _total(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The sum over GPUs, processors and, where it is metered, memory; unknown as soon as one of them is."""
+    scope = {"gpu": parts["gpus"], "cpu": [parts["cpu"]], "dram": [parts["dram"]] if parts["dram"]["source"] else []}
+    energies = [entry["energy_j"] for entries in scope.values() for entry in entries]
+    known = [energy_j for energy_j in energies if energy_j is not None]
+    complete = len(known) == len(energies)
+    modelled_j = parts["cpu"]["energy_j"] if parts["cpu"]["source"] == "modelled" else 0.0
+    return {
+        "total_energy_j": sum(known) if complete else None,
+        "energy_scope": "+".join(name for name, entries in scope.items() if entries),
+        "modelled_energy_j": modelled_j if complete else None,
+    }
 
 
 def _surprises(trace: Trace, ended: Ended) -> list[str]:

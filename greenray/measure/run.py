@@ -27,15 +27,13 @@ _SENT_BY_A_PROCESS = 0  # every si_code above comes from the kernel: the termina
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How the command went.
+    """How the command went; times of CLOCK_MONOTONIC.
 
     Attributes:
-        start_s, end_s: CLOCK_MONOTONIC.
         exit_code: the command's; 126 or 127 when it could not be run, 128 + n when signal n ended it.
         error: why the command could not be run; None when it ran.
         user_s, system_s: processor seconds of processes that ended: the command, and all that it started.
-        running_s: processor seconds of its processes that still run, up to the command's end.
-        running: pids of those.
+        running, running_s: its processes (pids) that still run, and their processor seconds up to the command's end.
     """
 
     start_s: float
@@ -59,8 +57,7 @@ def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) ->
     What a process sends to this process goes on to the command. What the terminal sends goes to both by itself, once; stopping
     and continuing (Ctrl-Z, fg) is the shell's business with both.
 
-    Raises:
-        Interrupted: somebody wanted this process to end before the command was started.
+    Raises `Interrupted` when somebody wanted this process to end before the command was started.
     """
     _keep_devices()
     with _taking_in_orphans() as orphans:

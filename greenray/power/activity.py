@@ -13,25 +13,20 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
-from greenray.power.sensors import Setup
+from greenray.power.sensors import Sampler, Setup
 from greenray.processes.tree import tree_of
 
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-HOST_STEP_S = _TICK_S
+HOST_STEP_S = 1 / os.sysconf("SC_CLK_TCK")
 """Resolution of the host's processor time."""
 
 
-class HostActivity:
-    """Processor seconds of everybody on the host since boot; see `Sensor`. `read` replaces /proc/stat, for hosts that hide it."""
+class HostActivity(Sampler):
+    """Processor seconds of everybody on the host since boot. `read` replaces /proc/stat, for hosts that hide it."""
 
-    name = "cpu:host"
-    part = "activity"
-    fast = ("cpu_seconds",)
-    slow = ()
-    range_j = math.nan
+    name, part, fast = "cpu:host", "activity", ("cpu_seconds",)
+    fault: str | None = None
 
     def __init__(self, read: Callable[[], float] | None = None) -> None:
-        self.fault: str | None = None
         self._read = read
         self._fd = os.open("/proc/stat", os.O_RDONLY | os.O_CLOEXEC) if read is None else -1
 
@@ -45,10 +40,7 @@ class HostActivity:
         except (OSError, ValueError, IndexError):
             self.fault = "/proc/stat cannot be read"
             return (math.nan,)
-        return (busy * _TICK_S,)
-
-    def sample_slow(self) -> tuple[()]:
-        return ()
+        return (busy * HOST_STEP_S,)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -56,21 +48,17 @@ class HostActivity:
             self._fd = -1
 
 
-class TreeActivity:
-    """Processor seconds of one process and its descendants, those that ended included; see `Sensor`.
+class TreeActivity(Sampler):
+    """Processor seconds of one process and its descendants, those that ended included.
 
     The tree is walked at the slow rate, the clocks of its processes are read at the fast one. A descendant that was seen once is
     kept when its parent dies. What ended unseen counts when its parent waits for it.
     """
 
-    name = "cpu:cell"
-    part = "activity"
-    fast = ("cpu_seconds",)
-    slow: tuple[str, ...] = ("processes",)
-    range_j = math.nan
+    name, part, fast, slow = "cpu:cell", "activity", ("cpu_seconds",), ("processes",)
+    fault = None
 
     def __init__(self) -> None:
-        self.fault: str | None = None
         self._root: int | None = None
         self._processes: dict[int, psutil.Process] = {}
         self._ended_s = 0.0

@@ -9,8 +9,7 @@ import numpy as np
 from greenray.config.settings import CpuModel
 from greenray.power.activity import HOST_STEP_S
 from greenray.power.estimate.energy import Energy, interpolate, rapl_energy, unknown
-from greenray.power.modelled import modelled_host_j, modelled_idle
-from greenray.power.sharing import IdlePower, share_j
+from greenray.power.sharing import IdlePower, modelled_host_j, modelled_idle, share_j
 from greenray.power.trace import Series, Trace
 
 
@@ -32,8 +31,7 @@ class HostShare:
 class CpuReading:
     """Processors and memory over one window; `energy` and `dram` are the cell's share, `host` and `host_dram` are everybody's.
 
-    `metered` says whether the processors have a meter; `host_dram` is None where the memory has none. `host_share` is what the
-    cell's share was computed with.
+    `host_dram` is None where the memory has no meter. `idle` and `host_share` are what the cell's share was computed with.
     """
 
     energy: Energy
@@ -41,10 +39,7 @@ class CpuReading:
     host: Energy = field(default_factory=Energy)
     dram: Energy = field(default_factory=Energy)
     host_dram: Energy | None = None
-    metered: bool = True
-    idle_w: float = 0.0
-    dram_idle_w: float | None = None
-    idle_known: bool = True
+    idle: IdlePower = field(default_factory=lambda: IdlePower(cpu_w=0.0, source="rapl"))
     cell_s: float | None = None
     neighbours_busy: float | None = None
     host_share: HostShare
@@ -56,24 +51,18 @@ def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: floa
     host_s = _used(trace, "cpu:host", start_s, end_s)
     cell_s = _used(trace, "cpu:cell", start_s, end_s)
     packages = trace.of_part("cpu")
-    idle_known = True
+    model, cores = host_share.model, host_share.logical_cores
+    idle = modelled_idle(model, logical_cores=cores)
     if packages:
         host, source = _sum(packages, start_s, end_s, trace.hz), "rapl"
-        idle = host_share.idle
-        if idle is None or idle.source != "rapl":
-            idle_known = False
-            idle = replace(modelled_idle(host_share.model, logical_cores=host_share.logical_cores), source="assumed")
+        known = host_share.idle
+        idle = known if known is not None and known.source == "rapl" else replace(idle, source="assumed")
+    elif host_s is None:
+        host, source = unknown("the host's processor time is unknown"), "modelled"
     else:
-        source = "modelled"
-        idle = modelled_idle(host_share.model, logical_cores=host_share.logical_cores)
-        host = unknown("the host's processor time is unknown")
-        if host_s is not None:
-            busy_s = max(host_s, cell_s or 0.0)
-            host = Energy(
-                energy_j=modelled_host_j(
-                    host_share.model, logical_cores=host_share.logical_cores, host_s=busy_s, duration_s=duration_s
-                )
-            )
+        busy_s = max(host_s, cell_s or 0.0)
+        host_j = modelled_host_j(model, logical_cores=cores, host_s=busy_s, duration_s=duration_s)
+        host, source = Energy(energy_j=host_j), "modelled"
     memory = trace.of_part("dram")
     dram = _sum(memory, start_s, end_s, trace.hz) if memory else unknown("no DRAM domain")
     return CpuReading(
@@ -81,12 +70,9 @@ def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: floa
         source=source if host.energy_j is not None and cell_s is not None and host_s is not None else None,
         host=host,
         host_dram=dram if memory else None,
-        metered=bool(packages),
         # Without a known idle power all of the memory's energy goes by processor time.
         dram=_cell_share(dram, idle.dram_w or 0.0, host_share.workers, cell_s, host_s, duration_s),
-        idle_w=idle.cpu_w,
-        dram_idle_w=idle.dram_w,
-        idle_known=idle_known,
+        idle=idle,
         cell_s=cell_s,
         neighbours_busy=None if host_s is None or cell_s is None or duration_s <= 0 else max(0.0, host_s - cell_s) / duration_s,
         host_share=host_share,
@@ -150,15 +136,12 @@ def _sum(domains: Sequence[Series], start_s: float, end_s: float, hz: float) -> 
 
 
 def _used(trace: Trace, sensor: str, start_s: float, end_s: float) -> float | None:
-    """Processor seconds between two moments.
-
-    A cell has used none before it is followed, unless it had used more by then than the time since the recording began allows.
-    """
     series = trace.series.get(sensor)
     if series is None:
         return None
     times, values = series.fast.times, series.fast.column("cpu_seconds")
     valid = np.isfinite(values)
+    # A cell has used none before it is followed, unless it had used more by then than the time since the recording began allows.
     if sensor == "cpu:cell" and np.any(valid) and not valid[0]:
         first = int(np.argmax(valid))
         fits = values[first] <= (times[first] - times[0]) * (os.cpu_count() or 1)

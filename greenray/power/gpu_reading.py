@@ -1,26 +1,123 @@
-"""One window of a GPU, read off its series: from the trace to joules, with what says how far they can be trusted."""
+"""A GPU: the recorder's sensor of it, how its counter moves, and its windows.
 
-from dataclasses import dataclass, field
+`read_gpu` goes from the trace to joules, with what says how far they can be trusted.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from greenray.gpu.base import throttle_names
+from greenray.gpu.base import Gpu, throttle_names
 from greenray.power.estimate.counter import CounterEnergy, counter_energy
 from greenray.power.estimate.energy import Energy, power_energy, unknown
-from greenray.power.gpu_sensor import GpuFacts
-from greenray.power.sm_clock import clock_change
-from greenray.power.trace import EMPTY, Floats, Readings, Series
+from greenray.power.estimate.grid import changes
+from greenray.power.sensors import Setup
+from greenray.power.trace import EMPTY, Floats, Readings, Series, readings
+
+CLOCK_SHIFT = 0.05
+"""A change of level by more than this share of the clock rejects a window. A boost step is 15 MHz, under 1 %; power goes with
+clock x voltage squared, so a twentieth of the clock is a tenth or more of the power, far beyond what the meters disagree by."""
+_MIN_CLOCK_READINGS = 4
+_POLLED_S, _ENOUGH_MOVES = 1.2, 48
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuFacts:
+    """What must be known about a GPU's meter to read its series.
+
+    Attributes:
+        power_source, counter_missing: see `greenray.gpu.base.Meter`.
+        period_s: update period of the counter, None when it could not be measured (no counter, or it did not move).
+        jitter_s: half-width of the updates' deviation from a steady grid.
+        polled: the readings that this was found by, column counter_j.
+    """
+
+    power_source: str | None = "gpu"
+    counter_missing: str | None = None
+    period_s: float | None = None
+    jitter_s: float = 0.0
+    polled: Readings = EMPTY
+
+
+class GpuSensor:
+    """Reads one GPU; see `greenray.power.sensors.Sampler`. `facts` are complete after `calibrate`."""
+
+    part, range_j = "gpu", math.nan
+    fast: tuple[str, ...] = ("counter_j", "power_w")
+    slow: tuple[str, ...] = ("utilization", "temperature_c", "clock_mhz", "throttle_bits")
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+        self.name = f"gpu:{gpu.uuid}"
+        self.meter = gpu.meter()
+        self.facts = GpuFacts(power_source=self.meter.power_source, counter_missing=self.meter.counter_missing)
+        self.sample = self.meter.sample
+        self.sample_slow = self.meter.sample_slow
+        self.close = self.meter.close
+
+    @property
+    def fault(self) -> str | None:
+        return self.meter.fault
+
+
+def open_sensors(setup: Setup) -> list[GpuSensor]:
+    """A sensor for each GPU of the setup."""
+    return [GpuSensor(gpu) for gpu in setup.gpus]
+
+
+def calibrate(sensors: Sequence[GpuSensor]) -> None:
+    """Measures how the GPUs' counters move: reads all as fast as is sensible until each moved often enough, 1.2 s at most."""
+    polled = [sensor for sensor in sensors if sensor.facts.counter_missing is None]
+    times: list[list[float]] = [[] for _ in polled]
+    values: list[list[float]] = [[] for _ in polled]
+    moved = [0] * len(polled)
+    until_s = time.monotonic() + _POLLED_S
+    while polled and min(moved) <= _ENOUGH_MOVES and time.monotonic() < until_s:
+        for i, sensor in enumerate(polled):
+            before_s = time.monotonic()
+            value = sensor.sample()[0]
+            times[i].append((before_s + time.monotonic()) / 2)
+            moved[i] += bool(values[i]) and value != values[i][-1]
+            values[i].append(value)
+        time.sleep(0.0004)
+    for i, sensor in enumerate(polled):
+        sensor.facts = _with_steadiness(sensor.facts, np.array(times[i]), np.array(values[i]))
+
+
+def _with_steadiness(facts: GpuFacts, times: Any, values: Any) -> GpuFacts:
+    """Period and jitter of a finely sampled counter: a line through its update moments and what is left over."""
+    valid = np.isfinite(values)
+    after, until, _ = changes(times[valid], values[valid])
+    if len(until) < 4:
+        return replace(facts, period_s=None, jitter_s=0.0, polled=EMPTY)
+    moments, half_s = (after + until) / 2, (until - after) / 2
+    # A descheduled poll may hide an update, and jitter shift one: of all periods near the usual distance the one counts whose
+    # multiples the moments keep closest to.
+    sharp = 1 / (half_s**2 + 1e-6)
+    tried_s = float(np.median(np.diff(moments))) * np.linspace(0.6, 1.6, 2001)
+    together = sharp @ np.exp(2j * np.pi * (moments - moments[0])[:, None] / tried_s) / sharp.sum()
+    best = int(np.argmax(np.abs(together)))
+    period_s = float(tried_s[best])
+    start_s = float(moments[0] + np.angle(together[best]) / (2 * np.pi) * period_s)
+    steps = np.round((moments - start_s) / period_s)
+    slope, offset = (float(x) for x in np.polyfit(steps, moments, 1, w=np.sqrt(sharp)))
+    # How far updates stray from their grid, beyond what the polls leave open; only the closest polls tell.
+    fine = half_s <= max(float(np.median(half_s)), slope / 100)
+    stray_s = np.maximum(np.abs(moments - offset - slope * steps)[fine] - half_s[fine], 0.0)
+    polled = readings(times[valid], counter_j=values[valid])
+    return replace(facts, period_s=slope, jitter_s=float(np.quantile(stray_s, 0.97)), polled=polled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
     """A GPU over one window; see the `windows` table for the columns of the same names.
 
-    Attributes:
-        energy: by the counter, or by power where there is none: `source` says which, None when it is unknown.
-        power: integral of the instant power, beside the counter.
-        power_w: mean power, by `energy`.
-        facts: what is known about the GPU's meter.
+    `energy` is by the counter, or by power where there is none: `source` says which, None when it is unknown. `power` is the
+    integral of the instant power, beside the counter.
     """
 
     energy: Energy
@@ -49,7 +146,9 @@ def prepare_counter(series: Series, facts: GpuFacts, *, hz: float) -> CounterEne
     close = len(polled.times) and len(times) and 0 < times[0] - polled.times[-1] < 1.0
     return counter_energy(
         # The 1 s average knows nothing of what happens between two updates.
-        series.fast if facts.power_source != "average" else _without(series, "power_w"),
+        replace(series.fast, columns={"counter_j": series.fast.column("counter_j")})
+        if facts.power_source == "average"
+        else series.fast,
         hz=hz,
         period_s=float("nan") if period_s is None else period_s,
         jitter_s=facts.jitter_s,
@@ -58,13 +157,7 @@ def prepare_counter(series: Series, facts: GpuFacts, *, hz: float) -> CounterEne
 
 
 def read_gpu(
-    series: Series,
-    facts: GpuFacts,
-    *,
-    start_s: float,
-    end_s: float,
-    hz: float,
-    counter: CounterEnergy | None = None,
+    series: Series, facts: GpuFacts, *, start_s: float, end_s: float, hz: float, counter: CounterEnergy | None = None
 ) -> GpuReading:
     """A GPU's figures. A counter that fails is not replaced by the power integral; a GPU without one is read by power.
 
@@ -91,7 +184,9 @@ def read_gpu(
     watts = inside.column("power_w")
     slow = series.slow.within(start_s - 0.25, end_s + 0.25)
     clock_mhz = series.slow.within(start_s, end_s).column("clock_mhz")
-    lowest_mhz, highest_mhz = _extremes(clock_mhz)
+    known_mhz = clock_mhz[np.isfinite(clock_mhz)]
+    throttling = slow.column("throttle_bits")
+    bits = throttling[np.isfinite(throttling)].astype(np.int64)
     return GpuReading(
         energy=energy,
         source=source,
@@ -101,28 +196,40 @@ def read_gpu(
         utilization=_mean(slow.column("utilization")),
         temperature_start_c=_nearest(series, "temperature_c", start_s),
         temperature_end_c=_nearest(series, "temperature_c", end_s),
-        sm_clock_mhz=_mean(clock_mhz if lowest_mhz is not None else slow.column("clock_mhz")),
-        sm_clock_min_mhz=lowest_mhz,
-        sm_clock_max_mhz=highest_mhz,
+        sm_clock_mhz=_mean(clock_mhz if len(known_mhz) else slow.column("clock_mhz")),
+        sm_clock_min_mhz=float(known_mhz.min()) if len(known_mhz) else None,
+        sm_clock_max_mhz=float(known_mhz.max()) if len(known_mhz) else None,
         clock_change=clock_change(clock_mhz),
-        throttle_reasons=_throttling(slow.column("throttle_bits")),
+        throttle_reasons=throttle_names(int(np.bitwise_or.reduce(bits))) if len(bits) else None,
         facts=facts,
     )
 
 
-def _without(series: Series, column: str) -> Readings:
-    return Readings(
-        times=series.fast.times, columns={name: values for name, values in series.fast.columns.items() if name != column}
-    )
+def clock_change(clock_mhz: Floats) -> str | None:
+    """Why these readings of the SM clock, all of one window, are not of one level; None when they are, or cannot tell.
+
+    A loaded board moves its clock all the time, above all under a power cap, and that is no change: every window has its share of
+    it. What counts is a lasting change of level, for joules per sample on either side of it are two different figures. The last
+    third of the readings (two at least) must lie wholly above or wholly below the first third, and their medians must differ by
+    more than `CLOCK_SHIFT`. A wobble fails the first condition, a single boost step the second, and a dip that recovers reaches
+    neither third for long. With few readings (a window of one second has five) a wobble wider than `CLOCK_SHIFT` may still look
+    like a change; that costs another window, never the cell's figure.
+    """
+    known = clock_mhz[np.isfinite(clock_mhz)]
+    if len(known) < _MIN_CLOCK_READINGS:
+        return None
+    third = max(2, len(known) // 3)
+    first, last = known[:third], known[-third:]
+    if first.min() <= last.max() and last.min() <= first.max():
+        return None
+    before, after = float(np.median(first)), float(np.median(last))
+    if abs(after - before) <= CLOCK_SHIFT * float(np.median(known)):
+        return None
+    return f"the SM clock went from {before:.0f} to {after:.0f} MHz inside the window"
 
 
 def _mean(values: Floats) -> float | None:
     return float(np.nanmean(values)) if np.any(np.isfinite(values)) else None
-
-
-def _extremes(values: Floats) -> tuple[float | None, float | None]:
-    known = values[np.isfinite(values)]
-    return (float(known.min()), float(known.max())) if len(known) else (None, None)
 
 
 def _nearest(series: Series, column: str, at_s: float) -> float | None:
@@ -134,8 +241,3 @@ def _nearest(series: Series, column: str, at_s: float) -> float | None:
     times, values = series.slow.times[valid], values[valid]
     index = int(np.argmin(np.abs(times - at_s)))
     return float(values[index]) if abs(times[index] - at_s) <= 1.0 else None
-
-
-def _throttling(bits: Floats) -> list[str] | None:
-    seen = bits[np.isfinite(bits)].astype(np.int64)
-    return throttle_names(int(np.bitwise_or.reduce(seen))) if len(seen) else None

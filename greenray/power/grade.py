@@ -35,12 +35,6 @@ def grade_gpu(gpu: GpuReading, *, foreign: int | None) -> tuple[str | None, list
             missed.append("instant power is that of the whole module")
     if gpu.source == "counter" and (gpu.energy.updates or 0) < ENOUGH_UPDATES:
         missed.append(f"only {gpu.energy.updates or 0} counter updates, {ENOUGH_UPDATES} are needed")
-    missed += _surroundings(gpu, foreign=foreign)
-    return ("C" if worst_c or len(missed) > 1 else "B" if missed else "A"), missed
-
-
-def _surroundings(gpu: GpuReading, *, foreign: int | None) -> list[str]:
-    missed = []
     if gpu.throttle_reasons is None:
         missed.append("clock slowdowns cannot be told")
     elif slowed := sorted(set(SLOWDOWNS).intersection(gpu.throttle_reasons)):
@@ -54,7 +48,7 @@ def _surroundings(gpu: GpuReading, *, foreign: int | None) -> list[str]:
         missed.append("temperature is unknown")
     elif abs(end_c - start_c) > STEADY_C:
         missed.append(f"temperature went from {start_c:.0f} to {end_c:.0f} C")
-    return missed
+    return ("C" if worst_c or len(missed) > 1 else "B" if missed else "A"), missed
 
 
 def grade_cpu(cpu: CpuReading) -> tuple[str | None, list[str]]:
@@ -68,7 +62,7 @@ def grade_cpu(cpu: CpuReading) -> tuple[str | None, list[str]]:
     missed = []
     if share.workers > 1:
         missed.append(f"apportioned between {share.workers} workers")
-    if not cpu.idle_known:
+    if cpu.idle.source == "assumed":
         missed.append("idle power was assumed, not measured")
     busy, allowed = cpu.neighbours_busy, max(0.25, 0.05 * share.logical_cores)
     if busy is None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,35 +40,33 @@ def host_info() -> HostInfo:
     """Looks at this host."""
     logical = os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or logical
+    flags = _cpu_field("flags")
+    limits = (_line(_CGROUP / name) for name in ("memory.max", "memory/memory.limit_in_bytes"))  # cgroup version 2 or 1
     return HostInfo(
         hostname=socket.gethostname(),
         cpu_name=_cpu_field("model name") or platform.processor() or platform.machine(),
         logical_cores=logical,
         physical_cores=physical,
         usable_cores=_usable_cores(physical, logical=logical),
-        memory_bytes=min(psutil.virtual_memory().total, _cgroup_limit("memory.max", "memory/memory.limit_in_bytes") or 2**63),
+        memory_bytes=min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.isdigit())]),
         boot_id=_line(Path("/proc/sys/kernel/random/boot_id")),
-        virtual_machine=_virtual_machine(),
+        virtual_machine=None if flags is None else "hypervisor" in flags.split(),
         on_battery=_on_battery(),
     )
 
 
 def container(environ: Mapping[str, str], *, root: Path = Path("/")) -> str | None:
     """Where this process is shut in: kubernetes, docker, podman, container (of another kind), or None on a plain host."""
-    if "KUBERNETES_SERVICE_HOST" in environ:
-        return "kubernetes"
-    if (root / ".dockerenv").exists():
-        return "docker"
-    if (root / "run/.containerenv").exists():
-        return "podman"
     groups = _line(root / "proc/1/cgroup")
-    if "kubepods" in groups:
-        return "kubernetes"
-    if "docker" in groups:
-        return "docker"
-    if "lxc" in groups or "containerd" in groups or (root / "run/systemd/container").exists():
-        return "container"
-    return None
+    signs = (
+        ("kubernetes", "KUBERNETES_SERVICE_HOST" in environ),
+        ("docker", (root / ".dockerenv").exists()),
+        ("podman", (root / "run/.containerenv").exists()),
+        ("kubernetes", "kubepods" in groups),
+        ("docker", "docker" in groups),
+        ("container", "lxc" in groups or "containerd" in groups or (root / "run/systemd/container").exists()),
+    )
+    return next((name for name, found in signs if found), None)
 
 
 def sees_all_processes(*, root: Path = Path("/")) -> bool:
@@ -88,26 +87,11 @@ def clock_limit(*, root: Path = Path("/")) -> tuple[float, float] | None:
 
 
 def _usable_cores(physical: int, *, logical: int) -> int:
-    """Physical cores within this process's processor set and the container's quota, at least one."""
     allowed = max(1, round(len(os.sched_getaffinity(0)) * physical / logical))
     quota = _line(_CGROUP / "cpu.max").split()  # "150000 100000": microseconds a period, or "max 100000"
     if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
         allowed = min(allowed, int(quota[0]) // int(quota[1]))
     return max(1, min(physical, allowed))
-
-
-def _cgroup_limit(*names: str) -> int | None:
-    """A limit of the container, of cgroup version 2 or 1; None where there is none."""
-    for name in names:
-        text = _line(_CGROUP / name)
-        if text.isdigit():
-            return int(text)
-    return None
-
-
-def _virtual_machine() -> bool | None:
-    flags = _cpu_field("flags")
-    return None if flags is None else "hypervisor" in flags.split()
 
 
 def _on_battery() -> bool | None:
@@ -119,15 +103,8 @@ def _on_battery() -> bool | None:
 
 
 def _cpu_field(name: str) -> str | None:
-    try:
-        with Path("/proc/cpuinfo").open() as file:
-            for line in file:
-                key, _, value = line.partition(":")
-                if key.strip() == name:
-                    return value.strip()
-    except OSError:
-        pass
-    return None
+    found = re.search(rf"^{name}\s*:(.*)$", _line(Path("/proc/cpuinfo")), re.MULTILINE)
+    return None if found is None else found[1].strip()
 
 
 def _line(path: Path) -> str:

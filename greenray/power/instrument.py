@@ -13,37 +13,40 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from greenray.config.settings import CpuModel, WallMeter
 from greenray.gpu import registry
-from greenray.gpu.base import Gpu
-from greenray.power.cpu_reading import HostShare, idle_of
-from greenray.power.gpu_sensor import GpuSensor, calibrate
-from greenray.power.host import HostInfo, host_info
-from greenray.power.modelled import modelled_idle
+from greenray.gpu.base import Gpu, foreign_processes
+from greenray.power.activity import TreeActivity
+from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
+from greenray.power.estimate.counter import CounterEnergy
+from greenray.power.gpu_reading import GpuSensor, calibrate, prepare_counter, read_gpu
+from greenray.power.host import host_info
 from greenray.power.rapl import powercap_root, survey
 from greenray.power.recorder import Recorder
-from greenray.power.recording import Recording
 from greenray.power.sensors import Sensor, Setup, open_sensors
-from greenray.power.sharing import IdlePower
+from greenray.power.sharing import IdlePower, modelled_idle
+from greenray.power.trace import Trace
 from greenray.power.wall.meter import WallSensor
+from greenray.power.window import WindowReading, read_wall
+
+_SETTLED_S, _SETTLED_SHARE = 1.0, 0.05
+_BEYOND_S = 2.0  # of a window: what else its figures may rest on
 
 
 class Instrument:
     """Everything that measures for one worker; see `open`.
 
-    Attributes:
-        gpu: the worker's GPU, None on a host without one.
-        host: the host.
-        counter_period_s: how often the GPU's counter moves; None where there is no counter or it does not move.
+    `gpu` is None on a host without one; its counter moves every `counter_period_s`, None where there is none or it stands still.
     """
 
-    def __init__(self, *, gpu: Gpu | None, sensors: list[Sensor], host: HostInfo, hz: float, host_share: HostShare) -> None:
-        self.gpu = gpu
-        self.host = host
-        self._hz = hz
-        self._sensors = sensors
+    def __init__(self, *, gpu: Gpu | None, sensors: list[Sensor], setup: Setup) -> None:
+        self.gpu, self.host = gpu, host_info()
+        self._hz, self._sensors = setup.hz, sensors
+        no_meter = survey(setup.powercap_root).problem
+        self._host_share = HostShare(logical_cores=self.host.logical_cores, model=setup.cpu_model, no_meter=no_meter)
         self._gpu_sensor = next((sensor for sensor in sensors if isinstance(sensor, GpuSensor)), None)
-        self._host_share = host_share
         self._memory_level = None if gpu is None else gpu.memory_used_bytes()
         calibrate([] if self._gpu_sensor is None else [self._gpu_sensor])
         self.counter_period_s = None if self._gpu_sensor is None else self._gpu_sensor.facts.period_s
@@ -58,17 +61,10 @@ class Instrument:
         cpu_seconds: Callable[[], float] | None = None,
         wall_meter: WallMeter | None = None,
     ) -> "Instrument":
-        """Opens the sensors of this host; takes up to about a second on a host with a GPU.
+        """Opens the sensors of this host, see `Setup`; takes up to about a second on a host with a GPU.
 
-        Args:
-            accelerator: the GPU as Ray or users name it (index, full or shortened UUID); None for no GPU.
-            hz: sampling rate of the counters.
-            cpu_model: assumed power of a processor without a meter.
-            cpu_seconds: replaces the kernel's count of the processor seconds that the whole host has used.
-            wall_meter: a power meter outside the host, followed until `close`.
-
-        Raises:
-            MeasurementError: the GPU cannot be identified or measured; the sentence says why.
+        `accelerator` is the GPU as Ray or users name it (index, full or shortened UUID), None for no GPU; raises
+        `MeasurementError` when it cannot be identified or measured. A wall meter is followed until `close`.
         """
         gpu = None if accelerator is None else registry.resolve(accelerator)
         setup = Setup(
@@ -85,21 +81,15 @@ class Instrument:
                 sensor.close()
             assert gpu is not None
             raise gpu.lost()
-        host = host_info()
-        no_meter = survey(setup.powercap_root).problem
-        host_share = HostShare(logical_cores=host.logical_cores, model=cpu_model, no_meter=no_meter)
-        return cls(gpu=gpu, sensors=sensors, host=host, hz=hz, host_share=host_share)
+        return cls(gpu=gpu, sensors=sensors, setup=setup)
 
     @property
     def energy_scope(self) -> str:
         """The parts that a total counts: those for which this host has a meter or a model."""
         facts = None if self._gpu_sensor is None else self._gpu_sensor.facts
-        known = {
-            "gpu": facts is not None and (facts.counter_missing is None or facts.power_source is not None),
-            "cpu": True,
-            "dram": any(sensor.part == "dram" for sensor in self._sensors),
-        }
-        return "+".join(part for part, there in known.items() if there)
+        gpu = facts is not None and (facts.counter_missing is None or facts.power_source is not None)
+        dram = any(sensor.part == "dram" for sensor in self._sensors)
+        return "+".join(["gpu"] * gpu + ["cpu"] + ["dram"] * dram)
 
     def wall_problem(self) -> str | None:
         """Why the wall meter has given no reading yet, after a few of its periods; None when it has, or there is none."""
@@ -119,30 +109,133 @@ class Instrument:
         return idle or modelled_idle(self._host_share.model, logical_cores=self.host.logical_cores)
 
     def share_host(self, *, idle: IdlePower, workers: int) -> None:
-        """Sets what the sharing rule needs from the next recording on: the host's idle power and its workers, busy or not."""
+        """Sets what the sharing rule needs from the next recording on; `workers` are counted busy or not."""
         self._host_share = replace(self._host_share, idle=idle, workers=max(1, workers))
 
     def require_gpu(self) -> None:
-        """Checks that the GPU still answers; nothing to check on a host without one.
-
-        Raises:
-            MeasurementError: it does not.
-        """
+        """Raises `MeasurementError` when the GPU no longer answers; nothing to check on a host without one."""
         if self.gpu is not None and not self.gpu.answers():
             raise self.gpu.lost()
 
-    def record(self) -> Recording:
+    def record(self) -> "Recording":
         """Starts the sampling thread; the first sample has been taken when this returns."""
-        return Recording(
-            sensors=self._sensors,
-            gpu_sensor=self._gpu_sensor,
-            hz=self._hz,
-            host_share=self._host_share,
-            energy_scope=self.energy_scope,
-            memory_level_bytes=self._memory_level,
-        )
+        return Recording(self)
 
     def close(self) -> None:
         """Gives the sensors back."""
         for sensor in self._sensors:
             sensor.close()
+
+
+class Recording:
+    """One attempt under measurement, from `Instrument.record` to `stop`: the recorder, who is on the GPU, and every window."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self._sensor, self._gpu = instrument._gpu_sensor, instrument.gpu
+        self._hz, self._host_share, self._energy_scope = instrument._hz, instrument._host_share, instrument.energy_scope
+        self._memory_level = instrument._memory_level
+        self._memory_before = None if self._gpu is None else self._gpu.memory_used_bytes()
+        self._tree = TreeActivity()
+        self._ours: set[int] = set()
+        self._looks: list[tuple[float, list[int] | None]] = []
+        self.look()
+        self._prepared: CounterEnergy | None = None
+        self._recorder = Recorder([*instrument._sensors, self._tree], hz=self._hz)
+        self._recorder.start()
+        self._recorder.wait_past(0.0, limit_s=5.0)
+
+    def follow(self, pid: int) -> None:
+        """Names the process whose tree is the cell."""
+        self._tree.follow(pid)
+
+    def settled(self, timeout_s: float = 10.0) -> bool:
+        """Waits until the GPU's power was steady (within 5 % of its mean) for a second; True at once without a GPU.
+
+        False when the time runs out, or when the GPU does not tell its power.
+        """
+        if self._sensor is None or self._sensor.facts.power_source is None:
+            return self._sensor is None
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            latest = self._recorder.latest(self._sensor.name, seconds=_SETTLED_S)
+            watts = latest.column("power_w")
+            if len(watts) >= 0.8 * _SETTLED_S * self._hz and np.all(np.isfinite(watts)):
+                mean_w = float(watts.mean())
+                if float(np.abs(watts - mean_w).max()) <= _SETTLED_SHARE * mean_w:
+                    return True
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(0.05)
+
+    def read(self, *, start_s: float, end_s: float, device: str, gpu_idle_w: float | None = None) -> WindowReading:
+        """The figures of one window (CLOCK_MONOTONIC); waits, a few sampling and counter periods at most, for its end.
+
+        `device`, cuda or cpu, says which meter is the cell's main one; `gpu_idle_w` is the GPU's power in its idle window.
+        """
+        period_s = (None if self._sensor is None else self._sensor.facts.period_s) or 0.0
+        self._recorder.wait_past(end_s + 1.3 * period_s + 2 / self._hz, limit_s=3 * max(period_s, 1 / self._hz) + 0.5)
+        recorded = self._recorder.trace()
+        trace = recorded.part(start_s - _BEYOND_S, end_s + _BEYOND_S)
+        gpu = None
+        if self._sensor is not None:
+            counter = self._counter(recorded, self._sensor, end_s=end_s)
+            series, facts = trace.series[self._sensor.name], self._sensor.facts
+            gpu = read_gpu(series, facts, start_s=start_s, end_s=end_s, hz=trace.hz, counter=counter)
+        return WindowReading(
+            device=device,
+            duration_s=end_s - start_s,
+            energy_scope=self._energy_scope,
+            cpu=read_cpu(trace, self._host_share, start_s=start_s, end_s=end_s),
+            gpu=gpu,
+            gpu_uuid=None if self._gpu is None else self._gpu.uuid,
+            gpu_idle_w=gpu_idle_w,
+            foreign=self._foreign(start_s=start_s, end_s=end_s, uses_gpu=device == "cuda"),
+            wall=read_wall(recorded, start_s=start_s, end_s=end_s),
+        )
+
+    def _counter(self, recorded: Trace, sensor: GpuSensor, *, end_s: float) -> CounterEnergy | None:
+        """The GPU's counter, prepared anew when a window reaches further than what the last preparation saw."""
+        if self._prepared is None or self._prepared.until_s < end_s + _BEYOND_S:
+            self._prepared = prepare_counter(recorded.series[sensor.name], sensor.facts, hz=recorded.hz)
+        return self._prepared
+
+    def wait_for_wall(self, end_s: float) -> None:
+        """Waits, for a few periods of the wall meter at most, until it too has read past a moment; `read` does not wait."""
+        self._recorder.wait_for_followers(end_s)
+
+    def trace(self) -> Trace:
+        """What was recorded so far."""
+        return self._recorder.trace()
+
+    def stop(self) -> Trace:
+        """Ends the sampling thread and returns the whole trace; windows can still be read."""
+        self._recorder.stop()
+        return self._recorder.trace()
+
+    def look(self) -> None:
+        """Note who is on the GPU now; to be called at the edges of windows, while the cell lives."""
+        if self._gpu is not None:
+            self._ours |= {*self._tree.pids(), os.getpid()}
+            self._looks.append((time.monotonic(), self._gpu.processes()))
+
+    def _foreign(self, *, start_s: float, end_s: float, uses_gpu: bool) -> int | None:
+        """The most other processes seen from the last look before the window to the first after it."""
+        if self._gpu is None:
+            return None
+        if self._looks[-1][0] < end_s:
+            self.look()
+        before = [look for look in self._looks if look[0] <= start_s][-1:]
+        after = [look for look in self._looks if look[0] >= end_s][:1]
+        inside = [look for look in self._looks if start_s < look[0] < end_s]
+        counts = [
+            foreign_processes(
+                pids=pids,
+                ours=self._ours,
+                uses_gpu=uses_gpu,
+                memory_before_bytes=self._memory_before,
+                memory_level_bytes=self._memory_level,
+            )
+            for _, pids in (*before, *inside, *after)
+        ]
+        known = [count for count in counts if count is not None]
+        return max(known) if known and len(known) == len(counts) else None

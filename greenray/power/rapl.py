@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenray.power.sensors import Setup
+from greenray.power.sensors import Sampler, Setup
 
 logger = logging.getLogger(__name__)
 
@@ -44,54 +44,41 @@ def powercap_root(environ: Mapping[str, str]) -> Path:
 
 def survey(root: Path) -> Survey:
     """Finds the zones to read under `root`. Packages are used all or none: half of a host is no host."""
+    found = [zone for folder in _folders(root) if (zone := _zone(folder)) is not None]
     zones: dict[str, Zone] = {}
-    refused: list[Zone] = []
-    for folder in _folders(root):
-        zone = _zone(folder)
+    for zone in found:
         # The same package often appears twice, by register and by memory-mapped I/O (intel-rapl-mmio).
-        if zone is None or zone.domain in zones:
-            continue
-        if _readable(folder / "energy_uj"):
+        if zone.domain not in zones and _number(zone.path / "energy_uj") is not None:
             zones[zone.domain] = zone
-        else:
-            refused.append(zone)
-    refused = [zone for zone in refused if zone.domain not in zones]
-    parts = {zone.part for zone in zones.values()}
-    denied = sorted({zone.path.name for zone in refused if zone.part in ("cpu", "dram")})
+    refused = [zone for zone in found if zone.domain not in zones]
     unreadable = {zone.part for zone in refused}
     kept = tuple(zone for zone in zones.values() if zone.part not in unreadable)
+    problem = None
     if "cpu" in unreadable:
-        return Survey(zones=kept, problem=f"RAPL cannot be read: no permission for {', '.join(denied)}")
-    if "cpu" not in parts:
-        return Survey(zones=kept, problem=f"no RAPL package under {root}")
-    return Survey(zones=kept)
+        denied = sorted({zone.path.name for zone in refused if zone.part in ("cpu", "dram")})
+        problem = f"RAPL cannot be read: no permission for {', '.join(denied)}"
+    elif not any(zone.part == "cpu" for zone in kept):
+        problem = f"no RAPL package under {root}"
+    return Survey(zones=kept, problem=problem)
 
 
-class RaplSensor:
-    """Reads one zone; see `Sensor`."""
+class RaplSensor(Sampler):
+    """Reads one zone."""
 
     fast = ("counter_j",)
-    slow = ()
+    fault: str | None = None
 
     def __init__(self, zone: Zone) -> None:
-        self.name = f"rapl:{zone.domain}"
-        self.part = zone.part
-        self.range_j = zone.range_j
-        self.fault: str | None = None
+        self.name, self.part, self.range_j = f"rapl:{zone.domain}", zone.part, zone.range_j
         self._lost = f"RAPL zone {zone.domain} cannot be read any more"
         self._fd = os.open(zone.path / "energy_uj", os.O_RDONLY | os.O_CLOEXEC)
 
     def sample(self) -> tuple[float]:
         try:
-            value = int(os.pread(self._fd, 32, 0)) * 1e-6
+            value, self.fault = int(os.pread(self._fd, 32, 0)) * 1e-6, None
         except (OSError, ValueError):
-            self.fault = self._lost
-            return (math.nan,)
-        self.fault = None
+            value, self.fault = math.nan, self._lost
         return (value,)
-
-    def sample_slow(self) -> tuple[()]:
-        return ()
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -145,10 +132,6 @@ def _zone(folder: Path) -> Zone | None:
         return None
     if not (folder / "energy_uj").exists():
         return None
-    try:
-        range_j = int((folder / "max_energy_range_uj").read_text()) * 1e-6
-    except (OSError, ValueError):
-        range_j = math.nan
     if name.startswith("package"):
         part, domain = "cpu", name
     elif name.startswith("psys"):
@@ -159,12 +142,12 @@ def _zone(folder: Path) -> Zone | None:
         part, domain = "dram", f"dram-{numbers[1]}" if len(numbers) > 2 else "dram"
     else:
         return None
-    return Zone(domain=domain, part=part, path=folder, range_j=range_j)
+    range_uj = _number(folder / "max_energy_range_uj")
+    return Zone(domain=domain, part=part, path=folder, range_j=math.nan if range_uj is None else range_uj * 1e-6)
 
 
-def _readable(path: Path) -> bool:
+def _number(path: Path) -> int | None:
     try:
-        int(path.read_text())
+        return int(path.read_text())
     except (OSError, ValueError):
-        return False
-    return True
+        return None

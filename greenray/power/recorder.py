@@ -4,11 +4,11 @@ import logging
 import threading
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from greenray.power.sensors import Follower, Sensor
+from greenray.power.sensors import Follower, Sampler, Sensor
 from greenray.power.trace import Readings, Series, Trace
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,41 @@ class _Buffer:
         return self._data[-width] if len(self._data) else float("-inf")
 
 
+class _Sampled:
+    """One sensor, and all that it told."""
+
+    def __init__(self, sensor: Sampler) -> None:
+        self._sensor = sensor
+        self.fast, self._slow = _Buffer(sensor.fast), _Buffer(sensor.slow)
+        self._faults: list[tuple[float, str]] = []
+        self._failing: str | None = None
+        self._quickest_s = float("inf")
+
+    def sample(self) -> None:
+        sensor, clock = self._sensor, time.monotonic
+        before_s, values, after_s = clock(), sensor.sample(), clock()
+        if after_s - before_s > self._quickest_s + _INTERRUPTED_S:
+            # The thread lost its processor on the way, so nobody knows to which moment the reading belongs: read again.
+            before_s, values, after_s = clock(), sensor.sample(), clock()
+        self._quickest_s = min(self._quickest_s, after_s - before_s)
+        # The reading belongs to some moment of the call: the middle halves the doubt.
+        self.fast.append((before_s + after_s) / 2, values)
+        fault = sensor.fault
+        if fault is not self._failing:
+            self._failing = fault
+            if fault is not None:
+                self._faults.append((before_s, fault))
+                logger.warning("%s: %s", sensor.name, fault)
+
+    def sample_slow(self) -> None:
+        if self._sensor.slow:
+            self._slow.append(time.monotonic(), self._sensor.sample_slow())
+
+    def series(self) -> Series:
+        sensor, fast, slow, faults = self._sensor, self.fast.readings(), self._slow.readings(), tuple(self._faults)
+        return Series(sensor=sensor.name, part=sensor.part, fast=fast, slow=slow, range_j=sensor.range_j, faults=faults)
+
+
 class Recorder:
     """Samples `sensors` at `hz` from `start` to `stop`.
 
@@ -53,23 +88,16 @@ class Recorder:
     slow in threads of their own are not sampled; their readings are put into the trace when it is asked for.
     """
 
-    def __init__(self, sensors: Sequence[Sensor], *, hz: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._sensors = tuple(sensor for sensor in sensors if not isinstance(sensor, Follower))
-        self._followers = tuple(sensor for sensor in sensors if isinstance(sensor, Follower))
+    def __init__(self, sensors: Sequence[Sensor], *, hz: float) -> None:
+        self._sampled = {sensor.name: _Sampled(sensor) for sensor in sensors if not isinstance(sensor, Follower)}
+        self._followers = [sensor for sensor in sensors if isinstance(sensor, Follower)]
         self._begin_s, self._end_s = float("inf"), float("inf")
         self._hz = hz
-        self._clock = clock
-        self._fast = [_Buffer(sensor.fast) for sensor in self._sensors]
-        self._slow = [_Buffer(sensor.slow) for sensor in self._sensors]
-        self._faults: list[list[tuple[float, str]]] = [[] for _ in self._sensors]
-        self._failing: list[str | None] = [None for _ in self._sensors]
-        self._quickest_s = [float("inf")] * len(self._sensors)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="greenray-recorder", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread."""
-        self._begin_s = self._clock()
+        self._begin_s = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -77,7 +105,7 @@ class Recorder:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
-        self._end_s = min(self._end_s, self._clock())
+        self._end_s = min(self._end_s, time.monotonic())
 
     def running(self) -> bool:
         """Whether samples still arrive."""
@@ -85,7 +113,7 @@ class Recorder:
 
     def last_s(self) -> float:
         """Time of the latest complete round of samples."""
-        return min((buffer.last_s() for buffer in self._fast), default=float("inf"))
+        return min((one.fast.last_s() for one in self._sampled.values()), default=float("inf"))
 
     def wait_past(self, moment_s: float, *, limit_s: float) -> None:
         """Waits until every sensor was read after a moment, at most `limit_s` seconds past it or past now."""
@@ -95,24 +123,14 @@ class Recorder:
 
     def latest(self, sensor: str, *, seconds: float) -> Readings:
         """The fast readings of one sensor over about the last `seconds`."""
-        index = next(i for i, known in enumerate(self._sensors) if known.name == sensor)
-        found = self._fast[index].readings(last=int(seconds * self._hz / STEP) + 1)
-        return found.within(self._clock() - seconds, float("inf"))
+        found = self._sampled[sensor].fast.readings(last=int(seconds * self._hz / STEP) + 1)
+        return found.within(time.monotonic() - seconds, float("inf"))
 
     def trace(self) -> Trace:
         """Everything so far."""
-        found = {}
-        for i, sensor in enumerate(self._sensors):
-            found[sensor.name] = Series(
-                sensor=sensor.name,
-                part=sensor.part,
-                fast=self._fast[i].readings(),
-                slow=self._slow[i].readings(),
-                range_j=sensor.range_j,
-                faults=tuple(self._faults[i]),
-            )
+        found = {name: one.series() for name, one in self._sampled.items()}
         for follower in self._followers:
-            found[follower.name] = follower.series(start_s=self._begin_s, end_s=min(self._end_s, self._clock()))
+            found[follower.name] = follower.series(start_s=self._begin_s, end_s=min(self._end_s, time.monotonic()))
         return Trace(hz=self._hz, series=found)
 
     def wait_for_followers(self, at_s: float) -> None:
@@ -123,42 +141,19 @@ class Recorder:
     def _run(self) -> None:
         period_s = STEP / self._hz
         slow_period_s = 1 / SLOW_HZ
-        due_s = slow_due_s = self._clock()
+        due_s = slow_due_s = time.monotonic()
         while not self._stopping.is_set():
-            now_s = self._clock()
+            now_s = time.monotonic()
             if now_s < due_s:
                 # The wait is also how the thread is told to stop.
                 self._stopping.wait(due_s - now_s)
                 continue
-            self._sample()
+            for one in self._sampled.values():
+                one.sample()
             if now_s >= slow_due_s:
-                self._sample_slow()
+                for one in self._sampled.values():
+                    one.sample_slow()
                 slow_due_s += slow_period_s * (1 + int((now_s - slow_due_s) / slow_period_s))
             due_s += period_s * (1 + int((now_s - due_s) / period_s))
-        self._sample()
-
-    def _sample(self) -> None:
-        clock = self._clock
-        for i, sensor in enumerate(self._sensors):
-            before_s = clock()
-            values = sensor.sample()
-            after_s = clock()
-            if after_s - before_s > self._quickest_s[i] + _INTERRUPTED_S:
-                # The thread lost its processor on the way, so nobody knows to which moment the reading belongs: read again.
-                before_s = clock()
-                values = sensor.sample()
-                after_s = clock()
-            self._quickest_s[i] = min(self._quickest_s[i], after_s - before_s)
-            # The reading belongs to some moment of the call: the middle halves the doubt.
-            self._fast[i].append((before_s + after_s) / 2, values)
-            fault = sensor.fault
-            if fault is not self._failing[i]:
-                self._failing[i] = fault
-                if fault is not None:
-                    self._faults[i].append((before_s, fault))
-                    logger.warning("%s: %s", sensor.name, fault)
-
-    def _sample_slow(self) -> None:
-        for i, sensor in enumerate(self._sensors):
-            if sensor.slow:
-                self._slow[i].append(self._clock(), sensor.sample_slow())
+        for one in self._sampled.values():
+            one.sample()

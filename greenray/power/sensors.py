@@ -7,6 +7,7 @@ readings reach the trace table.
 
 import importlib
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 # name -> "module:function"; the function takes a Setup and returns the sensors that exist on this host, possibly none.
 SENSORS: dict[str, str] = {
-    "gpu": "greenray.power.gpu_sensor:open_sensors",
+    "gpu": "greenray.power.gpu_reading:open_sensors",
     "rapl": "greenray.power.rapl:open_sensors",
     "activity": "greenray.power.activity:open_sensors",
     "wall": "greenray.power.wall.meter:open_sensors",
@@ -28,41 +29,31 @@ SENSORS: dict[str, str] = {
 
 
 class Sampler(Protocol):
-    """Something that can be read many times a second.
+    """Something that can be read many times a second; a subclass inherits what is said here of a sensor without slow readings.
 
     `sample` and `sample_slow` return one float for each name in `fast` and `slow` (columns of the trace table; `throttle_bits` is
-    kept in memory only), NaN where a reading failed; they never raise. A sensor without slow readings has `slow = ()`.
+    kept in memory only), NaN where a reading failed; they never raise.
+
+    Attributes:
+        name: the sensor's name in the trace table.
+        part: what it measures: gpu, cpu, dram, wall, platform or activity.
+        range_j: where `counter_j` wraps; NaN when it does not.
     """
 
-    @property
-    def name(self) -> str:
-        """The sensor's name in the trace table."""
-
-    @property
-    def part(self) -> str:
-        """What it measures: gpu, cpu, dram, wall, platform or activity."""
-
-    @property
-    def fast(self) -> tuple[str, ...]:
-        """Columns that `sample` fills."""
-
-    @property
-    def slow(self) -> tuple[str, ...]:
-        """Columns that `sample_slow` fills."""
-
-    @property
-    def range_j(self) -> float:
-        """Where `counter_j` wraps; NaN when it does not."""
+    name: str
+    part: str
+    fast: tuple[str, ...]
+    slow: tuple[str, ...] = ()
+    range_j: float = math.nan
 
     @property
     def fault(self) -> str | None:
         """Why the last reading failed, in a sentence; None when it did not."""
 
-    def sample(self) -> Sequence[float]:
-        """One fast reading."""
+    def sample(self) -> Sequence[float]: ...
 
     def sample_slow(self) -> Sequence[float]:
-        """One slow reading."""
+        return ()
 
     def close(self) -> None:
         """Gives back what the sensor holds; it is not read again."""
@@ -72,13 +63,8 @@ class Sampler(Protocol):
 class Follower(Protocol):
     """Something slow that is read in a thread of its own, from its opening to `close`, and brings its own times."""
 
-    @property
-    def name(self) -> str:
-        """The sensor's name in the trace table."""
-
-    @property
-    def part(self) -> str:
-        """What it measures, as for a `Sampler`."""
+    name: str
+    part: str
 
     def series(self, *, start_s: float, end_s: float) -> Series:
         """Its readings of an interval and those next to it, in the order of their times (CLOCK_MONOTONIC)."""
@@ -97,13 +83,8 @@ Sensor = Sampler | Follower
 class Setup:
     """What sensors may want to know when they are opened.
 
-    Attributes:
-        gpus: the GPUs to read.
-        hz: sampling rate.
-        cpu_model: assumed power of a processor without a meter.
-        powercap_root: root of the powercap tree.
-        cpu_seconds: replaces the kernel's count of the processor seconds that the whole host has used.
-        wall_meter: a power meter outside the host.
+    `cpu_model` is the assumed power of a processor without a meter; `cpu_seconds` replaces the kernel's count of the processor
+    seconds that the whole host has used.
     """
 
     gpus: Sequence[Gpu] = ()

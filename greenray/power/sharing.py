@@ -14,19 +14,18 @@ on a shared host.
 
 from dataclasses import dataclass
 
+from greenray.config.settings import CpuModel
+
 TOLERANCE = 0.03
 """Share of its energy by which a figure may be off because of how seconds are counted; tested under real loads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdlePower:
-    """The host's idle power.
+    """The host's idle power in watts: all processors together, and memory, None where it is not metered.
 
-    Attributes:
-        cpu_w: all processors together, watts.
-        dram_w: memory, None where it is not metered.
-        source: rapl, modelled, or assumed (metered, but no idle interval was: `cpu_w` is then the config's figure).
-        seconds: length of the interval; 0 when nothing was measured.
+    `source` is rapl, modelled, or assumed (metered, but no idle interval was: `cpu_w` is then the config's figure); `seconds` is
+    the length of the interval, 0 when nothing was measured.
     """
 
     cpu_w: float
@@ -45,3 +44,14 @@ def share_j(*, host_j: float, idle_w: float, duration_s: float, workers: int, ce
     busy = max(host_s, cell_s)
     ratio = cell_s / busy if busy > 0 else 0.0
     return idle_j / workers + (host_j - idle_j) * ratio
+
+
+def modelled_idle(model: CpuModel, *, logical_cores: int) -> IdlePower:
+    """Idle power by the config's assumption."""
+    return IdlePower(cpu_w=model.idle_w_per_core * logical_cores)
+
+
+def modelled_host_j(model: CpuModel, *, logical_cores: int, host_s: float, duration_s: float) -> float:
+    """Energy of a host without a meter: every core draws one assumed power when idle, another in its `host_s` busy seconds."""
+    idle_w, active_w = model.idle_w_per_core, model.active_w_per_core
+    return idle_w * logical_cores * duration_s + max(0.0, active_w - idle_w) * host_s

@@ -47,10 +47,8 @@ class Series:
 
     Attributes:
         sensor: name in the trace table, `gpu:<uuid>`, `rapl:<domain>`, `cpu:host`, `cpu:cell`, ...
-        part: what the sensor measures: gpu, cpu, dram, wall, platform or activity.
-        fast: readings at the sampling rate.
-        slow: readings at 5 Hz.
-        range_j: where the counter wraps; NaN when it does not.
+        part, range_j: see `greenray.power.sensors.Sampler`.
+        fast, slow: readings at the sampling rate, and at 5 Hz.
         faults: (time, sentence) of the first of each run of failed readings.
         period_s: time between the readings of a sensor that brings its own times; NaN for those read at the sampling rate.
     """
@@ -92,13 +90,8 @@ class Trace:
             for part in (series.fast, series.slow):
                 if not any(name in part.columns for name in TRACE_COLUMNS):
                     continue
-                count = len(part.times)
                 table["monotonic_s"] += part.times.tolist()
-                table["sensor"] += [series.sensor] * count
+                table["sensor"] += [series.sensor] * len(part.times)
                 for name in TRACE_COLUMNS:
-                    values = part.columns.get(name)
-                    if values is None:
-                        table[name] += [None] * count
-                    else:
-                        table[name] += [None if value != value else value for value in values.tolist()]
+                    table[name] += [None if value != value else value for value in part.column(name).tolist()]
         return table

@@ -14,6 +14,8 @@ from greenray.power.trace import Trace
 from greenray.power.wall.plug import WallCheck, check_wall, plug_energy
 
 NO_WALL_METER = unknown("no wall meter")
+_GPU_COLUMNS = ("utilization", "power_w", "power_max_w", "temperature_start_c", "temperature_end_c")
+_CLOCK_COLUMNS = ("sm_clock_mhz", "sm_clock_min_mhz", "sm_clock_max_mhz", "clock_change", "throttle_reasons")
 
 
 def read_wall(trace: Trace, *, start_s: float, end_s: float) -> Energy:
@@ -31,14 +33,11 @@ def read_wall(trace: Trace, *, start_s: float, end_s: float) -> Energy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowReading:
-    """Energy of one window, part by part.
+    """Energy of one window, part by part; of the GPU None on a host without one.
 
-    Attributes:
-        device: cuda or cpu; says which part is the cell's main one, whose grade is the window's.
-        energy_scope: the parts that a total counts, joined by +.
-        gpu: the worker's GPU, None on a host without one.
-        gpu_idle_w: its power in this attempt's idle window, where one is known.
-        foreign: other processes on it, None when that cannot be told.
+    `device`, cuda or cpu, says which part is the cell's main one, whose grade is the window's; `energy_scope` are the parts that
+    a total counts, joined by +; `gpu_idle_w` is the GPU's power in this attempt's idle window, where one is known; `foreign` are
+    other processes on it, None when that cannot be told.
     """
 
     device: str
@@ -75,16 +74,22 @@ class WindowReading:
         in_scope = [active_j[name] for name in active_j if name in self._in_scope()]
         check = self._wall_check()
         grade, reasons = self._grade(check)
-        cpu = self.cpu
+        cpu, gpu = self.cpu, self.gpu or GpuReading(energy=Energy())
         return {
             "gpu_uuid": self.gpu_uuid,
-            **_gpu_columns(self.gpu),
+            "gpu_energy_j": gpu.energy.energy_j,
+            "gpu_energy_source": gpu.source,
+            "gpu_energy_error_j": gpu.energy.error_j,
+            "gpu_power_energy_j": gpu.power.energy_j,
+            "gpu_counter_updates": gpu.energy.updates,
+            **{f"gpu_{name}": getattr(gpu, name) for name in _GPU_COLUMNS},
+            **{name: getattr(gpu, name) for name in _CLOCK_COLUMNS},
             "gpu_idle_w": self.gpu_idle_w,
             "gpu_active_energy_j": active_j.get("gpu"),
             "cpu_energy_j": cpu.energy.energy_j,
             "cpu_energy_source": cpu.source,
             "cpu_energy_error_j": cpu.energy.error_j,
-            "cpu_idle_w": cpu.idle_w,
+            "cpu_idle_w": cpu.idle.cpu_w,
             "cpu_active_energy_j": active_j["cpu"],
             "cpu_apportioned": cpu.host_share.workers > 1,
             "dram_energy_j": cpu.dram.energy_j,
@@ -117,9 +122,13 @@ class WindowReading:
     def _active(self) -> dict[str, float | None]:
         """What is left of each part's energy without its idle power, J; slightly below 0 where a part did nothing."""
         # A cell's part of the host's idle power is the even one of the sharing rule; the GPU is the cell's alone.
-        workers, dram_w = self.cpu.host_share.workers, self.cpu.dram_idle_w
-        idle_w = {"gpu": self.gpu_idle_w, "cpu": self.cpu.idle_w / workers, "dram": None if dram_w is None else dram_w / workers}
-        return {name: _above(energy.energy_j, idle_w[name], self.duration_s) for name, energy in self._parts().items()}
+        workers, idle = self.cpu.host_share.workers, self.cpu.idle
+        idle_w = {"gpu": self.gpu_idle_w, "cpu": idle.cpu_w / workers, "dram": idle.dram_w and idle.dram_w / workers}
+        left_j: dict[str, float | None] = {}
+        for name, energy in self._parts().items():
+            watts = idle_w[name]
+            left_j[name] = None if energy.energy_j is None or watts is None else energy.energy_j - watts * self.duration_s
+        return left_j
 
     def _grade(self, check: WallCheck) -> tuple[str | None, list[str]]:
         """The main part's grade; its reasons, and what else is not as it should be."""
@@ -131,7 +140,7 @@ class WindowReading:
         main = "gpu" if self.device == "cuda" else "cpu"
         missing = {name: energy for name, energy in self._in_scope().items() if energy.energy_j is None and name != main}
         reasons += [f"{name}: {energy.reason}" for name, energy in missing.items()]
-        if "dram" in self._in_scope() and self.cpu.dram_idle_w is None:
+        if "dram" in self._in_scope() and self.cpu.idle.dram_w is None:
             reasons.append("dram: its idle power is unknown, so it is shared by processor time alone and nothing is active")
         if self.wall != NO_WALL_METER:
             reasons += [reason for reason in (self.wall.reason and f"wall: {self.wall.reason}", check.reason) if reason]
@@ -141,35 +150,10 @@ class WindowReading:
         """The host's metered parts against the plug: everybody's processors and memory, and of the GPUs this worker's."""
         if self.wall == NO_WALL_METER:
             return WallCheck()
-        if not self.cpu.metered:
+        if self.cpu.idle.source == "modelled":
             return WallCheck(reason="wall check: the host's processors are not metered")
         parts = {"gpu": self.gpu.energy} if self.gpu is not None else {}
         parts["cpu"] = self.cpu.host
         if self.cpu.host_dram is not None:
             parts["dram"] = self.cpu.host_dram
         return check_wall(self.wall, parts)
-
-
-def _above(energy_j: float | None, idle_w: float | None, duration_s: float) -> float | None:
-    return None if energy_j is None or idle_w is None else energy_j - idle_w * duration_s
-
-
-def _gpu_columns(gpu: GpuReading | None) -> dict[str, Any]:
-    known = gpu or GpuReading(energy=Energy())
-    return {
-        "gpu_energy_j": known.energy.energy_j,
-        "gpu_energy_source": known.source,
-        "gpu_energy_error_j": known.energy.error_j,
-        "gpu_power_energy_j": known.power.energy_j,
-        "gpu_counter_updates": known.energy.updates,
-        "gpu_utilization": known.utilization,
-        "gpu_power_w": known.power_w,
-        "gpu_power_max_w": known.power_max_w,
-        "gpu_temperature_start_c": known.temperature_start_c,
-        "gpu_temperature_end_c": known.temperature_end_c,
-        "sm_clock_mhz": known.sm_clock_mhz,
-        "sm_clock_min_mhz": known.sm_clock_min_mhz,
-        "sm_clock_max_mhz": known.sm_clock_max_mhz,
-        "clock_change": known.clock_change,
-        "throttle_reasons": known.throttle_reasons,
-    }

@@ -10,7 +10,7 @@ from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, 
 from greenray.config.settings import Measure
 from greenray.errors import MeasurementError
 from greenray.gpu.base import Gpu
-from greenray.power.recording import Recording
+from greenray.power.instrument import Recording
 from greenray.power.window import WindowReading
 from greenray.worker.verdicts import Verdicts, keep_a_figure, rejection
 

@@ -20,8 +20,7 @@ from greenray.errors import MeasurementError
 from greenray.gpu import registry
 from greenray.gpu.base import Gpu
 from greenray.power.instrument import Instrument
-from greenray.power.modelled import modelled_idle
-from greenray.power.sharing import IdlePower
+from greenray.power.sharing import IdlePower, modelled_idle
 from greenray.processes import forkserver
 from greenray.processes import tree as processes
 from greenray.store.registry import open_store

@@ -98,6 +98,4 @@ def environment_for(uuid: str | None) -> dict[str, str]:
 
 def problems(found: VendorReport, *, container: str | None, sees_all_processes: bool) -> Iterator[Problem]:
     for gpu in found.gpus:
-        yield Problem(
-            part=f"GPU {gpu.index}", what=f"It is made of {gpu.details['made_of']}.", mend="Buy one.", commands=["true"]
-        )
+        yield Problem(part=f"GPU {gpu['index']}", what=f"It is made of {gpu['made_of']}.", mend="Buy one.", commands=["true"])

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from greenray.gpu.foreign_processes import foreign_processes
+from greenray.gpu.base import foreign_processes
 
 
 @pytest.mark.parametrize(

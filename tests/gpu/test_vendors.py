@@ -8,7 +8,7 @@ import time
 import pytest
 from rich.console import Console
 
-from greenray.cli.examined import show_host
+from greenray.cli.tables import show_host
 from greenray.config.settings import CpuModel
 from greenray.doctor.examine import examine
 from greenray.errors import MeasurementError
@@ -77,7 +77,7 @@ def test_the_instrument_measures_it(tmp_path, monkeypatch):
 
 
 def test_doctor_shows_it_with_its_vendors_advice():
-    report = json.loads(json.dumps(examine(busy_s=0.05).as_json()))
+    report = json.loads(json.dumps(examine(busy_s=0.05)))
     (gpu,) = report["gpus"]
     assert (gpu["uuid"], gpu["source"], gpu["best_grade"], gpu["made_of"]) == ("MADE-0", "counter", "A", "nothing")
     assert (report["able"], report["gpu_problem"]) == (True, None)
@@ -96,7 +96,7 @@ from greenray.measure.command import measure_command
 from greenray.measure.signals import holding_signals
 registry.VENDORS["made"] = "tests.gpu.made_vendor"
 with holding_signals() as signals:
-    found = measure_command(["sleep", "0.5"], signals=signals, environ=os.environ).as_json()
+    found = measure_command(["sleep", "0.5"], signals=signals, environ=os.environ)
 print(json.dumps([found, [registry.resolve(name).uuid for name in ("0", "MADE-0")]]))
 """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from greenray.power.gpu_sensor import calibrate
+from greenray.power.gpu_reading import calibrate
 from greenray.power.trace import Floats
 from tests.gpu_check.finding import Finding, Table
 from tests.gpu_check.rig import Rig

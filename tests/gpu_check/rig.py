@@ -11,8 +11,7 @@ from greenray.gpu import registry
 from greenray.gpu.base import Gpu
 from greenray.power.estimate.counter import counter_energy
 from greenray.power.estimate.energy import Energy
-from greenray.power.gpu_reading import GpuReading, read_gpu
-from greenray.power.gpu_sensor import GpuFacts, GpuSensor, calibrate
+from greenray.power.gpu_reading import GpuFacts, GpuReading, GpuSensor, calibrate, read_gpu
 from greenray.power.recorder import Recorder
 from greenray.power.trace import EMPTY, Series
 from tests.gpu_check.load import Load, Truth

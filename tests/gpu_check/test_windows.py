@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from greenray.power.estimate.energy import Energy, unknown
-from greenray.power.gpu_sensor import GpuFacts
+from greenray.power.gpu_reading import GpuFacts
 from greenray.power.trace import Readings, Series
 from tests.gpu_check.rig import Stretch
 from tests.gpu_check.windows import LENGTHS_S, additivity_j, errors_by_length, exactly, smooth_reference, whole_periods

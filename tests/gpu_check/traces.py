@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from greenray.gpu.base import Gpu
-from greenray.power.gpu_sensor import GpuFacts
+from greenray.power.gpu_reading import GpuFacts
 from greenray.power.trace import Readings, Series
 from tests.gpu_check.rig import Stretch
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from greenray.cli.jsonfile import JsonFile
+from greenray.cli.instrument import JsonFile
 from greenray.errors import ConfigError
 from tests.simnvml import Board, environment, true_energy_j, uuid_of
 from tests.support import ROOT

@@ -6,9 +6,9 @@ from greenray.config.settings import CpuModel
 from greenray.gpu.base import SLOWDOWNS
 from greenray.power.cpu_reading import CpuReading, HostShare
 from greenray.power.estimate.energy import Energy
-from greenray.power.gpu_reading import GpuReading
-from greenray.power.gpu_sensor import GpuFacts
+from greenray.power.gpu_reading import GpuFacts, GpuReading
 from greenray.power.grade import grade_cpu, grade_gpu
+from greenray.power.sharing import IdlePower
 
 GOOD = GpuReading(
     energy=Energy(energy_j=1000.0, updates=80),
@@ -66,7 +66,7 @@ ALONE = CpuReading(energy=Energy(energy_j=50.0), source="rapl", neighbours_busy=
     [
         ({}, "A", None),
         ({"host_share": replace(SHARE, workers=4)}, "B", "apportioned between 4"),
-        ({"idle_known": False}, "B", "assumed"),
+        ({"idle": IdlePower(cpu_w=1.0, source="assumed")}, "B", "assumed"),
         ({"neighbours_busy": 1.5}, "B", "1.5 processors"),
         ({"host_share": replace(SHARE, workers=2), "neighbours_busy": 1.0}, "C", "apportioned"),
         ({"source": "modelled"}, "D", "modelled"),

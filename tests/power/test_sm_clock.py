@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.power.gpu_reading import read_gpu
-from greenray.power.gpu_sensor import GpuFacts, GpuSensor
-from greenray.power.sm_clock import CLOCK_SHIFT, clock_change
+from greenray.power.gpu_reading import CLOCK_SHIFT, GpuFacts, GpuSensor, clock_change, read_gpu
 from greenray.power.trace import Series
 from tests.simnvml import Board
 from tests.support.made import made_readings

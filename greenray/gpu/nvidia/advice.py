@@ -1,8 +1,9 @@
 """What spoils or prevents measurements of NVIDIA's GPUs, and the command or setting that mends it. Facts in, sentences out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from greenray.gpu.base import SLOWDOWNS, GpuReport, Problem, VendorReport
+from greenray.gpu.base import SLOWDOWNS, Problem, VendorReport
 
 
 def problems(found: VendorReport, *, container: str | None, sees_all_processes: bool) -> Iterator[Problem]:
@@ -19,8 +20,8 @@ def problems(found: VendorReport, *, container: str | None, sees_all_processes: 
     for gpu in found.gpus:
         hidden = not sees_all_processes and container is not None
         yield from (
-            Problem(part=f"GPU {gpu.index}", what=f"GPU {gpu.index} {what}", mend=mend, commands=commands)
-            for what, mend, *commands in (*_meters(gpu), *_limits(gpu), *_users(gpu, container=container, hidden=hidden))
+            Problem(part=f"GPU {gpu['index']}", what=f"GPU {gpu['index']} {what}", mend=mend, commands=commands)
+            for what, mend, *commands in (*_settings(gpu), *_users(gpu, container=container, hidden=hidden))
         )
 
 
@@ -49,49 +50,45 @@ def _with_boards(container: str | None) -> list[str]:
     return [f"{run} --env NVIDIA_DRIVER_CAPABILITIES=compute,utility ..."]
 
 
-def _meters(gpu: GpuReport) -> Iterator[tuple[str, ...]]:
-    smi = f"nvidia-smi -i {gpu.index}"
-    if gpu.details.get("mig"):
+def _settings(gpu: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    smi = f"nvidia-smi -i {gpu['index']}"
+    if gpu.get("mig"):
         yield "is in MIG mode: energy is known per board only, so it is refused.", "Turn MIG off.", f"sudo {smi} -mig 0"
-    elif gpu.counter_missing is not None and "permission" in gpu.counter_missing:
+    elif gpu["counter_missing"] is not None and "permission" in gpu["counter_missing"]:
         yield (
-            f"keeps its energy counter to itself ({gpu.counter_missing}): energy is the integral of power, grade C at best.",
+            f"keeps its energy counter to itself ({gpu['counter_missing']}): energy is the integral of power, grade C at best.",
             "Measure as a user who may read it, or in a container that may.",
             "sudo greenray doctor",
         )
-    elif gpu.counter_missing is not None:
+    elif gpu["counter_missing"] is not None:
         yield (
             "has no readable energy counter: energy is the integral of power, grade C at best.",
             "Boards from Volta on have one: see what board and driver this is, and update the driver.",
             f"{smi} --query-gpu=name,driver_version --format=csv",
         )
-    elif gpu.counter_period_s is None:
+    elif gpu["counter_period_s"] is None:
         yield "has an energy counter that did not move while it was watched.", "Reset the board.", f"sudo {smi} --gpu-reset"
-    elif gpu.instant_power is None:
+    elif gpu["instant_power"] is None:
         yield (
             "does not tell its instant power, so its counter cannot be checked: grade B at best.",
             "Update the driver to 530 or later.",
             f"{smi} -q -d POWER",
         )
-    if gpu.details.get("persistence") is False:
+    if gpu.get("persistence") is False:
         yield (
             "has persistence mode off: its driver may unload between cells, which resets the counter.",
             "Turn it on.",
             f"sudo {smi} -pm 1",
             "sudo systemctl enable --now nvidia-persistenced",
         )
-
-
-def _limits(gpu: GpuReport) -> Iterator[tuple[str, ...]]:
-    smi = f"nvidia-smi -i {gpu.index}"
-    limit_w, default_w = gpu.power_limit_w, gpu.details.get("default_power_limit_w")
+    limit_w, default_w = gpu["power_limit_w"], gpu.get("default_power_limit_w")
     if limit_w is not None and isinstance(default_w, float) and limit_w < default_w - 0.5:
         yield (
             f"has its power limited to {limit_w:.0f} W, {default_w:.0f} W is its default.",
             "Set the default, unless you want to measure the limit.",
             f"sudo {smi} -pl {default_w:.0f}",
         )
-    events = set(gpu.clocks_limited_by or ())
+    events = set(gpu["clocks_limited_by"] or ())
     if "applications_clocks_setting" in events:
         yield (
             "has its clocks held by a setting.",
@@ -107,12 +104,12 @@ def _limits(gpu: GpuReport) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _users(gpu: GpuReport, *, container: str | None, hidden: bool) -> Iterator[tuple[str, ...]]:
-    if gpu.processes:
+def _users(gpu: Mapping[str, Any], *, container: str | None, hidden: bool) -> Iterator[tuple[str, ...]]:
+    if gpu["processes"]:
         yield (
-            f"is used by other processes ({', '.join(map(str, gpu.processes))}): what they use counts as yours.",
+            f"is used by other processes ({', '.join(map(str, gpu['processes']))}): what they use counts as yours.",
             "End them, or leave the board out.",
-            f"nvidia-smi -i {gpu.index} --query-compute-apps=pid,name,used_memory --format=csv",
+            f"nvidia-smi -i {gpu['index']} --query-compute-apps=pid,name,used_memory --format=csv",
             "export CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=...",
         )
     elif hidden:

@@ -1,11 +1,16 @@
-"""NVML's calls, as the rest of this folder makes them: a failure is None or a sentence, never an exception."""
+"""NVML's calls, as this folder makes them: a failure is None or a sentence, never an exception. And a board's meter."""
 
+import ctypes
+import functools
 import logging
+import math
 from typing import Any
 
 import pynvml
 
 logger = logging.getLogger(__name__)
+
+_SCOPES = ((pynvml.NVML_POWER_SCOPE_GPU, "gpu"), (pynvml.NVML_POWER_SCOPE_MODULE, "module"))
 
 
 def start() -> str | None:
@@ -49,17 +54,82 @@ def function(name: str) -> Any:
         return None
 
 
-def sentence(code: int) -> str:
-    """What an NVML return code means."""
+@functools.cache  # a lasting fault is one and the same object and is reported once
+def _fault(code: int) -> str:
+    if code == pynvml.NVML_ERROR_GPU_IS_LOST:
+        return "the board is lost"
     try:
-        return str(pynvml.NVMLError(code))
+        meaning = str(pynvml.NVMLError(code))
     except Exception:  # an unknown code of a newer driver
-        return f"NVML error {code}"
+        meaning = f"NVML error {code}"
+    return f"the board does not answer ({meaning})"
 
 
-def field_values(*wanted: tuple[int, int]) -> Any:
-    """An array of NVML field values for (field, scope) pairs, to be filled again and again."""
-    values = (pynvml.c_nvmlFieldValue_t * len(wanted))()
-    for value, (field_id, scope) in zip(values, wanted, strict=True):
-        value.fieldId, value.scopeId = field_id, scope
-    return values
+class NvmlMeter:
+    """See `greenray.gpu.base.Meter`. Bits of the clock event reasons are those of `THROTTLE_REASONS`."""
+
+    def __init__(self, handle: Any) -> None:
+        self.fault: str | None = None
+        self._handle = handle
+        self._energy = function("nvmlDeviceGetTotalEnergyConsumption")
+        self._fields = function("nvmlDeviceGetFieldValues")
+        self._usage = function("nvmlDeviceGetPowerUsage")
+        self._mj, self._mw = ctypes.c_ulonglong(), ctypes.c_uint()
+        self._mj_at, self._mw_at = ctypes.byref(self._mj), ctypes.byref(self._mw)
+        self.counter_missing, self.lost = self._find_counter()
+        self.power_source = self._find_power()
+
+    def _find_counter(self) -> tuple[str | None, bool]:
+        code = -1 if self._energy is None else self._energy(self._handle, self._mj_at)
+        if code == 0:
+            return None, False
+        self._energy = None
+        if code == pynvml.NVML_ERROR_GPU_IS_LOST:
+            return _fault(code), True
+        refused = code == pynvml.NVML_ERROR_NO_PERMISSION
+        return "no permission to read the board's energy counter" if refused else "the board has no energy counter", False
+
+    def _find_power(self) -> str | None:
+        for scope, name in _SCOPES:
+            self._values = (pynvml.c_nvmlFieldValue_t * 1)()
+            self._values_at, self._value = ctypes.byref(self._values), self._values[0]
+            self._value.fieldId, self._value.scopeId = pynvml.NVML_FI_DEV_POWER_INSTANT, scope
+            if self._fields is not None and self._fields(self._handle, 1, self._values_at) == 0 and self._value.nvmlReturn == 0:
+                return name
+        return "average" if self._usage is not None and self._usage(self._handle, self._mw_at) == 0 else None
+
+    def sample(self) -> tuple[float, float]:
+        counter_j = power_w = math.nan
+        fault = None
+        if self._energy is not None:
+            code = self._energy(self._handle, self._mj_at)
+            if code == 0:
+                counter_j = self._mj.value * 1e-3
+            else:
+                fault = _fault(code)
+        if self.power_source == "average":
+            if self._usage(self._handle, self._mw_at) == 0:
+                power_w = self._mw.value * 1e-3
+        elif self.power_source is not None:
+            code = self._fields(self._handle, 1, self._values_at)
+            if code == 0 and self._value.nvmlReturn == 0:
+                power_w = self._value.value.uiVal * 1e-3
+            elif code != 0 and fault is None:
+                fault = _fault(code)
+        self.fault = fault
+        return counter_j, power_w
+
+    def sample_slow(self) -> tuple[float, float, float, float]:
+        utilization = ask("nvmlDeviceGetUtilizationRates", self._handle)
+        bits = ask_number("nvmlDeviceGetCurrentClocksEventReasons", self._handle)
+        if bits is None:  # drivers before 535
+            bits = ask_number("nvmlDeviceGetCurrentClocksThrottleReasons", self._handle)
+        celsius = ask_number("nvmlDeviceGetTemperature", self._handle, pynvml.NVML_TEMPERATURE_GPU)
+        clock_mhz = ask_number("nvmlDeviceGetClockInfo", self._handle, pynvml.NVML_CLOCK_SM)
+        used = None if utilization is None else utilization.gpu / 100
+        found = [math.nan if value is None else value for value in (used, celsius, clock_mhz, bits)]
+        return found[0], found[1], found[2], found[3]
+
+    def close(self) -> None:
+        self._energy = self._fields = self._usage = None
+        self.power_source = None

@@ -17,16 +17,16 @@ import pynvml
 from greenray.errors import MeasurementError
 from greenray.gpu.base import Gpu
 from greenray.gpu.nvidia import nvml
-from greenray.gpu.nvidia.advice import problems
-from greenray.gpu.nvidia.environment import DEVICE_PREFIX, PRELOAD_ENVIRONMENT, environment_for
-from greenray.gpu.nvidia.meter import NvmlMeter
-
-__all__ = ["DEVICE_PREFIX", "PRELOAD_ENVIRONMENT", "VISIBLE", "environment_for", "gpus", "on_bus", "problems", "resolve"]
-__all__ += ["silent", "start", "visible"]
+from greenray.gpu.nvidia.advice import problems as problems
 
 logger = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+DEVICE_PREFIX = "/dev/nvidia"
+PRELOAD_ENVIRONMENT: Mapping[str, str | None] = {
+    VISIBLE: "",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # else torch.cuda.is_available() makes CUDA calls; torchao asks at import
+}
 start = nvml.start
 
 
@@ -38,8 +38,8 @@ class NvidiaGpu(Gpu):
     persistence: bool | None = None
     handle: Any = None
 
-    def meter(self) -> NvmlMeter:
-        return NvmlMeter(self.handle)
+    def meter(self) -> nvml.NvmlMeter:
+        return nvml.NvmlMeter(self.handle)
 
     def answers(self) -> bool:
         return nvml.ask_text("nvmlDeviceGetUUID", self.handle) == self.uuid
@@ -82,7 +82,6 @@ def gpus() -> list[Gpu]:
         if not uuid:
             logger.warning("board %d does not answer and is left out", index)
             continue
-        pci = nvml.ask("nvmlDeviceGetPciInfo", handle)
         mig = nvml.ask("nvmlDeviceGetMigMode", handle)
         persistence = nvml.ask("nvmlDeviceGetPersistenceMode", handle)
         found.append(
@@ -90,7 +89,6 @@ def gpus() -> list[Gpu]:
                 index=index,
                 uuid=uuid,
                 name=nvml.ask_text("nvmlDeviceGetName", handle),
-                pci_bus_id="" if pci is None else pci.busId.decode() if isinstance(pci.busId, bytes) else pci.busId,
                 driver_version=driver,
                 power_limit_w=nvml.ask_number("nvmlDeviceGetEnforcedPowerLimit", handle, per=1000),
                 partitioned="the board is in MIG mode: energy is known per board only" if mig and mig[0] else None,
@@ -117,8 +115,7 @@ def on_bus(*, root: Path = Path("/")) -> int:
 def resolve(accelerator: str, available: Sequence[Gpu]) -> Gpu | None:
     """The board that an accelerator id means: an NVML index as text, or a full or shortened UUID (with or without `GPU-`).
 
-    Raises:
-        MeasurementError: an ambiguous UUID, a lost board, or one in MIG mode; the sentence says which.
+    Raises `MeasurementError`: an ambiguous UUID, a lost board, or one in MIG mode; the sentence says which.
     """
     wanted = accelerator.strip()
     if wanted.upper().startswith("MIG"):
@@ -144,9 +141,7 @@ def visible(environ: Mapping[str, str], available: Sequence[Gpu]) -> list[Gpu]:
     More is taken than by CUDA, which wants capitals in `GPU-`, small letters after it, one kind of entry and none of them twice:
     rather a board too many than one that is missed.
 
-    Raises:
-        MeasurementError: it names a MIG instance or a board in MIG mode, or it picks boards by number where CUDA counts
-            differently from NVML.
+    Raises `MeasurementError`: it names what is in MIG mode, or picks boards by number where CUDA counts differently from NVML.
     """
     wanted = environ.get(VISIBLE)
     if wanted is None:
@@ -156,16 +151,28 @@ def visible(environ: Mapping[str, str], available: Sequence[Gpu]) -> list[Gpu]:
     for entry in (part.strip() for part in wanted.split(",")):
         if entry.upper().startswith("MIG"):
             resolve(entry, available)
-        by_uuid = entry.upper().startswith("GPU-")
-        gpu = _by_uuid(entry, available) if by_uuid else _by_number(entry, available)
-        if gpu is None:
+        if by_uuid := entry.upper().startswith("GPU-"):
+            found = [gpu for gpu in available if gpu.uuid.lower().startswith(entry.lower())]
+        else:
+            digits = re.match(r"\+?\d+", entry)  # CUDA reads the number that the entry begins with: `1gpu` is 1
+            found = [gpu for gpu in available if digits and gpu.index == int(digits[0])]
+        if len(found) != 1:
             break
         numbered |= not by_uuid
-        if gpu not in chosen:
-            chosen.append(_whole(gpu))
-    if numbered and len(chosen) < len(available):
-        _require_one_order(environ, available)
+        if found[0] not in chosen:
+            chosen.append(_whole(found[0]))
+    alike = len({gpu.name for gpu in available}) == 1
+    if numbered and len(chosen) < len(available) and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and not alike:
+        raise MeasurementError(
+            f"CUDA_VISIBLE_DEVICES={wanted} counts boards fastest first, which on this host of unlike boards is not the order "
+            "in which they are measured; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID (nvidia-smi -L)"
+        )
     return chosen
+
+
+def environment_for(uuid: str | None) -> dict[str, str]:
+    """Environment of a process that sees exactly the board of this UUID, or none."""
+    return {VISIBLE: uuid or "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def _whole(gpu: Gpu) -> Gpu:
@@ -173,26 +180,6 @@ def _whole(gpu: Gpu) -> Gpu:
         mend = f"turn MIG off (nvidia-smi -i {gpu.index} -mig 0)"
         raise MeasurementError(f"{gpu.partitioned.replace('the board', f'board {gpu.uuid}')}; {mend}")
     return gpu
-
-
-def _by_uuid(entry: str, available: Sequence[Gpu]) -> Gpu | None:
-    found = [gpu for gpu in available if gpu.uuid.lower().startswith(entry.lower())]
-    return found[0] if len(found) == 1 else None
-
-
-def _by_number(entry: str, available: Sequence[Gpu]) -> Gpu | None:
-    """CUDA reads the number that the entry begins with: `1gpu` is 1."""
-    digits = re.match(r"\+?\d+", entry)
-    return None if digits is None else next((gpu for gpu in available if gpu.index == int(digits[0])), None)
-
-
-def _require_one_order(environ: Mapping[str, str], available: Sequence[Gpu]) -> None:
-    if environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and len({gpu.name for gpu in available}) > 1:
-        raise MeasurementError(
-            f"CUDA_VISIBLE_DEVICES={environ[VISIBLE]} counts boards fastest first, which on this host of unlike "
-            "boards is not the order in which they are measured; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID "
-            "(nvidia-smi -L)"
-        )
 
 
 def _count() -> int:

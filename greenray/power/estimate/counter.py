@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from greenray.power.estimate.curve import EnergyCurve
-from greenray.power.estimate.energy import GAP_SHARE, NO_LENGTH, Energy, disorder, gaps_of, unknown
+from greenray.power.estimate.energy import GAP_SHARE, NO_LENGTH, Energy, EnergyCurve, disorder, gaps_of, unknown
 from greenray.power.estimate.fusion import counter_curve
 from greenray.power.estimate.grid import changes, locate, period_of
 from greenray.power.trace import EMPTY, Floats, Readings
@@ -23,11 +22,9 @@ class CounterEnergy:
 
     Attributes:
         times, climbed_j: (n,) the counter since the first sample, breaks counted as nothing.
-        power: instant power, column power_w.
         moved: moments of the samples that saw the counter moved.
         breaks: moments of the samples that saw the counter fallen, or risen by more than can have been used.
         gaps: pauses of the recorder.
-        fault: why nothing can be told; None when it can.
     """
 
     times: Floats
@@ -133,7 +130,6 @@ def counter_energy(
 
     Args:
         samples: columns counter_j and, where the board has it, power_w (instant).
-        hz: sampling rate, which says what a gap is.
         period_s: measured update period of the counter; NaN finds it in the samples if they are fine enough.
         jitter_s: half-width of the updates' deviation from their grid.
         before: the counter as it was read, perhaps faster, just before: better for a window soon after the first sample.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from greenray.power.estimate.curve import SURE, EnergyCurve, straight_curve
+from greenray.power.estimate.energy import SURE, EnergyCurve, straight_curve
 from greenray.power.estimate.grid import Updates
 from greenray.power.estimate.smoother import Course, smooth
 from greenray.power.trace import Floats
@@ -34,10 +34,9 @@ _LONG = 3.0  # sampling periods without power after which it may have been anyth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stretches:
-    """What power says between neighbouring moments; moments are all power samples and all updates.
+    """What power says between neighbouring moments; moments (n,) are all power samples and all updates.
 
     Attributes:
-        moments: (n,) seconds.
         first_w, second_w: (n - 1,) power sampled before and after the stretch.
         mean_w: (n - 1,) expected mean power of the stretch.
         period_s: (n - 1,) from the one sample to the other.
@@ -59,6 +58,12 @@ class _Stretches:
     def length_s(self) -> Floats:
         return np.diff(self.moments)
 
+    @property
+    def step_variances(self) -> Floats:
+        """A step is anywhere between two samples: uniform, a twelfth of the range squared, over the parts of the period."""
+        variances: Floats = self.doubt_w**2 * self.period_s * self.length_s / 12
+        return variances
+
 
 def counter_curve(updates: Updates, power_times: Floats, power_w: Floats) -> EnergyCurve:
     """The curve through all updates; `power_times`, `power_w` (m,) may be empty, then it is straight between updates."""
@@ -66,26 +71,13 @@ def counter_curve(updates: Updates, power_times: Floats, power_w: Floats) -> Ene
         return EnergyCurve(times=np.empty(0), energy_j=np.empty(0), slack_j=np.empty(0))
     if len(power_times) < 2:
         return straight_curve(updates)
-    fits = [_fit(updates, times, watts) for times, watts in _interpretations(updates, power_times, power_w)]
-    best = max(fits, key=lambda fit: fit.course.evidence)
-    return _drawn(best.stretches, best.course, updates, gain=best.gain, gain_deviation=best.gain_deviation)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fit:
-    """Power and counter put together: `gain` is joules of the counter for each joule of power."""
-
-    stretches: _Stretches
-    course: Course
-    gain: float
-    gain_deviation: float
-
-
-def _fit(updates: Updates, power_times: Floats, power_w: Floats) -> _Fit:
-    stretches = _stretches(updates, power_times, power_w)
-    gain, gain_deviation = _gain(stretches, updates)
-    course = _course(stretches, updates, gain=gain)
-    return _Fit(stretches=stretches, course=course, gain=gain, gain_deviation=gain_deviation)
+    fits: list[tuple[Course, _Stretches, float, float]] = []
+    for times, watts in _interpretations(updates, power_times, power_w):
+        stretches = _stretches(updates, times, watts)
+        gain, gain_deviation = _gain(stretches, updates)
+        fits.append((_course(stretches, updates, gain=gain), stretches, gain, gain_deviation))
+    course, stretches, gain, gain_deviation = max(fits, key=lambda fit: fit[0].evidence)
+    return _drawn(stretches, course, updates, gain=gain, gain_deviation=gain_deviation)
 
 
 def _interpretations(updates: Updates, times: Floats, watts: Floats) -> Iterator[tuple[Floats, Floats]]:
@@ -175,7 +167,7 @@ def _gain_over(stretches: _Stretches, updates: Updates, *, every: int) -> tuple[
     by_power_j, counted_j = between(stretches.mean_w * stretches.length_s), np.diff(updates.counter_j[::every])
     around_w = np.maximum(counted_j, by_power_j) / np.diff(updates.times[::every])
     moment_s = updates.half_widths_s[::every]
-    variances = between(_step_variances(stretches)) + around_w**2 * (moment_s[:-1] ** 2 + moment_s[1:] ** 2) / 3 + 1e-6
+    variances = between(stretches.step_variances) + around_w**2 * (moment_s[:-1] ** 2 + moment_s[1:] ** 2) / 3 + 1e-6
     seen = between(stretches.blind.astype(np.float64)) == 0
     weight = np.where(seen, 1 / variances, 0.0)
     # The board's maker says what to expect; over a short trace that is the better guess.
@@ -184,18 +176,12 @@ def _gain_over(stretches: _Stretches, updates: Updates, *, every: int) -> tuple[
     return gain, 1 / float(np.sqrt(precision))
 
 
-def _step_variances(stretches: _Stretches) -> Floats:
-    """A step is anywhere between two samples: uniform, a twelfth of the range squared, spread over the parts of the period."""
-    variances: Floats = stretches.doubt_w**2 * stretches.period_s * stretches.length_s / 12
-    return variances
-
-
 def _course(stretches: _Stretches, updates: Updates, *, gain: float) -> Course:
     """The most likely course of energy, for the unrest of power that makes the readings most likely."""
     mean_w, length_s, at = gain * stretches.mean_w, stretches.length_s, stretches.at
     high_w = gain * np.maximum(stretches.first_w, stretches.second_w)
     around_w = np.maximum(high_w[np.maximum(at - 1, 0)], high_w[np.minimum(at, len(high_w) - 1)])
-    steps = gain**2 * _step_variances(stretches)
+    steps = gain**2 * stretches.step_variances
     # Power is restless beside its steps too: they may lie a sample further on.
     padded_w = np.pad(high_w, 3, mode="edge")
     restless_w = np.maximum(np.max(np.lib.stride_tricks.sliding_window_view(padded_w, 7), axis=1), 1.0)

@@ -29,7 +29,6 @@ class Updates:
     """Moments at which the counter moved, (n,) each.
 
     Attributes:
-        times: seconds.
         half_widths_s: by how much each moment on its own may be off: the jitter of the counter.
         phases_s: by how much it may be off together with its neighbours: the phase of their grid.
         brackets_s: half of the time between the samples on its two sides, which bounds both.
@@ -86,8 +85,7 @@ def locate(times: Floats, counter_j: Floats, *, period_s: float, jitter_s: float
     """The counter's updates as exactly as the samples allow.
 
     Args:
-        times: (n,) sampling times, increasing, seconds.
-        counter_j: (n,) counter at these times, no NaN, not decreasing.
+        times, counter_j: (n,) increasing seconds, and the counter then: no NaN, not decreasing.
         period_s: measured update period; NaN leaves every update at the middle of its bracket.
         jitter_s: measured half-width of the updates' deviation from their grid.
     """
@@ -154,14 +152,7 @@ def _grid(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s:
 
 
 def _phase(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s: float) -> Grid:
-    """The grid's drift against a nominal period, chunk by chunk; within a chunk it is taken as one.
-
-    Args:
-        times: (n,) sampling times.
-        moved: (n - 1,) whether the counter moved between two samples.
-        period_s: nominal update period.
-        jitter_s: half-width of the updates' deviation from the grid.
-    """
+    """The grid's drift against a nominal period, chunk by chunk; within a chunk it is taken as one. `moved` is (n - 1,)."""
     chunks = max(1, round((times[-1] - times[0]) / (_CHUNK * period_s)))
     bounds = np.searchsorted(times, np.linspace(times[0], times[-1], chunks + 1))
     found: list[tuple[float, float, float]] = []
@@ -172,8 +163,8 @@ def _phase(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s
         centre = times[0] + period_s * round(float(until.mean() - times[0]) / period_s)
         # A short interval without a change says nothing that the change beside it does not: it would be counted twice.
         telling = moved[first:end] | (until - after > period_s / 2)
-        seen = _Seen(after=(after - centre)[telling], until=(until - centre)[telling], moved=moved[first:end][telling])
-        phase_s, width_s = _most_likely(seen, period_s=period_s, jitter_s=jitter_s)
+        seen = (after - centre)[telling], (until - centre)[telling], moved[first:end][telling]
+        phase_s, width_s = _most_likely(*seen, period_s=period_s, jitter_s=jitter_s)
         if width_s < _WIDEST_PHASE * period_s:
             found.append((centre, phase_s, width_s))
     centres, drifts, widths = np.array(found).reshape(-1, 3).T
@@ -181,36 +172,19 @@ def _phase(times: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s
     return Grid(origin_s=float(times[0]), period_s=period_s, centres=centres, drifts=drifts, widths=widths)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """Sampling intervals (after, until], (n,) seconds from a common origin, and whether the counter moved in each."""
+def _most_likely(
+    after: Floats, until: Floats, moved: NDArray[np.bool_], *, period_s: float, jitter_s: float
+) -> tuple[float, float]:
+    """The phase (seconds, modulo the period) and its 95 % half-width: first anywhere, then closely around what was found.
 
-    after: Floats
-    until: Floats
-    moved: NDArray[np.bool_]
-
-    def log_likelihood(self, phases_s: Floats, *, period_s: float, jitter_s: float) -> Floats:
-        """Of grids of these phases (m,), with updates spread evenly within the jitter around their grid points."""
-        middle, half = (self.after + self.until)[:, None] / 2, (self.until - self.after)[:, None] / 2
-        offset = np.mod(middle - phases_s + period_s / 2, period_s) - period_s / 2
-        missed = np.ones_like(offset)
-        for neighbour in (-period_s, 0.0, period_s):
-            inside = np.minimum(offset + neighbour + half, jitter_s) - np.maximum(offset + neighbour - half, -jitter_s)
-            missed *= 1 - np.clip(inside / (2 * jitter_s), 0.0, 1.0)
-        # A reading may be late, or the counter: nothing is quite impossible.
-        missed = np.clip(missed, _STRAY, 1 - _STRAY)
-        log: Floats = np.where(self.moved[:, None], np.log1p(-missed), np.log(missed)).sum(axis=0)
-        return log
-
-
-def _most_likely(seen: _Seen, *, period_s: float, jitter_s: float) -> tuple[float, float]:
-    """The phase (seconds, modulo the period) and its 95 % half-width: first anywhere, then closely around what was found."""
+    (n,) each: sampling intervals (after, until] in seconds from a common origin, and whether the counter moved in it.
+    """
     step_s, centre_s, reach_s = period_s / _COARSE, 0.0, period_s / 2
     spread_s = period_s
     for points in (_COARSE, _FINE, _FINE):
         phases_s = centre_s + reach_s * (np.arange(points) + 0.5 - points / 2) * 2 / points
         step_s = 2 * reach_s / points
-        log = seen.log_likelihood(phases_s, period_s=period_s, jitter_s=max(jitter_s, step_s / 2, _SHARPEST_S))
+        log = _log_likelihood(after, until, moved, phases_s, period_s=period_s, jitter_s=max(jitter_s, step_s / 2, _SHARPEST_S))
         weight = np.exp(log - log.max())
         weight /= weight.sum()
         turn = np.exp(2j * np.pi * phases_s / period_s)
@@ -220,3 +194,19 @@ def _most_likely(seen: _Seen, *, period_s: float, jitter_s: float) -> tuple[floa
         spread_s = float(np.sqrt((weight * away_s**2).sum()))
         reach_s = min(reach_s, 4 * spread_s + 2 * step_s)
     return centre_s, _SURE * float(np.hypot(spread_s, step_s / 2))
+
+
+def _log_likelihood(
+    after: Floats, until: Floats, moved: NDArray[np.bool_], phases_s: Floats, *, period_s: float, jitter_s: float
+) -> Floats:
+    """Of grids of these phases (m,), with updates spread evenly within the jitter around their grid points."""
+    middle, half = (after + until)[:, None] / 2, (until - after)[:, None] / 2
+    offset = np.mod(middle - phases_s + period_s / 2, period_s) - period_s / 2
+    missed = np.ones_like(offset)
+    for neighbour in (-period_s, 0.0, period_s):
+        inside = np.minimum(offset + neighbour + half, jitter_s) - np.maximum(offset + neighbour - half, -jitter_s)
+        missed *= 1 - np.clip(inside / (2 * jitter_s), 0.0, 1.0)
+    # A reading may be late, or the counter: nothing is quite impossible.
+    missed = np.clip(missed, _STRAY, 1 - _STRAY)
+    log: Floats = np.where(moved[:, None], np.log1p(-missed), np.log(missed)).sum(axis=0)
+    return log

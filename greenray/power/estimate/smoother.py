@@ -35,21 +35,11 @@ class Course:
 
 
 def smooth(
-    *,
-    increments_j: Floats,
-    increment_variances: Floats,
-    at: NDArray[np.int64],
-    counter_j: Floats,
-    counter_variances: Floats,
+    *, increments_j: Floats, increment_variances: Floats, at: NDArray[np.int64], counter_j: Floats, counter_variances: Floats
 ) -> Course:
-    """Fuses increments and counter readings.
+    """Fuses (n - 1,) increments of energy by power, from each moment to the next, and (m,) readings of the counter.
 
-    Args:
-        increments_j: (n - 1,) energy from each moment to the next by power.
-        increment_variances: (n - 1,) their variances, J^2, positive.
-        at: (m,) indices of the moments at which the counter was read, increasing.
-        counter_j: (m,) the counter there.
-        counter_variances: (m,) its variances, J^2, positive.
+    `at` are the increasing indices of the moments at which it was read; variances are in J^2 and positive.
     """
     from scipy.linalg import cho_solve_banded, cholesky_banded  # a fifth of a second, which `greenray measure` has later
 

@@ -21,8 +21,7 @@ from greenray.config.settings import WallMeter
 from greenray.power.sensors import Setup
 from greenray.power.trace import Readings, Series
 from greenray.power.wall.from_command import CommandSource
-from greenray.power.wall.from_csv import CsvSource
-from greenray.power.wall.source import Found, HttpSource, Source, epoch_s, in_words, number
+from greenray.power.wall.source import CsvSource, Found, HttpSource, Source, epoch_s, in_words, number
 
 logger = logging.getLogger(__name__)
 

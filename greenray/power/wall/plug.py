@@ -26,8 +26,7 @@ class WallCheck:
     """Whether what the host's parts took fits into what the plug delivered; the columns `wall_*` of `windows`.
 
     Attributes:
-        parts: the parts that were added up, joined by +; None where there is nothing to compare.
-        parts_j: their energy.
+        parts, parts_j: what was added up, joined by +, and its energy; None where there is nothing to compare.
         holds: False where they are more than the plug's energy by more than both errors; None where that cannot be told.
         reason: why it does not hold or cannot be told, in a sentence.
     """
