@@ -1,7 +1,4 @@
-"""Where every cell process ends up, forked or spawned: calls the target with its end of the wire, and gives the exit code.
-
-Also the entry point of a spawned cell: `python -m greenray.processes.child SOCKET_FD PARENT_PID TARGET`.
-"""
+"""Where every cell process ends up, forked, or spawned: `python -m greenray.processes.child SOCKET_FD PARENT_PID TARGET`."""
 
 import faulthandler
 import importlib

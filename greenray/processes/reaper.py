@@ -21,11 +21,7 @@ class Reaper:
     """Handle of a running reaper: `close` (or the death of this process) makes it kill what bears the mark, and end."""
 
     def __init__(self, *, mark: str, environment: dict[str, str]) -> None:
-        """Start a reaper.
-
-        Args:
-            mark: whose bearers it will kill.
-            environment: the reaper's own; must not hold the mark.
+        """Start a reaper in an environment that must not hold the mark.
 
         Raises:
             OSError, subprocess.SubprocessError: it cannot be started.

@@ -130,7 +130,7 @@ def _outcome(heard: _Heard, *, killed: Kill | None, exit_status: ExitStatus, pea
         status, error, kind = ("oom" if killed.kind == "memory" else "timeout"), killed.sentence, killed.kind
     elif heard.nonsense is not None:
         status, error, kind = "crashed", heard.nonsense, "exception"
-    elif done is not None and exit_status.clean:
+    elif done is not None and exit_status.code == 0:
         status, error, kind = "ok", None, None
     else:
         when = "after it had given its result" if done is not None else "without a last word"
