@@ -12,7 +12,7 @@ from greenray.config.spec import SweepConfig
 from greenray.driver.ledger import FINAL, Kind, Stored, kind_of
 from greenray.errors import ConfigError
 from greenray.store.schema import SCHEMA_VERSION
-from greenray.worker.assignment import AttemptResult, WorkerInfo
+from greenray.worker.assignment import WorkerInfo
 
 _WAY_OUT = "give a new folder with --out, a new name: in the config, or --extend to take them over"
 
@@ -52,11 +52,10 @@ class Plan:
     """Pending = declared - settled.
 
     Attributes:
-        config: what is asked for.
         auto_device: what the device `auto` stands for.
         blocks: the declared cells, those to be compared with each other together.
         cells: the same, by id.
-        ledger: what is known of them; kept current by `record`.
+        ledger: what is known of them; to be kept current.
         new: ids of declared cells that the sweep's earlier manifest did not name; empty where there was none.
     """
 
@@ -75,16 +74,11 @@ class Plan:
         before = {cell["cell_id"] for cell in self._earlier.get("cells", ())} if self._earlier else self.cells.keys()
         self.new = [cell_id for cell_id in self.cells if cell_id not in before]
 
-    def record(self, result: AttemptResult) -> None:
-        """Take in the end of an attempt."""
-        self.ledger.record(result)
-
     def settled(self) -> int:
         """How many declared cells there is nothing left to try of."""
         return sum(map(self.ledger.settled, self.cells))
 
     def pending(self, block: Block) -> list[Cell]:
-        """Declared cells of a block that are not settled."""
         return [cell for cell in block.cells if not self.ledger.settled(cell.cell_id)]
 
     def kinds_left(self, block: Block) -> list[Kind]:

@@ -15,11 +15,7 @@ from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerIn
 class WorkerSlot:
     """A worker that can be given cells; one that dies never comes back, another takes its place.
 
-    Attributes:
-        info: what it said of itself. Its `machine` tells whose processors and energy it shares, `uses_cuda` whether its torch
-            can use its GPU.
-        idle_since_s: monotonic time of its last end of a visit, or of its start.
-        live: what its GPU does right now.
+    `idle_since_s` is the monotonic time of its last end of a visit, or of its start.
     """
 
     worker_id: str

@@ -27,6 +27,12 @@ class _Place:
 
     node_id: str
     number: int
+    host: str
+    has_gpu: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.node_id[:8]}/{self.number}"
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -34,7 +40,6 @@ class _Starting:
     """An actor that has not described itself yet."""
 
     place: _Place
-    host: str
     actor: Any
     describing: Any
     started_s: float
@@ -108,7 +113,7 @@ class RayPool:
     def lost(self, worker: WorkerSlot, *, reason: str) -> None:
         assert isinstance(worker, _RayWorker)
         self._workers.remove(worker)
-        self._end(worker.worker_id, worker.actor, reason=reason)
+        self._end(worker.place, worker.actor, reason=reason)
 
     def refuse(self, worker: WorkerSlot, *, reason: str) -> None:
         assert isinstance(worker, _RayWorker)
@@ -131,7 +136,7 @@ class RayPool:
 
     def _start_missing(self) -> None:
         taken = {worker.place for worker in self._workers} | {starting.place for starting in self._starting} | self._closed
-        for place, host, has_gpu in self._places():
+        for place in self._places():
             if place in taken:
                 continue
             if self._fruitless.get(place, 0) >= _STARTS_WITHOUT_RESULT:
@@ -139,37 +144,36 @@ class RayPool:
                 self._say(f"gave up on a worker that died {_STARTS_WITHOUT_RESULT} times in a row without a result")
                 continue
             self._fruitless[place] = self._fruitless.get(place, 0) + 1
-            self._starting.append(self._start(place, host=host, has_gpu=has_gpu))
+            self._starting.append(self._start(place))
 
-    def _places(self) -> Iterator[tuple[_Place, str, bool]]:
-        """Each with the name of its host, and whether it has a GPU."""
+    def _places(self) -> Iterator[_Place]:
         for node in self._ray.nodes():
             if not node["Alive"]:
                 continue
-            gpus = int(node["Resources"].get("GPU", 0))
+            gpus, host = int(node["Resources"].get("GPU", 0)), str(node["NodeManagerHostname"])
             if gpus or node["Resources"].get("CPU", 0) >= 1:
                 for number in range(max(1, gpus)):
-                    yield _Place(node_id=node["NodeID"], number=number), str(node["NodeManagerHostname"]), bool(gpus)
+                    yield _Place(node_id=node["NodeID"], number=number, host=host, has_gpu=gpus > 0)
 
-    def _start(self, place: _Place, *, host: str, has_gpu: bool) -> _Starting:
+    def _start(self, place: _Place) -> _Starting:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         cls: Any = actor_class()
         actor = cls.options(
-            num_gpus=1 if has_gpu else 0,
-            num_cpus=0 if has_gpu else 1,
+            num_gpus=int(place.has_gpu),
+            num_cpus=int(not place.has_gpu),
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=place.node_id, soft=False),
         ).remote(self._settings)
-        return _Starting(place=place, host=host, actor=actor, describing=actor.describe.remote(), started_s=time.monotonic())
+        return _Starting(place=place, actor=actor, describing=actor.describe.remote(), started_s=time.monotonic())
 
     def _take_in(self, starting: _Starting, *, now: float) -> None:
-        place, actor, name = starting.place, starting.actor, _name(starting.place)
+        place, actor = starting.place, starting.actor
         ready, _ = self._ray.wait([starting.describing], timeout=0)
         if not ready and now - starting.started_s <= _START_TIMEOUT_S:
             return
         self._starting.remove(starting)
         if not ready:
-            self._end(name, actor, reason=f"it did not start within {_START_TIMEOUT_S:g} s on {starting.host}")
+            self._end(place, actor, reason=f"it did not start within {_START_TIMEOUT_S:g} s on {place.host}")
             return
         try:
             info = self._ray.get(starting.describing)
@@ -177,13 +181,13 @@ class RayPool:
             self._park(place, actor, reason=sentence(error))
             return
         except self._ray.exceptions.RayError as error:
-            self._end(name, actor, reason=why_ended(error, host=starting.host))
+            self._end(place, actor, reason=why_ended(error, host=place.host))
             return
         if not info.sees_store:
             self.unshared.append(info.host)
             self._park(place, actor, reason=f"{info.host} does not see {self._settings.out}")
             return
-        self._workers.append(_RayWorker(worker_id=name, info=info, idle_since_s=now, place=place, actor=actor))
+        self._workers.append(_RayWorker(worker_id=place.name, info=info, idle_since_s=now, place=place, actor=actor))
         for note in info.notes:
             self._say(f"{info.host}: {note}")
 
@@ -218,8 +222,8 @@ class RayPool:
         self._fruitless.pop(worker.place, None)  # it brought a result: it may be replaced again should it die
         return Ended(worker=worker, result=answer)
 
-    def _end(self, name: str, actor: Any, *, reason: str) -> None:
-        self._say(f"worker {name} is gone ({reason}); starting another")
+    def _end(self, place: _Place, actor: Any, *, reason: str) -> None:
+        self._say(f"worker {place.name} is gone ({reason}); starting another")
         self._ray.kill(actor, no_restart=True)
 
     def _park(self, place: _Place, actor: Any, *, reason: str) -> None:
@@ -228,7 +232,3 @@ class RayPool:
         self._say(f"refused: {reason}")
         self._closed.add(place)
         self._parked.append(actor)
-
-
-def _name(place: _Place) -> str:
-    return f"{place.node_id[:8]}/{place.number}"

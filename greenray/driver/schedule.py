@@ -76,14 +76,10 @@ def assign(
     running: Mapping[str, Sequence[Cell]],
     exclusive_hosts: bool | Literal["auto"],
 ) -> tuple[Visit, WorkerSlot] | None:
-    """The next visit to start, or None if all must wait.
+    """The next of the visits, best first, and who starts it; None if all must wait. `running` are the cells on each machine.
 
-    Args:
-        visits: what is ready, best first.
-        idle: workers with nothing to do.
-        running: the cells that run on each machine.
-        exclusive_hosts: how hosts are shared; an exclusive cell waits until its host is drained, and while it runs
-            nothing else starts there. Under `auto` a host's cpu visits come last, in one stretch.
+    An exclusive cell waits until its host is drained, and while it runs nothing else starts there. Under `auto` a host's cpu
+    visits come last, in one stretch.
     """
     for worker in sorted(idle, key=lambda w: w.idle_since_s):
         neighbours = running.get(worker.info.machine, ())

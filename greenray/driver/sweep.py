@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
 from greenray.driver.cluster import connected
-from greenray.driver.interrupts import Interrupts, StopNow
 from greenray.driver.ledger import Stored
 from greenray.driver.loop import VisitLoop
 from greenray.driver.plan import Plan, check_measured_alike
-from greenray.driver.progress import Watcher
+from greenray.driver.progress import Interrupts, StopNow, Watcher
 from greenray.driver.ray_pool import RayPool
 from greenray.errors import ResourceError, StoreError
 from greenray.store import tables
@@ -46,11 +45,9 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
     """Run or resume a sweep.
 
     Args:
-        config: what to run.
-        store: where to; `tables.require_writable` has let it pass.
-        address: of a Ray cluster, or None for a local instance.
+        store: `tables.require_writable` has let it pass.
+        address: of a Ray cluster; None for a local instance.
         extend: take over what the store holds even where it was measured otherwise.
-        watcher: whoever watches.
 
     Raises:
         UserError: something that the user can mend; nothing committed is lost.

@@ -54,7 +54,7 @@ class ExitStatus:
 
 
 class CellProcess:
-    """A process that was started for one cell: `pid` is also its session's and group's id, `socket` the worker's end of the wire."""
+    """A process that was started for one cell: `pid` is its session's and group's too, `socket` the worker's end of the wire."""
 
     def __init__(self, *, pid: int, socket: socket.socket, launcher: "Launcher") -> None:
         self.pid = pid
