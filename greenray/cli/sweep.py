@@ -50,7 +50,7 @@ def sweep(
         elif result.failed:
             noun = "cell" if result.failed == 1 else "cells"
             console.print(f"{result.failed} {noun} failed; `greenray status {store.out}` lists them", highlight=False)
-    sys.exit(result.exit_code)
+    sys.exit(130 if result.stopped else int(result.failed > 0))
 
 
 def plan(

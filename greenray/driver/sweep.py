@@ -6,7 +6,7 @@ lock -> read the store -> check names -> join Ray -> workers up -> plan -> manif
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,11 +34,10 @@ _PASSED_ON = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
-    """How a sweep ended: the exit code of the command, how many cells have failed, and whether the user stopped it."""
+    """How a sweep ended: how many cells have failed, or that the user stopped it."""
 
-    exit_code: int
-    failed: int
-    stopped: bool
+    failed: int = 0
+    stopped: bool = False
 
 
 def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend: bool, watcher: Watcher) -> SweepResult:
@@ -66,20 +65,22 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
                 if not extend:
                     plan.check_hardware(infos, out=store.out)
                 watcher.say(_what_is_to_do(plan, workers=len(infos)))
-                loop = VisitLoop(plan, store=store, pool=pool, watcher=watcher, interrupts=interrupts)
-                return _run(loop, plan=plan, store=store, pool=pool, infos=infos)
+                manifest = plan.manifest(infos, refused=pool.refusals)
+                tables.write_manifest(store, sweep=config.name, manifest=manifest)
+                try:
+                    VisitLoop(plan, store=store, pool=pool, watcher=watcher, interrupts=interrupts).run()
+                finally:
+                    if manifest["refused"] != pool.refusals:  # visits have shown a GPU that cannot be used
+                        tables.write_manifest(store, sweep=config.name, manifest={**manifest, "refused": pool.refusals})
+                return SweepResult(failed=plan.failures())
             except StopNow:
-                return SweepResult(exit_code=130, failed=0, stopped=True)
+                return SweepResult(stopped=True)
             finally:
                 pool.close()
 
 
 def _check_names(config: SweepConfig) -> None:
-    """Check that every model and dataset exists: cache first, then the hub.
-
-    Raises:
-        ResourceError: one is missing, cannot be reached and is not cached, or may not be loaded without `trust:`.
-    """
+    """Check that every model and dataset exists, in the cache or on the hub, and may be loaded; raises ResourceError."""
     cells = [block.cells[0] for block in expand(config, auto_device="cpu")]
     for cell in {(cell.task, repr(cell.model)): cell for cell in cells}.values():
         task_class(cell.task).check_model(cell.model, trust=config.trust)
@@ -116,10 +117,7 @@ def _settings(config: SweepConfig, *, store: Store, probe: str) -> WorkerSetting
 def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Interrupts) -> list[WorkerInfo]:
     """Wait until every worker that starts now is there, and every device that was asked for by name.
 
-    Raises:
-        ResourceError: there is none in time.
-        StoreError: a worker does not see the store.
-        StopNow: Ctrl-C; nothing is in flight yet.
+    Raises ResourceError where there is none in time, StoreError where a worker does not see the store, StopNow at Ctrl-C.
     """
     needs_cuda = any("cuda" in experiment.devices for experiment in config.experiments)
     begin_s = time.monotonic()
@@ -150,19 +148,3 @@ def _what_is_to_do(plan: Plan, *, workers: int) -> str:
         return f"{settled} of {total} cells are settled already, {total - settled} to run{news}"
     cells = f"{total} cell{'s' if total > 1 else ''}, and two baselines around each visit"
     return f"{cells}, on {workers} worker{'s' if workers > 1 else ''}, device {plan.auto_device}"
-
-
-def _run(loop: VisitLoop, *, plan: Plan, store: Store, pool: RayPool, infos: Sequence[WorkerInfo]) -> SweepResult:
-    """Manifest, visits, and the manifest once more where they have shown a GPU that cannot be used."""
-    manifest = plan.manifest(infos, refused=pool.refusals)
-    tables.write_manifest(store, sweep=plan.config.name, manifest=manifest)
-    stopped = False
-    try:
-        loop.run()
-    except StopNow:
-        stopped = True
-    finally:
-        if manifest["refused"] != pool.refusals:
-            tables.write_manifest(store, sweep=plan.config.name, manifest={**manifest, "refused": pool.refusals})
-    failed = plan.failures()
-    return SweepResult(exit_code=130 if stopped else 1 if failed else 0, failed=failed, stopped=stopped)

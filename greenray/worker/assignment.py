@@ -17,12 +17,7 @@ class WorkerSettings:
     Attributes:
         out: address of the store; every worker must see the same one.
         probe: key of an object that the driver keeps in the store while it runs, by which a worker tells.
-        sweep: name of the sweep.
-        measure: how long and how often to measure.
-        cpu_model: assumption where no CPU meter exists.
-        cell_timeout_s: deadline of a cell, seconds.
         cell_memory_bytes: memory that a cell may take, where that is less than its share of the host's.
-        trust: what may be loaded beyond safetensors.
         wall_meter: a power meter outside the hosts; its address may hold a password and is never shown.
         launcher: `forkserver`, or `spawn` to start every cell from scratch.
         environment: variables for the worker's process (with `ray start` it would have the raylet's, not the driver's).
@@ -82,10 +77,9 @@ class Assignment:
     """One cell to run now.
 
     Attributes:
-        cell: the cell.
-        attempt: number of this attempt, from 1.
+        attempt: from 1.
         visit: number of the visit that it runs in (one uninterrupted pass over a block on one worker, a baseline first and
-            last), and its position there; None for plain cells.
+            last); None, as its position there, for plain cells.
         workers_sharing: W of the sharing rule, the same for a whole visit: workers of the machine, or 1 if the cell has it to
             itself.
         idle: the machine's idle power; None where it has never been read.
@@ -104,7 +98,7 @@ class AttemptResult:
     """How an attempt ended: what the driver reads of a row of `cells`, sent by a worker, stored, or about to be written.
 
     Attributes:
-        visit: number of the pass over its block in which it ran; None for plain cells.
+        visit: None for plain cells.
         error_kind: as in the table of cells. `dependency` never started; `refused` can never succeed.
         tactic: slug of the tactic chain.
         j_per_sample: mean of the steady windows, for people who watch; not read back from the store.

@@ -56,7 +56,7 @@ def run_attempt(
     try:
         try:
             process = launcher.start(
-                env=_environment(instrument.gpu if cell.device == "cuda" else None, threads=threads, caches=caches),
+                env=cell_environment(instrument.gpu if cell.device == "cuda" else None, threads=threads, caches=caches),
                 log_path=log_path,
             )
             recording.follow(process.pid)
@@ -99,7 +99,6 @@ def run_attempt(
         duration_s=end_s - begin_s,
         threads=threads,
     )
-    kept = checkpoint if checkpoint is not None and outcome.status == "ok" else None
     done = outcome.done
     tables.commit(
         store,
@@ -113,14 +112,15 @@ def run_attempt(
             "label": list(done.labels) if done else [],
             "prediction": list(done.predictions) if done else [],
         },
-        checkpoint=kept,
+        checkpoint=checkpoint if outcome.status == "ok" else None,
     )
-    if checkpoint is not None and kept is None:
+    if checkpoint is not None and outcome.status != "ok":
         shutil.rmtree(checkpoint, ignore_errors=True)
     return AttemptResult.of_row(row, tactic=cell.tactic_slug, j_per_sample=j_per_sample(rows), gpu_lost=monitor.gpu_lost)
 
 
-def _environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str, str]:
+def cell_environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str, str]:
+    """What a cell's process gets beside the worker's own environment."""
     return {
         **registry.environment_for(gpu),
         "OMP_NUM_THREADS": str(threads),

@@ -5,7 +5,6 @@ The class knows nothing of Ray but the id of its accelerator; `pool.py` makes ac
 
 import contextlib
 import functools
-import logging
 import os
 import platform
 import tempfile
@@ -15,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from greenray import __version__
+from greenray.cell.preload import CELL_TARGET, SETTLE, preload_modules
 from greenray.cell.protocol import AnyMessage, Failed, Message, Probe, Ready
 from greenray.errors import MeasurementError
 from greenray.gpu import registry
@@ -24,13 +24,11 @@ from greenray.power.modelled import modelled_idle
 from greenray.power.sharing import IdlePower
 from greenray.processes import forkserver
 from greenray.processes import tree as processes
+from greenray.processes.launcher import Launcher, Spawn
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerInfo, WorkerSettings
-from greenray.worker.attempt import run_attempt
-from greenray.worker.cells import open_cell_launcher
+from greenray.worker.attempt import cell_environment, run_attempt
 from greenray.worker.supervise import supervise
-
-log = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT_S = 120.0
 _MEMORY_TIMEOUT_S = 60.0
@@ -45,7 +43,6 @@ class Worker:
         """Set up the instrument and the fork server.
 
         Args:
-            settings: what every worker of the sweep is told.
             accelerator: integer, UUID or None; ignored if `from_ray`, where Ray says which one it lent.
             from_ray: whether this runs inside an actor.
         """
@@ -60,7 +57,6 @@ class Worker:
         self._settings = settings
         self._notes: list[str] = []
         self._refused: str | None = None
-        self._idle_memory: int | None = None
         self._warm: set[str] = set()
         try:
             self._instrument = Instrument.open(
@@ -74,15 +70,20 @@ class Worker:
             return
         # Ray sets it to 1, and OpenMP reads it once, when the fork server loads it.
         os.environ["OMP_NUM_THREADS"] = str(self._instrument.host.usable_cores)
-        self._launcher = open_cell_launcher(settings.launcher)
-        if self._launcher.fallback_reason:
-            self._notes.append(f"cells are spawned, which takes seconds each: {self._launcher.fallback_reason}")
-        wall_problem = self._instrument.wall_problem()
-        if wall_problem is not None:
+        self._launcher: Launcher = (
+            Spawn(target=CELL_TARGET)
+            if settings.launcher == "spawn"
+            else forkserver.open_launcher(target=CELL_TARGET, preload=cell_preload())
+        )
+        if wall_problem := self._instrument.wall_problem():
             self._notes.append(wall_problem)
-        self._info = self._examine()
-        if self._instrument.gpu is not None:
-            self._idle_memory = self._instrument.gpu.memory_used_bytes()
+        gpu = self._instrument.gpu
+        uses_cuda = gpu is not None and self._gpu_works(gpu)
+        if reason := self._launcher.fallback_reason:
+            self._notes.append(f"cells are spawned, which takes seconds each: {reason}")
+        sees_store = settings.probe is None or open_store(settings.out).exists(settings.probe)
+        self._info = worker_info(self._instrument, uses_cuda=uses_cuda, sees_store=sees_store, notes=self._notes)
+        self._idle_memory = None if gpu is None else gpu.memory_used_bytes()
 
     def describe(self) -> WorkerInfo:
         """What this worker measures and runs on.
@@ -122,32 +123,14 @@ class Worker:
 
     def live(self) -> Live:
         """The board's power and temperature, for people who watch."""
-        board = self._instrument.gpu if self._refused is None else None
-        if board is None:
-            return Live()
-        return Live(power_w=board.power_w(), temperature_c=board.temperature_c())
+        gpu = self._instrument.gpu if self._refused is None else None
+        return Live(power_w=gpu.power_w(), temperature_c=gpu.temperature_c()) if gpu else Live()
 
     def close(self) -> None:
         """End what was started here."""
         if self._refused is None:
             self._launcher.close()
             self._instrument.close()
-
-    def _examine(self) -> WorkerInfo:
-        board = self._instrument.gpu
-        versions = {
-            "python": platform.python_version(),
-            "torch": metadata.version("torch"),
-            "transformers": metadata.version("transformers"),
-            "greenray": __version__,
-        }
-        return worker_info(
-            self._instrument,
-            uses_cuda=board is not None and self._gpu_works(board),
-            sees_store=self._settings.probe is None or open_store(self._settings.out).exists(self._settings.probe),
-            versions=versions,
-            notes=self._notes,
-        )
 
     def _gpu_works(self, gpu: Gpu) -> bool:
         """Whether a fresh process computes on the GPU that is measured; goes over to spawn if a forked one cannot."""
@@ -156,7 +139,6 @@ class Worker:
         if not isinstance(answer, Ready) and not without_cuda and isinstance(self._launcher, forkserver.ForkServer):
             why = answer.error if isinstance(answer, Failed) else "it gave no answer"
             self._launcher = forkserver.fall_back(self._launcher, reason=f"a forked process cannot use its GPU: {why}")
-            self._notes.append(f"cells are spawned, which takes seconds each: {self._launcher.fallback_reason}")
             answer = self._probe(Probe(device="cuda"))
         if not isinstance(answer, Ready):
             reason = answer.error if isinstance(answer, Failed) else "the probe gave no answer"
@@ -175,7 +157,6 @@ class Worker:
             self._probe(Probe(device=assignment.cell.device, warm_compiler=True))
 
     def _probe(self, probe: Probe) -> Ready | Failed | None:
-        board = self._instrument.gpu
         answers: list[Ready | Failed] = []
 
         def handle(message: AnyMessage) -> Message | None:
@@ -184,15 +165,9 @@ class Worker:
             return None
 
         with tempfile.TemporaryDirectory(prefix="greenray-probe-") as folder:
-            process = self._launcher.start(
-                env={
-                    **registry.environment_for(board if probe.device == "cuda" else None),
-                    "OMP_NUM_THREADS": "1",
-                    "TORCHINDUCTOR_CACHE_DIR": folder,
-                    "TRITON_CACHE_DIR": folder,
-                },
-                log_path=Path(folder) / "probe.log",
-            )
+            gpu = self._instrument.gpu if probe.device == "cuda" else None
+            env = cell_environment(gpu, threads=1, caches=Path(folder))
+            process = self._launcher.start(env=env, log_path=Path(folder) / "probe.log")
             supervise(
                 process,
                 task=probe,
@@ -220,9 +195,7 @@ class Worker:
             time.sleep(0.1)
 
 
-def worker_info(
-    instrument: Instrument, *, uses_cuda: bool, sees_store: bool, versions: dict[str, str], notes: Sequence[str] = ()
-) -> WorkerInfo:
+def worker_info(instrument: Instrument, *, uses_cuda: bool, sees_store: bool, notes: Sequence[str] = ()) -> WorkerInfo:
     """What a worker with this instrument tells of itself and its host."""
     board, host = instrument.gpu, instrument.host
     return WorkerInfo(
@@ -239,9 +212,20 @@ def worker_info(
         uses_cuda=uses_cuda,
         energy_scope=instrument.energy_scope,
         sees_store=sees_store,
-        versions=versions,
+        versions={
+            "python": platform.python_version(),
+            "torch": metadata.version("torch"),
+            "transformers": metadata.version("transformers"),
+            "greenray": __version__,
+        },
         notes=tuple(notes),
     )
+
+
+def cell_preload() -> forkserver.Preload:
+    """Everything that cells import, under an environment in which no GPU is seen."""
+    environment, prefixes = registry.preload_environment(), registry.device_prefixes()
+    return forkserver.Preload(modules=preload_modules(), environment=environment, device_prefixes=prefixes, settle=SETTLE)
 
 
 def _lent_by_ray() -> str | None:
