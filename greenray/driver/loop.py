@@ -11,10 +11,9 @@ from typing import Any
 
 from greenray.config.cell import Cell
 from greenray.driver.ledger import committed, kind_of
-from greenray.driver.plan import Plan, Visit
+from greenray.driver.plan import Plan, Schedule, Visit, assign, is_exclusive
 from greenray.driver.pool import Died, Ended, Event, IdleRead, Pool, Refused, WorkerSlot
 from greenray.driver.progress import Interrupts, Snapshot, StopNow, Watcher, WorkerView, cell_label
-from greenray.driver.schedule import Schedule, assign, is_exclusive
 from greenray.errors import ResourceError
 from greenray.power.sharing import IdlePower
 from greenray.store import tables

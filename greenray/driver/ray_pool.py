@@ -36,16 +36,6 @@ class _Place:
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class _Starting:
-    """An actor that has not described itself yet."""
-
-    place: _Place
-    actor: Any
-    describing: Any
-    started_s: float
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
 class _RayWorker(WorkerSlot):
     """A worker and its actor: `call` is the cell or the idle reading in flight, `asked` the sign of life and since when."""
 
@@ -71,7 +61,7 @@ class RayPool:
         self._fruitless: dict[_Place, int] = {}
         self._closed: set[_Place] = set()
         self._workers: list[_RayWorker] = []
-        self._starting: list[_Starting] = []
+        self._starting: dict[_Place, tuple[Any, Any, float]] = {}  # the actor, its description to come, since when
         self._parked: list[Any] = []
         self.refusals: list[str] = []
         self.unshared: list[str] = []
@@ -89,8 +79,8 @@ class RayPool:
         if now - self._refreshed_s >= _REFRESH_S:
             self._refreshed_s = now
             self._start_missing()
-        for starting in list(self._starting):
-            self._take_in(starting, now=now)
+        for place in list(self._starting):
+            self._take_in(place, now=now)
         for worker in list(self._workers):
             self._look_at(worker, now=now)
 
@@ -130,12 +120,12 @@ class RayPool:
         if idle:
             with contextlib.suppress(Exception):
                 self._ray.wait(idle, num_returns=len(idle), timeout=3.0)
-        actors = [worker.actor for worker in self._workers] + [starting.actor for starting in self._starting] + self._parked
-        for actor in actors:
+        starting = [actor for actor, _, _ in self._starting.values()]
+        for actor in [*(worker.actor for worker in self._workers), *starting, *self._parked]:
             self._ray.kill(actor, no_restart=True)
 
     def _start_missing(self) -> None:
-        taken = {worker.place for worker in self._workers} | {starting.place for starting in self._starting} | self._closed
+        taken = {worker.place for worker in self._workers} | self._starting.keys() | self._closed
         for place in self._places():
             if place in taken:
                 continue
@@ -144,7 +134,7 @@ class RayPool:
                 self._say(f"gave up on a worker that died {_STARTS_WITHOUT_RESULT} times in a row without a result")
                 continue
             self._fruitless[place] = self._fruitless.get(place, 0) + 1
-            self._starting.append(self._start(place))
+            self._start_at(place)
 
     def _places(self) -> Iterator[_Place]:
         for node in self._ray.nodes():
@@ -155,7 +145,7 @@ class RayPool:
                 for number in range(max(1, gpus)):
                     yield _Place(node_id=node["NodeID"], number=number, host=host, has_gpu=gpus > 0)
 
-    def _start(self, place: _Place) -> _Starting:
+    def _start_at(self, place: _Place) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         cls: Any = actor_class()
@@ -164,19 +154,19 @@ class RayPool:
             num_cpus=int(not place.has_gpu),
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=place.node_id, soft=False),
         ).remote(self._settings)
-        return _Starting(place=place, actor=actor, describing=actor.describe.remote(), started_s=time.monotonic())
+        self._starting[place] = actor, actor.describe.remote(), time.monotonic()
 
-    def _take_in(self, starting: _Starting, *, now: float) -> None:
-        place, actor = starting.place, starting.actor
-        ready, _ = self._ray.wait([starting.describing], timeout=0)
-        if not ready and now - starting.started_s <= _START_TIMEOUT_S:
+    def _take_in(self, place: _Place, *, now: float) -> None:
+        actor, description, began_s = self._starting[place]
+        ready, _ = self._ray.wait([description], timeout=0)
+        if not ready and now - began_s <= _START_TIMEOUT_S:
             return
-        self._starting.remove(starting)
+        del self._starting[place]
         if not ready:
             self._end(place, actor, reason=f"it did not start within {_START_TIMEOUT_S:g} s on {place.host}")
             return
         try:
-            info = self._ray.get(starting.describing)
+            info = self._ray.get(description)
         except MeasurementError as error:
             self._park(place, actor, reason=sentence(error))
             return

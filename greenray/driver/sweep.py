@@ -3,12 +3,10 @@
 lock -> read the store -> check names -> join Ray -> workers up -> plan -> manifest -> visits
 """
 
+import contextlib
 import os
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
@@ -32,16 +30,8 @@ _TURN_S = 0.25
 _PASSED_ON = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepResult:
-    """How a sweep ended: how many cells have failed, or that the user stopped it."""
-
-    failed: int = 0
-    stopped: bool = False
-
-
-def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend: bool, watcher: Watcher) -> SweepResult:
-    """Run or resume a sweep.
+def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend: bool, watcher: Watcher) -> int | None:
+    """Run or resume a sweep; returns how many cells have failed, None when the user stopped it.
 
     Args:
         store: `tables.require_writable` has let it pass.
@@ -57,8 +47,12 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
         if not extend:
             check_measured_alike(config, stored, out=store.out)
         _check_names(config)
-        with connected(address) as ray, Interrupts() as interrupts, _probe(store) as probe:
+        with connected(address) as ray, Interrupts() as interrupts, contextlib.ExitStack() as at_end:
+            probe = f".staging/probe-{uuid.uuid4().hex}"  # for workers to look for
+            store.create(probe, b"")
+            at_end.callback(store.remove, probe)
             pool = RayPool(ray, settings=_settings(config, store=store, probe=probe), say=watcher.say)
+            at_end.callback(pool.close)
             try:
                 infos = _workers_up(config, out=store.out, pool=pool, interrupts=interrupts)
                 plan = Plan(config, stored=stored, auto_device="cuda" if any(info.uses_cuda for info in infos) else "cpu")
@@ -72,11 +66,9 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
                 finally:
                     if manifest["refused"] != pool.refusals:  # visits have shown a GPU that cannot be used
                         tables.write_manifest(store, sweep=config.name, manifest={**manifest, "refused": pool.refusals})
-                return SweepResult(failed=plan.failures())
             except StopNow:
-                return SweepResult(stopped=True)
-            finally:
-                pool.close()
+                return None
+            return plan.failures()
 
 
 def _check_names(config: SweepConfig) -> None:
@@ -86,17 +78,6 @@ def _check_names(config: SweepConfig) -> None:
         task_class(cell.task).check_model(cell.model, trust=config.trust)
     for cell in {(cell.task, repr(cell.dataset)): cell for cell in cells}.values():
         task_class(cell.task).check_dataset(cell.dataset)
-
-
-@contextmanager
-def _probe(store: Store) -> Iterator[str]:
-    """The key of a fresh object, for workers to look for."""
-    key = f".staging/probe-{uuid.uuid4().hex}"
-    store.create(key, b"")
-    try:
-        yield key
-    finally:
-        store.remove(key)
 
 
 def _settings(config: SweepConfig, *, store: Store, probe: str) -> WorkerSettings:

@@ -100,13 +100,13 @@ class ForkServer(Launcher):
 
     def ended(self, pid: int, *, timeout_s: float) -> ExitStatus | None:
         deadline = time.monotonic() + timeout_s
-        while pid not in self._statuses and self._lost is None:
-            try:
+        try:
+            while pid not in self._statuses and self._lost is None:
                 self._receive(deadline=deadline)
-            except TimeoutError:
-                return None
-            except LaunchError:
-                break
+        except TimeoutError:
+            return None
+        except LaunchError:  # the server is dead, and said nothing of it
+            pass
         if pid in self._statuses:
             return self._statuses[pid]
         # Without its server nobody can tell how it ended, but the kernel has killed it with its parent.

@@ -46,10 +46,8 @@ class ExitStatus:
     def describe(self) -> str:
         """A clause such as "ended by SIGSEGV" or "exited with code 3"."""
         if self.signal is not None:
-            try:
-                return f"ended by {signal.Signals(self.signal).name}"
-            except ValueError:
-                return f"ended by signal {self.signal}"
+            names = {each.value: each.name for each in signal.Signals}
+            return f"ended by {names.get(self.signal, f'signal {self.signal}')}"
         return self.note or f"exited with code {self.code}"
 
 

@@ -16,7 +16,7 @@ import gc
 import importlib
 import json
 import os
-import selectors
+import select
 import signal
 import socket
 import struct
@@ -50,15 +50,10 @@ def receive_frame(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
         EOFError: the other end is closed.
     """
     header, fds, _, _ = socket.recv_fds(control, _LENGTH.size, 8)
-    try:
-        for fd in fds:
-            os.set_inheritable(fd, False)  # received descriptors are; a cell's helpers must not hold its socket open
-        header += _receive_exactly(control, _LENGTH.size - len(header))
-        return json.loads(_receive_exactly(control, _LENGTH.unpack(header)[0])), fds
-    except BaseException:
-        for fd in fds:
-            os.close(fd)
-        raise
+    for fd in fds:
+        os.set_inheritable(fd, False)  # received descriptors are; a cell's helpers must not hold its socket open
+    header += _receive_exactly(control, _LENGTH.size - len(header))
+    return json.loads(_receive_exactly(control, _LENGTH.unpack(header)[0])), fds
 
 
 def _receive_exactly(control: socket.socket, length: int) -> bytes:
@@ -113,27 +108,24 @@ class Server:
         self._keep_open = set(open_files()) - {control.fileno()}  # 0 to 2 and what preloaded libraries hold
         self._running: set[int] = set()
         self._ended: set[int] = set()
-        self._selector = selectors.DefaultSelector()
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def serve(self) -> None:
         """Serve until the worker closes its end, then kill the children that are left."""
         signal.signal(signal.SIGCHLD, lambda *_: None)  # ignored by default, and then no wake-up is written
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
-        self._selector.register(self._control, selectors.EVENT_READ)
-        self._selector.register(self._wake_r, selectors.EVENT_READ)
         try:
             while True:
-                for key, _ in self._selector.select():
-                    if key.fileobj is self._control:
-                        request, fds = receive_frame(self._control)
-                        if request["op"] == "fork":
-                            self._fork(request["environment"], *fds)
-                        else:
-                            self._reap(request["pid"])
-                    else:
-                        os.read(self._wake_r, 4096)
-                        self._report_ended()
+                readable, _, _ = select.select([self._control.fileno(), self._wake_r], [], [])
+                if self._wake_r in readable:
+                    os.read(self._wake_r, 4096)
+                    self._report_ended()
+                    continue
+                request, fds = receive_frame(self._control)
+                if request["op"] == "fork":
+                    self._fork(request["environment"], *fds)
+                else:
+                    self._reap(request["pid"])
         except (EOFError, ConnectionError):
             pass
         finally:

@@ -184,10 +184,7 @@ def kill_stale() -> int:
     Marks of another PID namespace are left alone: their owners cannot be seen from here.
     """
 
-    def stale() -> list[int]:
-        return [pid for pid in psutil.pids() if (mark := mark_of(pid)) and _owner_is_gone(mark)]
-
-    return _kill_until_none(stale)
+    return _kill_until_none(lambda: [pid for pid in psutil.pids() if (mark := mark_of(pid)) and _owner_is_gone(mark)])
 
 
 def kill_group(pid: int) -> None:

@@ -44,21 +44,19 @@ def run_attempt(
     store = open_store(settings.out)
     run_id = str(uuid.uuid4())
     checkpoint = store.scratch() / f"checkpoint-{run_id}" if cell.phase == "training" else None
-    # Compiled graphs and kernels must not come from an earlier cell: every cell gets empty caches.
-    caches = Path(tempfile.mkdtemp(prefix="greenray-"))
     threads = max(1, info.usable_cores // assignment.workers_sharing)
     started_at = datetime.now(UTC)
-    kept_log = contextlib.ExitStack()
-    log_path = kept_log.enter_context(store.log_file(f"logs/{cell.cell_id}.{assignment.attempt}.log"))
-    recording = instrument.record()
-    begin_s = time.monotonic()
-    monitor = CellMonitor(device=cell.device, measure=settings.measure, gpu=instrument.gpu, recording=recording)
-    try:
+    with contextlib.ExitStack() as kept:
+        # Compiled graphs and kernels must not come from an earlier cell: every cell gets empty caches.
+        caches = kept.enter_context(tempfile.TemporaryDirectory(prefix="greenray-", ignore_cleanup_errors=True))
+        log_path = kept.enter_context(store.log_file(f"logs/{cell.cell_id}.{assignment.attempt}.log"))
+        recording = instrument.record()
+        kept.callback(recording.stop)
+        begin_s = time.monotonic()
+        monitor = CellMonitor(device=cell.device, measure=settings.measure, gpu=instrument.gpu, recording=recording)
         try:
-            process = launcher.start(
-                env=cell_environment(instrument.gpu if cell.device == "cuda" else None, threads=threads, caches=caches),
-                log_path=log_path,
-            )
+            gpu = instrument.gpu if cell.device == "cuda" else None
+            process = launcher.start(env=cell_environment(gpu, threads=threads, caches=Path(caches)), log_path=log_path)
             recording.follow(process.pid)
             task = CellTask(
                 cell=cell,
@@ -82,10 +80,6 @@ def run_attempt(
             outcome = Outcome(status="crashed", error=str(error), error_kind="exception")
         end_s = time.monotonic()
         rows, attempt_energy = monitor.read_all(begin_s=begin_s, end_s=end_s)
-    finally:
-        trace = recording.stop()
-        kept_log.close()
-        shutil.rmtree(caches, ignore_errors=True)
     if outcome.status != "ok":
         store.require_space()  # a checkpoint that cannot be saved is not the cell's fault, and trying again is no use
     row = cell_row(
@@ -106,7 +100,7 @@ def run_attempt(
         tactic=cell.tactic_slug,
         cell=row,
         windows=rows,
-        trace=trace.rows(),
+        trace=recording.trace().rows(),
         predictions={
             "sample": list(range(len(done.predictions))) if done else [],
             "label": list(done.labels) if done else [],

@@ -22,16 +22,13 @@ from greenray.gpu.base import Gpu
 from greenray.power.recording import Recording
 from greenray.power.window import WindowReading
 
-SETTLE_TIMEOUT_S = 10.0
 _WORSE = {"A": "B", "B": "C"}
 
 
 class CellMonitor:
     """Listens to one cell; `gpu_lost` says why the worker's GPU must not be used any more, None while it may."""
 
-    def __init__(
-        self, *, device: str, measure: Measure, gpu: Gpu | None, recording: Recording, settle_s: float = SETTLE_TIMEOUT_S
-    ) -> None:
+    def __init__(self, *, device: str, measure: Measure, gpu: Gpu | None, recording: Recording, settle_s: float = 10.0) -> None:
         self._device = device
         self._measure = measure
         self._gpu = gpu
@@ -49,7 +46,10 @@ class CellMonitor:
             MeasurementError: the cell runs on another GPU than the one that is measured.
         """
         if isinstance(message, Ready):
-            self._check_gpu(message)
+            other = self._gpu and (message.gpu_uuid is None or not self._gpu.is_same(message.gpu_uuid))
+            if self._gpu and other and self._device == "cuda":
+                self.gpu_lost = f"CUDA ran on board {message.gpu_uuid}, {self._gpu.uuid} is measured"
+                raise MeasurementError(self.gpu_lost)
         elif isinstance(message, Settle):
             steady = self._recording.settled(timeout_s=self._settle_s)
             # Without a GPU there is nothing to settle: a processor's idle power is the host's, read while no cell runs.
@@ -90,13 +90,6 @@ class CellMonitor:
         for stage in self._verdicts:
             keep_a_figure([row for row in rows if row["stage"] == stage], min_windows=self._measure.min_windows)
         return rows, self._read(begin_s, end_s, idle_w=idle_w)
-
-    def _check_gpu(self, ready: Ready) -> None:
-        if self._device != "cuda" or self._gpu is None:
-            return
-        if ready.gpu_uuid is None or not self._gpu.is_same(ready.gpu_uuid):
-            self.gpu_lost = f"CUDA ran on board {ready.gpu_uuid}, {self._gpu.uuid} is measured"
-            raise MeasurementError(self.gpu_lost)
 
     def _enough(self, window: Window) -> bool:
         reading = self._read(window.start_s, window.end_s)

@@ -1,6 +1,6 @@
 """The worker: one for each GPU of the cluster, one for a host that has none. It measures; it never computes.
 
-The class knows nothing of Ray but the id of its accelerator; `pool.py` makes actors of it.
+The class knows nothing of Ray but the id of its accelerator; `greenray.driver.ray_pool` makes actors of it.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from greenray import __version__
 from greenray.cell.preload import CELL_TARGET, SETTLE, preload_modules
-from greenray.cell.protocol import AnyMessage, Failed, Message, Probe, Ready
+from greenray.cell.protocol import AnyMessage, Failed, Probe, Ready
 from greenray.errors import MeasurementError
 from greenray.gpu import registry
 from greenray.gpu.base import Gpu
@@ -24,7 +24,6 @@ from greenray.power.modelled import modelled_idle
 from greenray.power.sharing import IdlePower
 from greenray.processes import forkserver
 from greenray.processes import tree as processes
-from greenray.processes.launcher import Launcher, Spawn
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerInfo, WorkerSettings
 from greenray.worker.attempt import cell_environment, run_attempt
@@ -70,11 +69,7 @@ class Worker:
             return
         # Ray sets it to 1, and OpenMP reads it once, when the fork server loads it.
         os.environ["OMP_NUM_THREADS"] = str(self._instrument.host.usable_cores)
-        self._launcher: Launcher = (
-            Spawn(target=CELL_TARGET)
-            if settings.launcher == "spawn"
-            else forkserver.open_launcher(target=CELL_TARGET, preload=cell_preload())
-        )
+        self._launcher = forkserver.open_launcher(target=CELL_TARGET, preload=cell_preload())
         if wall_problem := self._instrument.wall_problem():
             self._notes.append(wall_problem)
         gpu = self._instrument.gpu
@@ -111,14 +106,13 @@ class Worker:
         idle = assignment.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
         self._instrument.share_host(idle=idle, workers=assignment.workers_sharing)
         memory = int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE) // assignment.workers_sharing
-        limit = self._settings.cell_memory_bytes
         return run_attempt(
             assignment,
             settings=self._settings,
             info=self._info,
             instrument=self._instrument,
             launcher=self._launcher,
-            memory_limit_bytes=min(memory, limit) if limit is not None else memory,
+            memory_limit_bytes=min(memory, self._settings.cell_memory_bytes or memory),
         )
 
     def live(self) -> Live:
@@ -157,13 +151,7 @@ class Worker:
             self._probe(Probe(device=assignment.cell.device, warm_compiler=True))
 
     def _probe(self, probe: Probe) -> Ready | Failed | None:
-        answers: list[Ready | Failed] = []
-
-        def handle(message: AnyMessage) -> Message | None:
-            if isinstance(message, Ready | Failed):
-                answers.append(message)
-            return None
-
+        heard: list[AnyMessage] = []
         with tempfile.TemporaryDirectory(prefix="greenray-probe-") as folder:
             gpu = self._instrument.gpu if probe.device == "cuda" else None
             env = cell_environment(gpu, threads=1, caches=Path(folder))
@@ -173,9 +161,9 @@ class Worker:
                 task=probe,
                 deadline_s=_PROBE_TIMEOUT_S,
                 memory_limit_bytes=int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE),
-                handle=handle,
+                handle=heard.append,
             )
-        return answers[0] if answers else None
+        return next((message for message in heard if isinstance(message, Ready | Failed)), None)
 
     def _wait_for_memory(self) -> None:
         """Wait until the board's memory is back where it was; a cell must not share it with its predecessor's remains.
@@ -199,7 +187,6 @@ def worker_info(instrument: Instrument, *, uses_cuda: bool, sees_store: bool, no
     """What a worker with this instrument tells of itself and its host."""
     board, host = instrument.gpu, instrument.host
     return WorkerInfo(
-        pid=os.getpid(),
         host=host.hostname,
         machine=host.boot_id or host.hostname,
         cpu_name=host.cpu_name,

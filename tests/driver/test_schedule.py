@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.driver.plan import Plan, Visit
-from greenray.driver.schedule import Schedule, assign
+from greenray.driver.plan import Plan, Schedule, Visit, assign
 from greenray.worker.assignment import AttemptResult
 from tests.driver.pretend_pool import TRAIN, plan_of, result_of, serve, slot
 
