@@ -31,18 +31,23 @@ _LOCAL_ENVIRONMENT = {
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """The `ray` module, connected to the cluster at `auto` or `host:port`; None is a private local instance, ended afterwards.
+    """The `ray` module, connected to the cluster at `auto` or `host:port`, or to a private local instance, ended afterwards.
 
-    That one has no dashboard, and its token lives in the environment of its processes only.
+    That one has no dashboard, and its token lives in the environment of its processes only; whatever ends this process, its
+    marked processes are killed: they outlive a killed driver by seconds, some of them for good.
 
-    Raises:
-        ResourceError: there is no cluster at the address, or it refuses the token.
+    Raises ResourceError: there is no cluster at the address, or it refuses the token.
     """
     with contextlib.ExitStack() as stack:
         if address is None:
             os.environ.update(_LOCAL_ENVIRONMENT)
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            stack.enter_context(_reaped())
+            mark = processes.new_mark()
+            unmarked = {name: value for name, value in os.environ.items() if name != processes.MARK}
+            stack.callback(Reaper(mark=mark, environment=unmarked).close)
+            stack.callback(processes.kill_marked, mark)
+            os.environ[processes.MARK] = mark
+            stack.callback(os.environ.pop, processes.MARK)
             # "local" and not a bare init, which would join whatever a stale address file names.
             options = {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
             failure = "Ray cannot be started here"
@@ -59,23 +64,6 @@ def connected(address: str | None) -> Iterator[Any]:
             raise ResourceError(f"{failure}: {reason}") from None
         stack.callback(ray.shutdown)
         yield ray
-
-
-@contextmanager
-def _reaped() -> Iterator[None]:
-    """Mark what this process starts, and have it killed when this process ends, however it ends.
-
-    Ray's own processes outlive a killed driver by seconds, some of them for good.
-    """
-    mark = processes.new_mark()
-    reaper = Reaper(mark=mark, environment={name: value for name, value in os.environ.items() if name != processes.MARK})
-    os.environ[processes.MARK] = mark
-    try:
-        yield
-    finally:
-        del os.environ[processes.MARK]
-        processes.kill_marked(mark)
-        reaper.close()
 
 
 def _unreachable(address: str) -> str | None:

@@ -55,11 +55,6 @@ class CellState:
     def status(self) -> str | None:
         return self.result.status if self.result else None
 
-    @property
-    def blocked(self) -> bool:
-        """Whether its last row says that its checkpoint is missing."""
-        return self.result is not None and self.result.error_kind == "dependency"
-
 
 class Ledger:
     """The attempts of one sweep.
@@ -127,11 +122,7 @@ class Stored:
 
     @classmethod
     def read(cls, store: Store) -> "Stored":
-        """One listing and one scan; a store that does not exist yet holds nothing.
-
-        Raises:
-            StoreError: it is there and no store, or cannot be read.
-        """
+        """One listing and one scan; a missing store holds nothing. Raises StoreError if it cannot be read."""
         if not store.names():
             return cls()
         results: dict[str, list[AttemptResult]] = {}

@@ -68,10 +68,10 @@ class VisitLoop:
         self._finished = 0
 
     def run(self) -> None:
-        """Until nothing is left, or after one Ctrl-C until the cells in flight have ended.
+        """Until nothing is left, or after one Ctrl-C until the cells in flight have ended; what is committed is safe.
 
         Raises:
-            StopNow: stopped; cells in flight are lost, what is committed is safe.
+            StopNow: cells in flight are lost.
             ResourceError: no worker, or none with the device that the rest needs, is left.
             StoreError: the store cannot be written any more.
         """

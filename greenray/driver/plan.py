@@ -39,11 +39,7 @@ class Visit:
 
 
 def check_measured_alike(config: SweepConfig, stored: Stored, *, out: str) -> None:
-    """Check that the store's cells were measured as they would be now.
-
-    Raises:
-        ConfigError: `measure` or the CPU model differs from the manifest's.
-    """
+    """Raise ConfigError if the store's cells were measured by another `measure` or CPU model than they would be now."""
     manifest = stored.manifests.get(config.name)
     if manifest is None or config.name not in stored.results:
         return
@@ -66,11 +62,7 @@ class Plan:
     """
 
     def __init__(self, config: SweepConfig, *, stored: Stored, auto_device: str) -> None:
-        """Expand a config and hold it against what a store held when it was read.
-
-        Raises:
-            ConfigError: the config contradicts itself.
-        """
+        """Hold a config against what a store held when it was read. Raises ConfigError if it contradicts itself."""
         self.config = config
         self.auto_device = auto_device
         self.blocks = expand(config, auto_device=auto_device)
@@ -117,11 +109,7 @@ class Plan:
         )
 
     def check_hardware(self, infos: Sequence[WorkerInfo], *, out: str) -> None:
-        """Check that what the store holds can stand beside what these workers would add.
-
-        Raises:
-            ConfigError: settled cells come from hardware of which nothing is present now.
-        """
+        """Raise ConfigError if settled cells come from hardware of which nothing is present now."""
         if self._earlier is None:
             return
         present: dict[str, set[str | None]] = {
@@ -181,7 +169,7 @@ class Schedule:
             for block in self._plan.blocks
             if self._checkpoint(block) == "lost"
             for cell in self._plan.pending(block)
-            if not self._plan.ledger.state(cell.cell_id).blocked
+            if not (end := self._plan.ledger.state(cell.cell_id).result) or end.error_kind != "dependency"
         ]
 
     def finished(self) -> bool:

@@ -81,11 +81,7 @@ class Pool(Protocol):
         """Have an idle worker read the idle power of its machine; `IdleRead`, `Died` or `Refused` follows."""
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """What has happened, as soon as something has, or nothing when the time is over.
-
-        Raises:
-            StoreError: a worker cannot write to the store.
-        """
+        """What has happened, as soon as something has, or nothing. Raises StoreError if a worker cannot write to the store."""
 
     def lost(self, worker: WorkerSlot, *, reason: str) -> None:
         """A worker died or hangs: end it for good; another takes its place."""

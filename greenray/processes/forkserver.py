@@ -54,11 +54,7 @@ class ForkServer(Launcher):
         environment: Mapping[str, str | None] | None = None,
         deadline_s: float = 120.0,
     ) -> None:
-        """Start the server; `environment` is for it too.
-
-        Raises:
-            LaunchError: it is not ready within `deadline_s` seconds, died, or is unfit to be forked.
-        """
+        """`environment` is for the server too. Raises LaunchError if it is not ready in time, died, or is unfit to be forked."""
         super().__init__(target=target, environment=environment)
         self._preload = preload
         self._deadline_s = deadline_s
@@ -194,11 +190,7 @@ class ForkServer(Launcher):
 def open_launcher(
     *, target: str, preload: Preload, environment: Mapping[str, str | None] | None = None, deadline_s: float = 120.0
 ) -> Launcher:
-    """A fork server if one can be had, else Spawn; first ends what launchers that are gone have left on this host.
-
-    Raises:
-        LaunchError: this host can start no process at all.
-    """
+    """A fork server if one can be had, else Spawn; first ends what launchers that are gone have left on this host."""
     kill_stale()
     try:
         return ForkServer(target=target, preload=preload, environment=environment, deadline_s=deadline_s)

@@ -79,8 +79,7 @@ class CellProcess:
     def close(self) -> ExitStatus:
         """Kill what is left of it, its descendants in other sessions included, reap it and close the socket.
 
-        Raises:
-            LaunchError: the process survives SIGKILL (it hangs in the kernel, as after a driver's fault).
+        Raises LaunchError if the process survives SIGKILL (it hangs in the kernel, as after a driver's fault).
         """
         self.kill()
         status = self.wait(timeout_s=END_TIMEOUT_S)
@@ -118,15 +117,10 @@ class Launcher(ABC):
             raise LaunchError(f"no process can be started: {error}") from error
 
     def start(self, *, env: Mapping[str, str | None], log_path: Path) -> CellProcess:
-        """Start a fresh process, whose stdout and stderr are appended to the log.
+        """Start a fresh process, whose stdout and stderr are appended to the log. Raises LaunchError.
 
-        Args:
-            env: further changes, in force before the cell does anything. What a library reads when it is imported or loaded
-                (`HF_HOME`, `OMP_NUM_THREADS`) is too late here for a forked cell: it belongs into the launcher's.
-            log_path: missing folders are made.
-
-        Raises:
-            LaunchError: the process cannot be started, or its log not be opened.
+        `env` changes are in force before the cell does anything. What a library reads when it is imported or loaded (`HF_HOME`,
+        `OMP_NUM_THREADS`) is too late here for a forked cell: it belongs into the launcher's `environment`.
         """
         ours, theirs = socket.socketpair()
         try:

@@ -44,11 +44,7 @@ def send_frame(control: socket.socket, body: Mapping[str, Any], fds: Sequence[in
 
 
 def receive_frame(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Receive what `send_frame` sent.
-
-    Raises:
-        EOFError: the other end is closed.
-    """
+    """Receive what `send_frame` sent. Raises EOFError when the other end is closed."""
     header, fds, _, _ = socket.recv_fds(control, _LENGTH.size, 8)
     for fd in fds:
         os.set_inheritable(fd, False)  # received descriptors are; a cell's helpers must not hold its socket open

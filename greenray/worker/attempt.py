@@ -35,11 +35,7 @@ def run_attempt(
     launcher: Launcher,
     memory_limit_bytes: int,
 ) -> AttemptResult:
-    """Run one cell in a fresh process, measure it and commit it.
-
-    Raises:
-        StoreError: the rows cannot be written.
-    """
+    """Run one cell in a fresh process, measure it and commit it. Raises StoreError if the rows cannot be written."""
     cell = assignment.cell
     store = open_store(settings.out)
     run_id = str(uuid.uuid4())

@@ -40,11 +40,7 @@ class CellMonitor:
         self.gpu_lost: str | None = None
 
     def handle(self, message: AnyMessage) -> Message | None:
-        """Answer one message of the cell.
-
-        Raises:
-            MeasurementError: the cell runs on another GPU than the one that is measured.
-        """
+        """Answer one message. Raises MeasurementError if the cell runs on another GPU than the one that is measured."""
         if isinstance(message, Ready):
             other = self._gpu and (message.gpu_uuid is None or not self._gpu.is_same(message.gpu_uuid))
             if self._gpu and other and self._device == "cuda":

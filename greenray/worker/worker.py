@@ -39,12 +39,7 @@ class Worker:
     """Runs one cell at a time, each in a fresh process, and measures it from outside."""
 
     def __init__(self, settings: WorkerSettings, *, accelerator: str | None = None, from_ray: bool = True) -> None:
-        """Set up the instrument and the fork server.
-
-        Args:
-            accelerator: integer, UUID or None; ignored if `from_ray`, where Ray says which one it lent.
-            from_ray: whether this runs inside an actor.
-        """
+        """Set up the instrument and the fork server. Inside an actor Ray says which `accelerator` (number, UUID) it lent."""
         # Ray nices its workers; what they start would be measured as something else than what users run.
         with contextlib.suppress(OSError):  # needs privileges; the row's `settings` show the niceness that was left
             os.setpriority(os.PRIO_PROCESS, 0, 0)
@@ -81,11 +76,7 @@ class Worker:
         self._idle_memory = None if gpu is None else gpu.memory_used_bytes()
 
     def describe(self) -> WorkerInfo:
-        """What this worker measures and runs on.
-
-        Raises:
-            MeasurementError: the board is refused; the message says why.
-        """
+        """What this worker measures and runs on. Raises MeasurementError, which says why, if the board is refused."""
         if self._refused is not None:
             raise MeasurementError(self._refused)
         return self._info
@@ -95,11 +86,7 @@ class Worker:
         return self._instrument.measure_idle(seconds)
 
     def run(self, assignment: Assignment) -> AttemptResult:
-        """Run one cell, measure it, commit it.
-
-        Raises:
-            MeasurementError: the board is lost, or its memory does not come back; it must not be used any more.
-        """
+        """Run one cell, measure it, commit it. Raises MeasurementError if the board must not be used any more."""
         self._instrument.require_gpu()
         self._warm_compiler(assignment)
         self._wait_for_memory()
@@ -166,11 +153,7 @@ class Worker:
         return next((message for message in heard if isinstance(message, Ready | Failed)), None)
 
     def _wait_for_memory(self) -> None:
-        """Wait until the board's memory is back where it was; a cell must not share it with its predecessor's remains.
-
-        Raises:
-            MeasurementError: it does not come back.
-        """
+        """Wait until the board's memory is back where it was: a cell must not share it with its predecessor's remains."""
         board = self._instrument.gpu
         if board is None or self._idle_memory is None:
             return
