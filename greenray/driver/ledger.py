@@ -34,22 +34,11 @@ class Expectation:
 
 @dataclass(slots=True)
 class CellState:
-    """What is known of one cell.
-
-    Attributes:
-        result: the end that counts: the first ok attempt, else the last.
-        tries: attempts that count; one that never started, for want of its checkpoint, does not.
-    """
+    """What is known of one cell: `result` is the end that counts, of the first ok attempt, else of the last."""
 
     highest_attempt: int = 0
-    tries: int = 0
+    tries: int = 0  # not among them: an attempt that never started, for want of its checkpoint
     result: AttemptResult | None = None
-
-    def add(self, result: AttemptResult) -> None:
-        self.highest_attempt = max(self.highest_attempt, result.attempt)
-        self.tries += result.error_kind != "dependency"
-        if self.status != "ok":
-            self.result = result
 
     @property
     def status(self) -> str | None:
@@ -57,12 +46,7 @@ class CellState:
 
 
 class Ledger:
-    """The attempts of one sweep.
-
-    Attributes:
-        cells: what is known, by cell.
-        visits: the highest number of a visit that left a row, by block.
-    """
+    """The attempts of one sweep, by cell; and by block the highest number of a visit that left a row."""
 
     def __init__(self, *, max_attempts: int) -> None:
         self.cells: dict[str, CellState] = {}
@@ -73,7 +57,11 @@ class Ledger:
 
     def record(self, result: AttemptResult) -> None:
         """Take in the end of an attempt; those of a cell in their order."""
-        self.cells.setdefault(result.cell_id, CellState()).add(result)
+        state = self.cells.setdefault(result.cell_id, CellState())
+        state.highest_attempt = max(state.highest_attempt, result.attempt)
+        state.tries += result.error_kind != "dependency"
+        if state.status != "ok":
+            state.result = result
         if result.visit is not None:
             self.visits[result.block_id] = max(self.visits.get(result.block_id, 0), result.visit)
         self.learn(result)

@@ -78,7 +78,8 @@ class VisitLoop:
         self._active_s = self._clock()
         shown_s = float("-inf")
         while self._runs or not self._schedule.finished():
-            self._interrupts.check()
+            if self._interrupts.count >= 2:
+                raise StopNow
             self._pool.refresh()
             self._record_orphans()
             if self._interrupts.count == 0:
@@ -189,17 +190,16 @@ class VisitLoop:
             return
         run = self._runs[worker]
         self._end(worker)
-        error = f"the worker ended with it: {reason}"
-        took_s, host = self._clock() - run.started_s, worker.info.host
-        self._commit(run.assignment, status=status, error=error, error_kind="worker", duration_s=took_s, host=host)
+        end = {"status": status, "error": f"the worker ended with it: {reason}", "error_kind": "worker"}
+        self._commit(run.assignment, **end, duration_s=self._clock() - run.started_s, host=worker.info.host)
 
     def _give_up_on_the_late(self) -> None:
-        now, limit_s = self._clock(), self._plan.config.limits.cell_timeout_s + _GRACE_S
-        for worker in [worker for worker, run in self._runs.items() if now - run.started_s > limit_s]:
-            self._worker_died(worker, status="timeout", reason=f"it did not answer within {limit_s:g} s")
-        idle_limit_s = _IDLE_READING_S + _IDLE_GRACE_S
-        for worker in [worker for worker, began_s in self._readings.items() if now - began_s > idle_limit_s]:
-            self._worker_died(worker, status="timeout", reason=f"it did not read its idle power within {idle_limit_s:g} s")
+        limit_s, idle_limit_s = self._plan.config.limits.cell_timeout_s + _GRACE_S, _IDLE_READING_S + _IDLE_GRACE_S
+        busy = [(worker, run.started_s, limit_s, "answer") for worker, run in self._runs.items()]
+        busy += [(worker, began_s, idle_limit_s, "read its idle power") for worker, began_s in self._readings.items()]
+        for worker, began_s, limit_s, what in busy:
+            if self._clock() - began_s > limit_s:
+                self._worker_died(worker, status="timeout", reason=f"it did not {what} within {limit_s:g} s")
 
     def _record_orphans(self) -> None:
         for cell, training in self._schedule.orphans():

@@ -6,7 +6,7 @@ block (a resume, a dead worker, a tactic added later) is a new visit with bracke
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -23,10 +23,7 @@ from greenray.worker.assignment import WorkerInfo
 _WAY_OUT = "give a new folder with --out, a new name: in the config, or --extend to take them over"
 
 _IDENTITY = {"cell_id", "block_id", "experiment", "phase", "device", "round"}
-_HARDWARE = (
-    *("host", "cpu_name", "physical_cores", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version"),
-    *("uses_cuda", "energy_scope", "versions"),
-)
+_NO_HARDWARE = {"machine", "usable_cores", "sees_store", "notes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +87,8 @@ class Plan:
         if not pending or not block.bracketed:
             return Visit(block=block, number=None, cells=tuple(pending)) if pending else None
         number = self.ledger.visits.get(block.block_id, 0) + 1
-        cells = (
-            block.bracket("open", visit=number),
-            *block.shuffled(pending, visit=number),
-            block.bracket("close", visit=number),
-        )
-        return Visit(block=block, number=number, cells=cells)
+        first, last = (block.bracket(end, visit=number) for end in ("open", "close"))
+        return Visit(block=block, number=number, cells=(first, *block.shuffled(pending, visit=number), last))
 
     def failures(self) -> int:
         """How many declared cells, and brackets of their blocks' latest visits, are not ok, unsupported or not_applied."""
@@ -142,7 +135,7 @@ class Plan:
                 | {"model": cell.model.label, "dataset": cell.dataset.id, "tactic": cell.tactic_slug}
                 for cell in self.cells.values()
             ],
-            "hardware": [{name: getattr(info, name) for name in _HARDWARE} for info in infos],
+            "hardware": [{name: v for name, v in asdict(info).items() if name not in _NO_HARDWARE} for info in infos],
             "refused": list(refused),
         }
 

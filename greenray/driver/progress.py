@@ -79,10 +79,5 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def check(self) -> None:
-        """Raise StopNow if that was asked for."""
-        if self.count >= 2:
-            raise StopNow
-
     def _note(self, number: int, frame: object) -> None:
         self.count += 2 if number == signal.SIGTERM else 1

@@ -46,12 +46,7 @@ class _RayWorker(WorkerSlot):
 
 
 class RayPool:
-    """Every worker that the cluster can have; see `greenray.driver.pool.Pool`.
-
-    Attributes:
-        refusals: why GPUs and workers were refused.
-        unshared: hosts that do not see the store.
-    """
+    """Every worker that the cluster can have; see `greenray.driver.pool.Pool`. `unshared` hosts do not see the store."""
 
     def __init__(self, ray: Any, *, settings: WorkerSettings, say: Callable[[str], None]) -> None:
         self._ray = ray
@@ -60,15 +55,11 @@ class RayPool:
         self._refreshed_s = 0.0
         self._fruitless: dict[_Place, int] = {}
         self._closed: set[_Place] = set()
-        self._workers: list[_RayWorker] = []
+        self.workers: list[_RayWorker] = []
         self._starting: dict[_Place, tuple[Any, Any, float]] = {}  # the actor, its description to come, since when
         self._parked: list[Any] = []
         self.refusals: list[str] = []
         self.unshared: list[str] = []
-
-    @property
-    def workers(self) -> list[_RayWorker]:
-        return self._workers
 
     @property
     def starting(self) -> int:
@@ -81,7 +72,7 @@ class RayPool:
             self._start_missing()
         for place in list(self._starting):
             self._take_in(place, now=now)
-        for worker in list(self._workers):
+        for worker in list(self.workers):
             self._look_at(worker, now=now)
 
     def start(self, worker: WorkerSlot, assignment: Assignment) -> None:
@@ -93,7 +84,7 @@ class RayPool:
         worker.call = worker.actor.measure_idle.remote(seconds)
 
     def wait(self, timeout_s: float) -> list[Event]:
-        calls = {worker.call: worker for worker in self._workers if worker.call is not None}
+        calls = {worker.call: worker for worker in self.workers if worker.call is not None}
         if not calls:
             time.sleep(timeout_s)
             return []
@@ -102,30 +93,30 @@ class RayPool:
 
     def lost(self, worker: WorkerSlot, *, reason: str) -> None:
         assert isinstance(worker, _RayWorker)
-        self._workers.remove(worker)
+        self.workers.remove(worker)
         self._end(worker.place, worker.actor, reason=reason)
 
     def refuse(self, worker: WorkerSlot, *, reason: str) -> None:
         assert isinstance(worker, _RayWorker)
-        self._workers.remove(worker)
+        self.workers.remove(worker)
         self._park(worker.place, worker.actor, reason=reason)
 
     def explain(self, what: str) -> str:
-        reasons = dict.fromkeys([*self.refusals, *(note for worker in self._workers for note in worker.info.notes)])
+        reasons = dict.fromkeys([*self.refusals, *(note for worker in self.workers for note in worker.info.notes)])
         return f"{what}{': ' + '; '.join(reasons) if reasons else ''}; `greenray doctor` tells more."
 
     def close(self) -> None:
         """End every worker: politely, then for good."""
-        idle = [worker.actor.close.remote() for worker in self._workers if worker.call is None]
+        idle = [worker.actor.close.remote() for worker in self.workers if worker.call is None]
         if idle:
             with contextlib.suppress(Exception):
                 self._ray.wait(idle, num_returns=len(idle), timeout=3.0)
         starting = [actor for actor, _, _ in self._starting.values()]
-        for actor in [*(worker.actor for worker in self._workers), *starting, *self._parked]:
+        for actor in [*(worker.actor for worker in self.workers), *starting, *self._parked]:
             self._ray.kill(actor, no_restart=True)
 
     def _start_missing(self) -> None:
-        taken = {worker.place for worker in self._workers} | self._starting.keys() | self._closed
+        taken = {worker.place for worker in self.workers} | self._starting.keys() | self._closed
         for place in self._places():
             if place in taken:
                 continue
@@ -137,9 +128,7 @@ class RayPool:
             self._start_at(place)
 
     def _places(self) -> Iterator[_Place]:
-        for node in self._ray.nodes():
-            if not node["Alive"]:
-                continue
+        for node in [node for node in self._ray.nodes() if node["Alive"]]:
             gpus, host = int(node["Resources"].get("GPU", 0)), str(node["NodeManagerHostname"])
             if gpus or node["Resources"].get("CPU", 0) >= 1:
                 for number in range(max(1, gpus)):
@@ -177,7 +166,7 @@ class RayPool:
             self.unshared.append(info.host)
             self._park(place, actor, reason=f"{info.host} does not see {self._settings.out}")
             return
-        self._workers.append(_RayWorker(worker_id=place.name, info=info, idle_since_s=now, place=place, actor=actor))
+        self.workers.append(_RayWorker(worker_id=place.name, info=info, idle_since_s=now, place=place, actor=actor))
         for note in info.notes:
             self._say(f"{info.host}: {note}")
 

@@ -16,6 +16,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import greenray
-from greenray.processes.child import CELL_OOM_SCORE, find, run_target
+from greenray.processes.child import CELL_OOM_SCORE, run_target
 from greenray.processes.launcher import ExitStatus
 from greenray.processes.tree import adopt_orphans, die_with_parent, kill_group, open_files, restore_scheduling, set_name, tree_of
 
@@ -81,7 +82,7 @@ def fork_hazards(*, settle: str | None, device_prefixes: Sequence[str]) -> list[
 
     `settle` names a `module:function` that undoes what a fork must not inherit, and returns such clauses about the rest.
     """
-    found: list[str] = [*find(settle)()] if settle else []
+    found: list[str] = [*pkgutil.resolve_name(settle)()] if settle else []
     devices = sorted({path for path in open_files().values() if path.startswith(tuple(device_prefixes))})
     if devices:
         found.append(f"opened {', '.join(devices)}")

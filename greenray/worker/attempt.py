@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,10 +55,12 @@ def run_attempt(
             gpu = instrument.gpu if cell.device == "cuda" else None
             process = launcher.start(env=cell_environment(gpu, threads=threads, caches=Path(caches)), log_path=log_path)
             recording.follow(process.pid)
+            # One update more: where a window begins within a period decides whether n periods hold n updates.
+            updates_s = (settings.measure.min_counter_updates + 1) * (instrument.counter_period_s or 0.0)
             task = CellTask(
                 cell=cell,
                 measure=settings.measure,
-                steady_window_s=_steady_window_s(cell.device, settings=settings, instrument=instrument),
+                steady_window_s=max(settings.measure.window_s, updates_s if gpu else 0.0),
                 threads=threads,
                 checkpoint=str(store.fetch_folder(f"checkpoints/{cell.model.id}")) if cell.model.source == "checkpoint" else None,
                 save_to=str(checkpoint) if checkpoint else None,
@@ -89,7 +92,9 @@ def run_attempt(
         duration_s=end_s - begin_s,
         threads=threads,
     )
-    done = outcome.done
+    predictions: dict[str, Sequence[int]] = {}
+    if done := outcome.done:
+        predictions = {"sample": range(len(done.predictions)), "label": done.labels, "prediction": done.predictions}
     tables.commit(
         store,
         sweep=settings.sweep,
@@ -97,11 +102,7 @@ def run_attempt(
         cell=row,
         windows=rows,
         trace=recording.trace().rows(),
-        predictions={
-            "sample": list(range(len(done.predictions))) if done else [],
-            "label": list(done.labels) if done else [],
-            "prediction": list(done.predictions) if done else [],
-        },
+        predictions=predictions,
         checkpoint=checkpoint if outcome.status == "ok" else None,
     )
     if checkpoint is not None and outcome.status != "ok":
@@ -119,10 +120,3 @@ def cell_environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str
         "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
         "TRITON_CACHE_DIR": str(caches / "triton"),
     }
-
-
-def _steady_window_s(device: str, *, settings: WorkerSettings, instrument: Instrument) -> float:
-    """Long enough for `min_counter_updates` where the main meter is a counter that moves now and then."""
-    period_s = instrument.counter_period_s if device == "cuda" else None
-    # One more: where a window begins within a period decides whether n periods hold n updates.
-    return max(settings.measure.window_s, (settings.measure.min_counter_updates + 1) * (period_s or 0.0))

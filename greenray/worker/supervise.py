@@ -48,7 +48,6 @@ def supervise(
     """See a cell process through to its end; afterwards nothing of it is left, however this returns.
 
     Args:
-        task: sent first of all.
         deadline_s: seconds from now until the cell is killed.
         memory_limit_bytes: private memory that its processes may take together, on top of the start; None is no limit.
         handle: called with each message, the last word included; what it returns is sent to the cell.
@@ -66,9 +65,9 @@ def supervise(
     finally:
         watchdog.stop()
         exit_status = process.close()
-    if lingers and watchdog.killed is None:
-        watchdog.killed = Kill(kind="deadline", sentence=f"the cell had finished but did not end within {exit_s:g} s")
     killed = watchdog.killed
+    if lingers and killed is None:
+        killed = Kill(kind="deadline", sentence=f"the cell had finished but did not end within {exit_s:g} s")
     done = last_word if isinstance(last_word, Done) else None
     failed = last_word if isinstance(last_word, Failed) else None
     status: Status
