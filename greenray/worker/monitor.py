@@ -42,9 +42,9 @@ class CellMonitor:
     def handle(self, message: AnyMessage) -> Message | None:
         """Answer one message. Raises MeasurementError if the cell runs on another GPU than the one that is measured."""
         if isinstance(message, Ready):
-            other = self._gpu and (message.gpu_uuid is None or not self._gpu.is_same(message.gpu_uuid))
-            if self._gpu and other and self._device == "cuda":
-                self.gpu_lost = f"CUDA ran on board {message.gpu_uuid}, {self._gpu.uuid} is measured"
+            gpu = self._gpu if self._device == "cuda" else None
+            if gpu is not None and (message.gpu_uuid is None or not gpu.is_same(message.gpu_uuid)):
+                self.gpu_lost = f"CUDA ran on board {message.gpu_uuid}, {gpu.uuid} is measured"
                 raise MeasurementError(self.gpu_lost)
         elif isinstance(message, Settle):
             steady = self._recording.settled(timeout_s=self._settle_s)
