@@ -1,7 +1,6 @@
 """The loop over visits: hand them to idle workers, take in what comes back, decide what follows from each end of a cell.
 
-A visit is one uninterrupted pass over a block on one worker: a baseline, the pending tactics, a baseline again. Every attempt
-ends as a row: the worker writes it, or, where the worker ended with the cell, this side does.
+Every attempt ends as a row: the worker writes it, or, where the worker ended with the cell, this side does.
 """
 
 import time

@@ -1,8 +1,9 @@
 """What a config asks of a store, what is settled there and what is left (`Plan`, which `plan` and `sweep` share); and which visit
 runs next, and where (`Schedule`, `assign`).
 
-A visit is one uninterrupted pass over the pending cells of a block on one worker. It is handed out whole; whatever reopens a
-block (a resume, a dead worker, a tactic added later) is a new visit with brackets of its own, and nothing settled runs again.
+A visit is one uninterrupted pass over the pending cells of a block on one worker, between two baselines. It is handed out whole;
+whatever reopens a block (a resume, a dead worker, a tactic added later) is a new visit with brackets of its own, and nothing
+settled runs again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""What the loop knows of workers: who there is, how cells are given to them, and what comes back. No word of Ray.
-
-`greenray.driver.ray_pool` is the real one; the loop's tests have another.
-"""
+"""What the loop knows of workers, without a word of Ray: `ray_pool.py` has the real ones, the loop's tests have others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

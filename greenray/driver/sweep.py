@@ -33,13 +33,12 @@ _PASSED_ON = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", 
 def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend: bool, watcher: Watcher) -> int | None:
     """Run or resume a sweep; returns how many cells have failed, None when the user stopped it.
 
+    Raises UserError for what the user can mend; nothing committed is lost.
+
     Args:
         store: `tables.require_writable` has let it pass.
         address: of a Ray cluster; None for a local instance.
         extend: take over what the store holds even where it was measured otherwise.
-
-    Raises:
-        UserError: something that the user can mend; nothing committed is lost.
     """
     with store.lock():
         tables.clean(store, sweep=config.name)

@@ -134,20 +134,18 @@ class ForkServer(Launcher):
             )
         self.spared = {self._process.pid}
         try:
-            self._check(self._await("ready", deadline=time.monotonic() + self._deadline_s))
+            ready = self._await("ready", deadline=time.monotonic() + self._deadline_s)
+            self.preloaded: list[str] = ready["preloaded"]
+            self.failed: dict[str, str] = ready["failed"]
+            for module, error in self.failed.items():
+                logger.warning("the fork server could not preload %s: %s", module, error)
+            if ready["origin"] != str(Path(greenray.__file__).resolve()):
+                raise LaunchError(f"the fork server imports another greenray, {ready['origin']}")
+            if ready["hazards"]:
+                raise LaunchError(f"a module that the fork server preloads {' and '.join(ready['hazards'])}")
         except BaseException:
             self._stop_server()
             raise
-
-    def _check(self, ready: dict[str, Any]) -> None:
-        self.preloaded: list[str] = ready["preloaded"]
-        self.failed: dict[str, str] = ready["failed"]
-        for module, error in self.failed.items():
-            logger.warning("the fork server could not preload %s: %s", module, error)
-        if ready["origin"] != str(Path(greenray.__file__).resolve()):
-            raise LaunchError(f"the fork server imports another greenray, {ready['origin']}")
-        if ready["hazards"]:
-            raise LaunchError(f"a module that the fork server preloads {' and '.join(ready['hazards'])}")
 
     def _stop_server(self) -> None:
         self._control.close()  # the server kills its children and ends

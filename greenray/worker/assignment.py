@@ -73,8 +73,7 @@ class Assignment:
 
     Attributes:
         attempt: from 1.
-        visit: number of the visit that it runs in (one uninterrupted pass over a block on one worker, a baseline first and
-            last); None, as its position there, for plain cells.
+        visit: number of the visit that it runs in; None, as its position there, for plain cells.
         workers_sharing: W of the sharing rule, the same for a whole visit: workers of the machine, or 1 if the cell has it to
             itself.
         idle: the machine's idle power; None where it has never been read.
