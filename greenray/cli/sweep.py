@@ -41,16 +41,16 @@ def sweep(
     with store.log_file(tables.DRIVER_LOG) as log, terminal_kept(log) as console:
         watcher = watcher_for(console, limits=loaded.limits)
         with watcher:
-            result = run_sweep(loaded, store=store, address=address, extend=extend, watcher=watcher)
+            failed = run_sweep(loaded, store=store, address=address, extend=extend, watcher=watcher)
         analysis = write(store)
         show(analysis, console=console)
         console.print(f"report: {store.out}/report.html", highlight=False, soft_wrap=True)
-        if result.stopped:
+        if failed is None:
             console.print("stopped; the same command goes on where it was", highlight=False)
-        elif result.failed:
-            noun = "cell" if result.failed == 1 else "cells"
-            console.print(f"{result.failed} {noun} failed; `greenray status {store.out}` lists them", highlight=False)
-    sys.exit(result.exit_code)
+        elif failed:
+            noun = "cell" if failed == 1 else "cells"
+            console.print(f"{failed} {noun} failed; `greenray status {store.out}` lists them", highlight=False)
+    sys.exit(130 if failed is None else int(failed > 0))
 
 
 def plan(

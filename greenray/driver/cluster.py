@@ -1,7 +1,6 @@
 """Joining Ray: a private local instance, or a cluster that is already there."""
 
 import contextlib
-import logging
 import os
 import secrets
 import socket
@@ -13,8 +12,6 @@ from typing import Any
 from greenray.errors import ResourceError
 from greenray.processes import tree as processes
 from greenray.processes.reaper import Reaper
-
-log = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 80 * 2**20  # results are tiny; this is close to Ray's minimum
 
@@ -34,66 +31,39 @@ _LOCAL_ENVIRONMENT = {
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """The `ray` module, connected; ends a local instance afterwards.
+    """The `ray` module, connected to the cluster at `auto` or `host:port`, or to a private local instance, ended afterwards.
 
-    Args:
-        address: of a running cluster (`auto`, `host:port`), or None for a private local instance without dashboard, whose
-            token lives in the environment of its processes only.
+    That one has no dashboard, and its token lives in the environment of its processes only; whatever ends this process, its
+    marked processes are killed: they outlive a killed driver by seconds, some of them for good.
 
-    Raises:
-        ResourceError: there is no cluster at the address, or it refuses the token.
+    Raises ResourceError: there is no cluster at the address, or it refuses the token.
     """
     with contextlib.ExitStack() as stack:
         if address is None:
             os.environ.update(_LOCAL_ENVIRONMENT)
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            stack.enter_context(_reaped())
-        yield stack.enter_context(_joined(address))
-
-
-@contextmanager
-def _reaped() -> Iterator[None]:
-    """Mark what this process starts, and have it killed when this process ends, however it ends.
-
-    Ray's own processes outlive a killed driver by seconds, some of them for good.
-    """
-    mark = processes.new_mark()
-    reaper = Reaper(mark=mark, environment={name: value for name, value in os.environ.items() if name != processes.MARK})
-    os.environ[processes.MARK] = mark
-    try:
-        yield
-    finally:
-        del os.environ[processes.MARK]
-        processes.kill_marked(mark)
-        reaper.close()
-
-
-@contextmanager
-def _joined(address: str | None) -> Iterator[Any]:
-    if address is not None and (problem := _unreachable(address)):
-        raise ResourceError(f"no Ray cluster can be joined at {address}: {problem}.")
-    import ray
-
-    try:
-        if address is None:
+            mark = processes.new_mark()
+            unmarked = {name: value for name, value in os.environ.items() if name != processes.MARK}
+            stack.callback(Reaper(mark=mark, environment=unmarked).close)
+            stack.callback(processes.kill_marked, mark)
+            os.environ[processes.MARK] = mark
+            stack.callback(os.environ.pop, processes.MARK)
             # "local" and not a bare init, which would join whatever a stale address file names.
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                configure_logging=False,
-            )
+            options = {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+            failure = "Ray cannot be started here"
         else:
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        where = f"no Ray cluster can be joined at {address}" if address else "Ray cannot be started here"
-        raise ResourceError(f"{where}: {reason}") from None
-    try:
+            options, failure = {"address": address}, f"no Ray cluster can be joined at {address}"
+            if problem := _unreachable(address):
+                raise ResourceError(f"{failure}: {problem}.")
+        import ray
+
+        try:
+            ray.init(**options, log_to_driver=False, configure_logging=False)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ResourceError(f"{failure}: {reason}") from None
+        stack.callback(ray.shutdown)
         yield ray
-    finally:
-        ray.shutdown()
 
 
 def _unreachable(address: str) -> str | None:
@@ -131,6 +101,7 @@ def ask_every_host(ray: Any, function: Callable[[], Any], *, timeout_s: float) -
     answered, _ = ray.wait(refs, num_returns=len(refs), timeout=timeout_s) if refs else ([], [])
     answers = []
     for node, ref in zip(nodes, refs, strict=True):
+        name = str(node["NodeManagerHostname"])
         value = problem = None
         if ref not in answered:
             problem = f"did not answer within {timeout_s:.0f} s"
@@ -139,8 +110,7 @@ def ask_every_host(ray: Any, function: Callable[[], Any], *, timeout_s: float) -
             try:
                 value = ray.get(ref)
             except ray.exceptions.RayError as error:
-                problem = f"cannot be asked: {why_ended(error, host=str(node['NodeManagerHostname']))}"
-        name = str(node["NodeManagerHostname"])
+                problem = f"cannot be asked: {why_ended(error, host=name)}"
         answers.append(Answer(hostname=name, node_id=str(node["NodeID"]), value=value, problem=problem))
     return answers
 

@@ -1,7 +1,7 @@
 """What a store holds of attempts, cell by cell: read once, in one scan, and kept current by results."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,108 +34,70 @@ class Expectation:
 
 @dataclass(slots=True)
 class CellState:
-    """What is known of one cell.
-
-    Attributes:
-        result: the end that counts: the first ok attempt, else the last.
-        tries: attempts that count; one that never started, for want of its checkpoint, does not.
-    """
+    """What is known of one cell: `result` is the end that counts, of the first ok attempt, else of the last."""
 
     highest_attempt: int = 0
-    tries: int = 0
+    tries: int = 0  # not among them: an attempt that never started, for want of its checkpoint
     result: AttemptResult | None = None
-
-    def add(self, result: AttemptResult) -> None:
-        self.highest_attempt = max(self.highest_attempt, result.attempt)
-        self.tries += result.error_kind != "dependency"
-        if self.status != "ok":
-            self.result = result
 
     @property
     def status(self) -> str | None:
         return self.result.status if self.result else None
 
-    @property
-    def blocked(self) -> bool:
-        """Whether its last row says that its checkpoint is missing."""
-        return self.result is not None and self.result.error_kind == "dependency"
-
-    def settled(self, *, max_attempts: int) -> bool:
-        """Whether nothing is left to try; what can never succeed is not tried twice."""
-        if self.result is None:
-            return False
-        return self.status in FINAL or self.result.error_kind == "refused" or self.tries >= max_attempts
-
 
 class Ledger:
-    """The attempts of one sweep.
+    """The attempts of one sweep, by cell; and by block the highest number of a visit that left a row."""
 
-    Attributes:
-        cells: what is known, by cell.
-        visits: the highest number of a visit (one uninterrupted pass over a block) that left a row, by block.
-    """
-
-    def __init__(self, results: Iterable[AttemptResult], *, max_attempts: int, elsewhere: Iterable[AttemptResult] = ()) -> None:
-        """Take in what there is.
-
-        Args:
-            results: attempts of the sweep; those of a cell in their order.
-            max_attempts: tries after which a cell is settled, however it ended.
-            elsewhere: attempts of other sweeps, which tell only what like cells cost.
-        """
+    def __init__(self, *, max_attempts: int) -> None:
         self.cells: dict[str, CellState] = {}
         self.visits: dict[str, int] = {}
         self._max_attempts = max_attempts
         self._ok: dict[Kind, list[AttemptResult]] = {}
-        self._expected: dict[Kind, Expectation | None] = {}
         self._about_s: dict[Kind, float | None] = {}
-        for result in elsewhere:
-            self._learn(result)
-        for result in results:
-            self.record(result)
 
     def record(self, result: AttemptResult) -> None:
-        """Take in the end of one attempt."""
-        self.cells.setdefault(result.cell_id, CellState()).add(result)
+        """Take in the end of an attempt; those of a cell in their order."""
+        state = self.cells.setdefault(result.cell_id, CellState())
+        state.highest_attempt = max(state.highest_attempt, result.attempt)
+        state.tries += result.error_kind != "dependency"
+        if state.status != "ok":
+            state.result = result
         if result.visit is not None:
             self.visits[result.block_id] = max(self.visits.get(result.block_id, 0), result.visit)
-        self._learn(result)
+        self.learn(result)
 
     def state(self, cell_id: str) -> CellState:
         return self.cells.get(cell_id) or CellState()
 
     def settled(self, cell_id: str) -> bool:
-        """Whether nothing is left to try."""
-        return self.state(cell_id).settled(max_attempts=self._max_attempts)
+        """Whether nothing is left to try; what can never succeed is not tried twice."""
+        state = self.state(cell_id)
+        if state.result is None:
+            return False
+        return state.status in FINAL or state.result.error_kind == "refused" or state.tries >= self._max_attempts
 
     def expected(self, kind: Kind) -> Expectation | None:
         """What like cells cost; None where none was measured: the answer then is "unknown", not a guess."""
-        if kind not in self._expected:
-            known = self._ok.get(kind, [])
-            energies = [result.energy_j for result in known if result.energy_j is not None]
-            self._expected[kind] = (
-                Expectation(
-                    duration_s=statistics.median(result.duration_s for result in known),
-                    energy_j=statistics.median(energies) if energies else None,
-                )
-                if known
-                else None
-            )
-        return self._expected[kind]
+        if not (known := self._ok.get(kind)):
+            return None
+        energies = [result.energy_j for result in known if result.energy_j is not None]
+        return Expectation(
+            duration_s=statistics.median(result.duration_s for result in known),
+            energy_j=statistics.median(energies) if energies else None,
+        )
 
     def about_s(self, kind: Kind) -> float | None:
         """As long as like cells take, else those of the same phase and device, in seconds; None before any was measured."""
-        if like := self.expected(kind):
-            return like.duration_s
-        if kind not in self._about_s:
-            known = [result.duration_s for other, results in self._ok.items() if other[:2] == kind[:2] for result in results]
+        if kind not in self._about_s:  # a whole plan's cells are asked for twice a second
+            near = (result for other, results in self._ok.items() if other[:2] == kind[:2] for result in results)
+            known = [result.duration_s for result in self._ok.get(kind) or near]
             self._about_s[kind] = statistics.median(known) if known else None
         return self._about_s[kind]
 
-    def _learn(self, result: AttemptResult) -> None:
+    def learn(self, result: AttemptResult) -> None:
+        """Take in only what like cells cost, as of an attempt of another sweep."""
         if result.status == "ok" and result.duration_s:
             self._ok.setdefault(kind_of(result), []).append(result)
-            self._expected.pop(kind_of(result), None)
             self._about_s.clear()
 
 
@@ -148,11 +110,7 @@ class Stored:
 
     @classmethod
     def read(cls, store: Store) -> "Stored":
-        """One listing and one scan; a store that does not exist yet holds nothing.
-
-        Raises:
-            StoreError: it is there and no store, or cannot be read.
-        """
+        """One listing and one scan; a missing store holds nothing. Raises StoreError if it cannot be read."""
         if not store.names():
             return cls()
         results: dict[str, list[AttemptResult]] = {}
@@ -163,8 +121,11 @@ class Stored:
 
     def ledger(self, sweep: str, *, max_attempts: int) -> Ledger:
         """The attempts of one sweep, beside which the others tell what like cells cost."""
-        elsewhere = [result for name, results in self.results.items() if name != sweep for result in results]
-        return Ledger(self.results.get(sweep, ()), max_attempts=max_attempts, elsewhere=elsewhere)
+        ledger = Ledger(max_attempts=max_attempts)
+        for name, results in self.results.items():
+            for result in results:
+                (ledger.record if name == sweep else ledger.learn)(result)
+        return ledger
 
 
 def committed(store: Store, *, sweep: str, cell_id: str, attempt: int) -> AttemptResult | None:

@@ -1,7 +1,6 @@
 """The loop over visits: hand them to idle workers, take in what comes back, decide what follows from each end of a cell.
 
-A visit is one uninterrupted pass over a block on one worker: a baseline, the pending tactics, a baseline again. Every attempt
-ends as a row: the worker writes it, or, where the worker ended with the cell, this side does.
+Every attempt ends as a row: the worker writes it, or, where the worker ended with the cell, this side does.
 """
 
 import time
@@ -10,12 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenray.config.cell import Cell
-from greenray.driver.interrupts import Interrupts, StopNow
 from greenray.driver.ledger import committed, kind_of
-from greenray.driver.plan import Plan, Visit
+from greenray.driver.plan import Plan, Schedule, Visit, assign, is_exclusive
 from greenray.driver.pool import Died, Ended, Event, IdleRead, Pool, Refused, WorkerSlot
-from greenray.driver.progress import Snapshot, Watcher, WorkerView, cell_label
-from greenray.driver.schedule import Schedule, assign, is_exclusive
+from greenray.driver.progress import Interrupts, Snapshot, StopNow, Watcher, WorkerView, cell_label
 from greenray.errors import ResourceError
 from greenray.power.sharing import IdlePower
 from greenray.store import tables
@@ -36,14 +33,9 @@ class _Run:
     """A visit on its worker, and the attempt in flight."""
 
     visit: Visit
-    sharing: int
     position: int
     assignment: Assignment
     started_s: float
-
-    @property
-    def cell(self) -> Cell:
-        return self.visit.cells[self.position]
 
 
 class VisitLoop:
@@ -75,17 +67,18 @@ class VisitLoop:
         self._finished = 0
 
     def run(self) -> None:
-        """Until nothing is left, or after one Ctrl-C until the cells in flight have ended.
+        """Until nothing is left, or after one Ctrl-C until the cells in flight have ended; what is committed is safe.
 
         Raises:
-            StopNow: stopped; cells in flight are lost, what is committed is safe.
+            StopNow: cells in flight are lost.
             ResourceError: no worker, or none with the device that the rest needs, is left.
             StoreError: the store cannot be written any more.
         """
         self._active_s = self._clock()
         shown_s = float("-inf")
         while self._runs or not self._schedule.finished():
-            self._interrupts.check()
+            if self._interrupts.count >= 2:
+                raise StopNow
             self._pool.refresh()
             self._record_orphans()
             if self._interrupts.count == 0:
@@ -124,7 +117,7 @@ class VisitLoop:
             reading = {worker.info.machine for worker in self._readings}
             running: dict[str, list[Cell]] = {}
             for worker, run in self._runs.items():
-                running.setdefault(worker.info.machine, []).append(run.cell)
+                running.setdefault(worker.info.machine, []).append(run.assignment.cell)
             idle = [w for w in self._pool.workers if w not in self._runs and w.info.machine not in reading]
             visits = self._schedule.ready() if idle else []
             choice = assign(visits=visits, idle=idle, running=running, exclusive_hosts=self._exclusive)
@@ -152,7 +145,7 @@ class VisitLoop:
             workers_sharing=sharing,
             idle=self._idle.get(worker.info.machine),
         )
-        self._runs[worker] = _Run(visit=visit, sharing=sharing, position=position, assignment=assignment, started_s=self._clock())
+        self._runs[worker] = _Run(visit=visit, position=position, assignment=assignment, started_s=self._clock())
         self._pool.start(worker, assignment)
 
     def _end(self, worker: WorkerSlot) -> None:
@@ -178,8 +171,8 @@ class VisitLoop:
 
     def _attempt_ended(self, worker: WorkerSlot, result: AttemptResult) -> None:
         run = self._runs[worker]
-        self._record(run.cell, result)
-        again = not self._plan.ledger.settled(run.cell.cell_id)  # another attempt, within the same visit
+        self._record(run.assignment.cell, result)
+        again = not self._plan.ledger.settled(result.cell_id)  # another attempt, within the same visit
         position = run.position + (not again)
         if result.gpu_lost is not None:
             self._end(worker)
@@ -187,7 +180,7 @@ class VisitLoop:
         elif position == len(run.visit.cells) or self._interrupts.count:
             self._end(worker)
         else:
-            self._start(worker, run.visit, position=position, sharing=run.sharing)
+            self._start(worker, run.visit, position=position, sharing=run.assignment.workers_sharing)
 
     def _worker_died(self, worker: WorkerSlot, *, status: str, reason: str) -> None:
         """The worker is gone, with its cell if it had one: a row says so, unless the worker had still committed one."""
@@ -196,17 +189,16 @@ class VisitLoop:
             return
         run = self._runs[worker]
         self._end(worker)
-        error = f"the worker ended with it: {reason}"
-        took_s, host = self._clock() - run.started_s, worker.info.host
-        self._commit(run.assignment, status=status, error=error, error_kind="worker", duration_s=took_s, host=host)
+        end = {"status": status, "error": f"the worker ended with it: {reason}", "error_kind": "worker"}
+        self._commit(run.assignment, **end, duration_s=self._clock() - run.started_s, host=worker.info.host)
 
     def _give_up_on_the_late(self) -> None:
-        now, limit_s = self._clock(), self._plan.config.limits.cell_timeout_s + _GRACE_S
-        for worker in [worker for worker, run in self._runs.items() if now - run.started_s > limit_s]:
-            self._worker_died(worker, status="timeout", reason=f"it did not answer within {limit_s:g} s")
-        idle_limit_s = _IDLE_READING_S + _IDLE_GRACE_S
-        for worker in [worker for worker, began_s in self._readings.items() if now - began_s > idle_limit_s]:
-            self._worker_died(worker, status="timeout", reason=f"it did not read its idle power within {idle_limit_s:g} s")
+        limit_s, idle_limit_s = self._plan.config.limits.cell_timeout_s + _GRACE_S, _IDLE_READING_S + _IDLE_GRACE_S
+        busy = [(worker, run.started_s, limit_s, "answer") for worker, run in self._runs.items()]
+        busy += [(worker, began_s, idle_limit_s, "read its idle power") for worker, began_s in self._readings.items()]
+        for worker, began_s, limit_s, what in busy:
+            if self._clock() - began_s > limit_s:
+                self._worker_died(worker, status="timeout", reason=f"it did not {what} within {limit_s:g} s")
 
     def _record_orphans(self) -> None:
         for cell, training in self._schedule.orphans():
@@ -225,34 +217,26 @@ class VisitLoop:
         self._record(cell, result)
 
     def _record(self, cell: Cell, result: AttemptResult) -> None:
-        self._plan.record(result)
+        self._plan.ledger.record(result)
         self._finished += self._plan.ledger.settled(cell.cell_id) or result.error_kind == "dependency"
         self._watcher.finished(cell, result)
 
     def _snapshot(self) -> Snapshot:
         now = self._clock()
-        views = []
-        for worker in self._pool.workers:
-            run = self._runs.get(worker)
-            views.append(
-                WorkerView(
-                    host=worker.info.host,
-                    gpu=worker.info.gpu_name,
-                    cell=cell_label(run.cell) if run else None,
-                    elapsed_s=now - run.started_s if run else 0.0,
-                    live=worker.live,
-                )
+        views = tuple(
+            WorkerView(
+                host=worker.info.host,
+                gpu=worker.info.gpu_name,
+                cell=cell_label(run.assignment.cell) if (run := self._runs.get(worker)) else None,
+                elapsed_s=now - run.started_s if run else 0.0,
+                live=worker.live,
             )
+            for worker in self._pool.workers
+        )
         in_visits = [kind_of(cell) for run in self._runs.values() for cell in run.visit.cells[run.position :]]
         left = in_visits + self._schedule.remaining()
-        known = [self._plan.ledger.about_s(kind) for kind in left]
-        expected = [seconds for seconds in known if seconds is not None]
+        expected = [seconds for kind in left if (seconds := self._plan.ledger.about_s(kind)) is not None]
         # Like cells stand in for those of a kind not seen yet; before the first there is nothing to go by.
         eta_s = sum(expected) / len(expected) * len(left) / max(1, len(views)) if expected else None
-        return Snapshot(
-            workers=tuple(views),
-            done=self._finished,
-            failed=self._plan.failures(),
-            total=self._finished + len(left),
-            eta_s=eta_s,
-        )
+        done = self._finished
+        return Snapshot(workers=views, done=done, failed=self._plan.failures(), total=done + len(left), eta_s=eta_s)

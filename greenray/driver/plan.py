@@ -1,31 +1,35 @@
-"""What a config asks of a store, what is settled there, and what is left: one object, which `plan` and `sweep` share."""
+"""What a config asks of a store, what is settled there and what is left (`Plan`, which `plan` and `sweep` share); and which visit
+runs next, and where (`Schedule`, `assign`).
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A visit is one uninterrupted pass over the pending cells of a block on one worker, between two baselines. It is handed out whole;
+whatever reopens a block (a resume, a dead worker, a tactic added later) is a new visit with brackets of its own, and nothing
+settled runs again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from greenray import __version__
 from greenray.config.cell import Block, Cell
 from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
 from greenray.driver.ledger import FINAL, Kind, Stored, kind_of
+from greenray.driver.pool import WorkerSlot
 from greenray.errors import ConfigError
 from greenray.store.schema import SCHEMA_VERSION
-from greenray.worker.assignment import AttemptResult, WorkerInfo
+from greenray.worker.assignment import WorkerInfo
 
 _WAY_OUT = "give a new folder with --out, a new name: in the config, or --extend to take them over"
 
 _IDENTITY = {"cell_id", "block_id", "experiment", "phase", "device", "round"}
-_HARDWARE = (
-    *("host", "cpu_name", "physical_cores", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version"),
-    *("uses_cuda", "energy_scope", "versions"),
-)
+_NO_HARDWARE = {"machine", "usable_cores", "sees_store", "notes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One uninterrupted pass: brackets included, in the order in which the cells run. `number` is None for plain cells."""
+    """The cells in the order in which they run, brackets included; `number` is None for plain cells."""
 
     block: Block
     number: int | None
@@ -33,11 +37,7 @@ class Visit:
 
 
 def check_measured_alike(config: SweepConfig, stored: Stored, *, out: str) -> None:
-    """Check that the store's cells were measured as they would be now.
-
-    Raises:
-        ConfigError: `measure` or the CPU model differs from the manifest's.
-    """
+    """Raise ConfigError if the store's cells were measured by another `measure` or CPU model than they would be now."""
     manifest = stored.manifests.get(config.name)
     if manifest is None or config.name not in stored.results:
         return
@@ -52,20 +52,15 @@ class Plan:
     """Pending = declared - settled.
 
     Attributes:
-        config: what is asked for.
         auto_device: what the device `auto` stands for.
         blocks: the declared cells, those to be compared with each other together.
         cells: the same, by id.
-        ledger: what is known of them; kept current by `record`.
+        ledger: what is known of them; to be kept current.
         new: ids of declared cells that the sweep's earlier manifest did not name; empty where there was none.
     """
 
     def __init__(self, config: SweepConfig, *, stored: Stored, auto_device: str) -> None:
-        """Expand a config and hold it against what a store held when it was read.
-
-        Raises:
-            ConfigError: the config contradicts itself.
-        """
+        """Hold a config against what a store held when it was read. Raises ConfigError if it contradicts itself."""
         self.config = config
         self.auto_device = auto_device
         self.blocks = expand(config, auto_device=auto_device)
@@ -75,16 +70,11 @@ class Plan:
         before = {cell["cell_id"] for cell in self._earlier.get("cells", ())} if self._earlier else self.cells.keys()
         self.new = [cell_id for cell_id in self.cells if cell_id not in before]
 
-    def record(self, result: AttemptResult) -> None:
-        """Take in the end of an attempt."""
-        self.ledger.record(result)
-
     def settled(self) -> int:
         """How many declared cells there is nothing left to try of."""
         return sum(map(self.ledger.settled, self.cells))
 
     def pending(self, block: Block) -> list[Cell]:
-        """Declared cells of a block that are not settled."""
         return [cell for cell in block.cells if not self.ledger.settled(cell.cell_id)]
 
     def kinds_left(self, block: Block) -> list[Kind]:
@@ -98,12 +88,8 @@ class Plan:
         if not pending or not block.bracketed:
             return Visit(block=block, number=None, cells=tuple(pending)) if pending else None
         number = self.ledger.visits.get(block.block_id, 0) + 1
-        cells = (
-            block.bracket("open", visit=number),
-            *block.shuffled(pending, visit=number),
-            block.bracket("close", visit=number),
-        )
-        return Visit(block=block, number=number, cells=cells)
+        first, last = (block.bracket(end, visit=number) for end in ("open", "close"))
+        return Visit(block=block, number=number, cells=(first, *block.shuffled(pending, visit=number), last))
 
     def failures(self) -> int:
         """How many declared cells, and brackets of their blocks' latest visits, are not ok, unsupported or not_applied."""
@@ -117,11 +103,7 @@ class Plan:
         )
 
     def check_hardware(self, infos: Sequence[WorkerInfo], *, out: str) -> None:
-        """Check that what the store holds can stand beside what these workers would add.
-
-        Raises:
-            ConfigError: settled cells come from hardware of which nothing is present now.
-        """
+        """Raise ConfigError if settled cells come from hardware of which nothing is present now."""
         if self._earlier is None:
             return
         present: dict[str, set[str | None]] = {
@@ -154,6 +136,88 @@ class Plan:
                 | {"model": cell.model.label, "dataset": cell.dataset.id, "tactic": cell.tactic_slug}
                 for cell in self.cells.values()
             ],
-            "hardware": [{name: getattr(info, name) for name in _HARDWARE} for info in infos],
+            "hardware": [{name: v for name, v in asdict(info).items() if name not in _NO_HARDWARE} for info in infos],
             "refused": list(refused),
         }
+
+
+class Schedule:
+    """The blocks of a plan, and which of them are being visited."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._open: set[str] = set()
+        self._block_of = {cell.cell_id: block for block in plan.blocks for cell in block.cells}
+
+    def ready(self) -> list[Visit]:
+        """Visits that could start now, longest expected first; a block that is being visited has none."""
+        free = [block for block in self._plan.blocks if block.block_id not in self._open and self._checkpoint(block) == "there"]
+        visits = [visit for block in free if (visit := self._plan.next_visit(block))]
+        about_s = self._plan.ledger.about_s
+        return sorted(visits, key=lambda visit: -sum(about_s(kind_of(cell)) or 0.0 for cell in visit.cells))
+
+    def orphans(self) -> list[tuple[Cell, str]]:
+        """Cells whose checkpoint will never come, with the training cell's id; each once, until a row says so."""
+        return [
+            (cell, block.needs or "")
+            for block in self._plan.blocks
+            if self._checkpoint(block) == "lost"
+            for cell in self._plan.pending(block)
+            if not (end := self._plan.ledger.state(cell.cell_id).result) or end.error_kind != "dependency"
+        ]
+
+    def finished(self) -> bool:
+        """Whether nothing runs, nothing that can run is left, and a row says so of what never will."""
+        if self._open or self.orphans():
+            return False
+        return all(self._checkpoint(block) == "lost" or not self._plan.pending(block) for block in self._plan.blocks)
+
+    def remaining(self) -> list[Kind]:
+        """Kinds of the cells that nobody visits now and somebody will, with the brackets that they would get."""
+        waiting = [block for block in self._plan.blocks if block.block_id not in self._open and self._checkpoint(block) != "lost"]
+        return [kind for block in waiting for kind in self._plan.kinds_left(block)]
+
+    def begin(self, visit: Visit) -> None:
+        self._open.add(visit.block.block_id)
+
+    def end(self, visit: Visit) -> None:
+        self._open.discard(visit.block.block_id)
+
+    def _checkpoint(self, block: Block) -> Literal["there", "awaited", "lost"]:
+        if block.needs is None or self._plan.ledger.state(block.needs).status == "ok":
+            return "there"
+        # A training cell that waits for a lost checkpoint itself will not come either.
+        owner = self._block_of.get(block.needs)
+        lost = self._plan.ledger.settled(block.needs) or (owner is not None and self._checkpoint(owner) == "lost")
+        return "lost" if lost else "awaited"
+
+
+def is_exclusive(cell: Cell, *, exclusive_hosts: bool | Literal["auto"]) -> bool:
+    """Whether a cell has its host to itself."""
+    return cell.device == "cpu" if exclusive_hosts == "auto" else exclusive_hosts
+
+
+def assign(
+    *,
+    visits: Sequence[Visit],
+    idle: Iterable[WorkerSlot],
+    running: Mapping[str, Sequence[Cell]],
+    exclusive_hosts: bool | Literal["auto"],
+) -> tuple[Visit, WorkerSlot] | None:
+    """The next of the visits, best first, and who starts it; None if all must wait. `running` are the cells on each machine.
+
+    An exclusive cell waits until its host is drained, and while it runs nothing else starts there. Under `auto` a host's cpu
+    visits come last, in one stretch.
+    """
+    for worker in sorted(idle, key=lambda w: w.idle_since_s):
+        neighbours = running.get(worker.info.machine, ())
+        if any(is_exclusive(cell, exclusive_hosts=exclusive_hosts) for cell in neighbours):
+            continue
+        cuda = [visit for visit in visits if visit.block.device == "cuda" and worker.info.uses_cuda]
+        cpu = [visit for visit in visits if visit.block.device == "cpu"]
+        # GPUs first: a cpu stretch would leave them idle.
+        for visit in cuda or cpu:
+            if neighbours and is_exclusive(visit.cells[0], exclusive_hosts=exclusive_hosts):
+                continue
+            return visit, worker
+    return None

@@ -1,7 +1,4 @@
-"""What the loop knows of workers: who there is, how cells are given to them, and what comes back. No word of Ray.
-
-`greenray.driver.ray_pool` is the real one; the loop's tests have another.
-"""
+"""What the loop knows of workers, without a word of Ray: `ray_pool.py` has the real ones, the loop's tests have others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,11 +12,7 @@ from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerIn
 class WorkerSlot:
     """A worker that can be given cells; one that dies never comes back, another takes its place.
 
-    Attributes:
-        info: what it said of itself. Its `machine` tells whose processors and energy it shares, `uses_cuda` whether its torch
-            can use its GPU.
-        idle_since_s: monotonic time of its last end of a visit, or of its start.
-        live: what its GPU does right now.
+    `idle_since_s` is the monotonic time of its last end of a visit, or of its start.
     """
 
     worker_id: str
@@ -85,11 +78,7 @@ class Pool(Protocol):
         """Have an idle worker read the idle power of its machine; `IdleRead`, `Died` or `Refused` follows."""
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """What has happened, as soon as something has, or nothing when the time is over.
-
-        Raises:
-            StoreError: a worker cannot write to the store.
-        """
+        """What has happened, as soon as something has, or nothing. Raises StoreError if a worker cannot write to the store."""
 
     def lost(self, worker: WorkerSlot, *, reason: str) -> None:
         """A worker died or hangs: end it for good; another takes its place."""

@@ -1,7 +1,11 @@
-"""What a running sweep tells whoever watches."""
+"""What a running sweep tells whoever watches, and how they stop it.
 
+Ctrl-C once: finish the cells in flight. Twice, or SIGTERM: stop now.
+"""
+
+import signal
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from greenray.config.cell import Cell
 from greenray.worker.assignment import AttemptResult, Live
@@ -55,3 +59,25 @@ def cell_label(cell: Cell) -> str:
     what = "training" if cell.phase == "training" else tactic
     rounds = f" round {cell.round}" if cell.round > 1 else ""
     return f"{cell.model.label} {what} {cell.device} batch {cell.batch_size}{rounds}"
+
+
+class StopNow(Exception):  # no error: the user asked for it
+    """The sweep ends here; what is committed is safe."""
+
+
+class Interrupts:
+    """Counts how often the user asked to stop; SIGTERM counts as two. Enter it after `ray.init`, which replaces handlers."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.count += 2 if number == signal.SIGTERM else 1

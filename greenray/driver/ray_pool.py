@@ -27,17 +27,12 @@ class _Place:
 
     node_id: str
     number: int
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class _Starting:
-    """An actor that has not described itself yet."""
-
-    place: _Place
     host: str
-    actor: Any
-    describing: Any
-    started_s: float
+    has_gpu: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.node_id[:8]}/{self.number}"
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -51,12 +46,7 @@ class _RayWorker(WorkerSlot):
 
 
 class RayPool:
-    """Every worker that the cluster can have; see `greenray.driver.pool.Pool`.
-
-    Attributes:
-        refusals: why GPUs and workers were refused.
-        unshared: hosts that do not see the store.
-    """
+    """Every worker that the cluster can have; see `greenray.driver.pool.Pool`. `unshared` hosts do not see the store."""
 
     def __init__(self, ray: Any, *, settings: WorkerSettings, say: Callable[[str], None]) -> None:
         self._ray = ray
@@ -65,15 +55,11 @@ class RayPool:
         self._refreshed_s = 0.0
         self._fruitless: dict[_Place, int] = {}
         self._closed: set[_Place] = set()
-        self._workers: list[_RayWorker] = []
-        self._starting: list[_Starting] = []
+        self.workers: list[_RayWorker] = []
+        self._starting: dict[_Place, tuple[Any, Any, float]] = {}  # the actor, its description to come, since when
         self._parked: list[Any] = []
         self.refusals: list[str] = []
         self.unshared: list[str] = []
-
-    @property
-    def workers(self) -> list[_RayWorker]:
-        return self._workers
 
     @property
     def starting(self) -> int:
@@ -84,9 +70,9 @@ class RayPool:
         if now - self._refreshed_s >= _REFRESH_S:
             self._refreshed_s = now
             self._start_missing()
-        for starting in list(self._starting):
-            self._take_in(starting, now=now)
-        for worker in list(self._workers):
+        for place in list(self._starting):
+            self._take_in(place, now=now)
+        for worker in list(self.workers):
             self._look_at(worker, now=now)
 
     def start(self, worker: WorkerSlot, assignment: Assignment) -> None:
@@ -98,7 +84,7 @@ class RayPool:
         worker.call = worker.actor.measure_idle.remote(seconds)
 
     def wait(self, timeout_s: float) -> list[Event]:
-        calls = {worker.call: worker for worker in self._workers if worker.call is not None}
+        calls = {worker.call: worker for worker in self.workers if worker.call is not None}
         if not calls:
             time.sleep(timeout_s)
             return []
@@ -107,31 +93,31 @@ class RayPool:
 
     def lost(self, worker: WorkerSlot, *, reason: str) -> None:
         assert isinstance(worker, _RayWorker)
-        self._workers.remove(worker)
-        self._end(worker.worker_id, worker.actor, reason=reason)
+        self.workers.remove(worker)
+        self._end(worker.place, worker.actor, reason=reason)
 
     def refuse(self, worker: WorkerSlot, *, reason: str) -> None:
         assert isinstance(worker, _RayWorker)
-        self._workers.remove(worker)
+        self.workers.remove(worker)
         self._park(worker.place, worker.actor, reason=reason)
 
     def explain(self, what: str) -> str:
-        reasons = dict.fromkeys([*self.refusals, *(note for worker in self._workers for note in worker.info.notes)])
+        reasons = dict.fromkeys([*self.refusals, *(note for worker in self.workers for note in worker.info.notes)])
         return f"{what}{': ' + '; '.join(reasons) if reasons else ''}; `greenray doctor` tells more."
 
     def close(self) -> None:
         """End every worker: politely, then for good."""
-        idle = [worker.actor.close.remote() for worker in self._workers if worker.call is None]
+        idle = [worker.actor.close.remote() for worker in self.workers if worker.call is None]
         if idle:
             with contextlib.suppress(Exception):
                 self._ray.wait(idle, num_returns=len(idle), timeout=3.0)
-        actors = [worker.actor for worker in self._workers] + [starting.actor for starting in self._starting] + self._parked
-        for actor in actors:
+        starting = [actor for actor, _, _ in self._starting.values()]
+        for actor in [*(worker.actor for worker in self.workers), *starting, *self._parked]:
             self._ray.kill(actor, no_restart=True)
 
     def _start_missing(self) -> None:
-        taken = {worker.place for worker in self._workers} | {starting.place for starting in self._starting} | self._closed
-        for place, host, has_gpu in self._places():
+        taken = {worker.place for worker in self.workers} | self._starting.keys() | self._closed
+        for place in self._places():
             if place in taken:
                 continue
             if self._fruitless.get(place, 0) >= _STARTS_WITHOUT_RESULT:
@@ -139,51 +125,48 @@ class RayPool:
                 self._say(f"gave up on a worker that died {_STARTS_WITHOUT_RESULT} times in a row without a result")
                 continue
             self._fruitless[place] = self._fruitless.get(place, 0) + 1
-            self._starting.append(self._start(place, host=host, has_gpu=has_gpu))
+            self._start_at(place)
 
-    def _places(self) -> Iterator[tuple[_Place, str, bool]]:
-        """Each with the name of its host, and whether it has a GPU."""
-        for node in self._ray.nodes():
-            if not node["Alive"]:
-                continue
-            gpus = int(node["Resources"].get("GPU", 0))
+    def _places(self) -> Iterator[_Place]:
+        for node in [node for node in self._ray.nodes() if node["Alive"]]:
+            gpus, host = int(node["Resources"].get("GPU", 0)), str(node["NodeManagerHostname"])
             if gpus or node["Resources"].get("CPU", 0) >= 1:
                 for number in range(max(1, gpus)):
-                    yield _Place(node_id=node["NodeID"], number=number), str(node["NodeManagerHostname"]), bool(gpus)
+                    yield _Place(node_id=node["NodeID"], number=number, host=host, has_gpu=gpus > 0)
 
-    def _start(self, place: _Place, *, host: str, has_gpu: bool) -> _Starting:
+    def _start_at(self, place: _Place) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         cls: Any = actor_class()
         actor = cls.options(
-            num_gpus=1 if has_gpu else 0,
-            num_cpus=0 if has_gpu else 1,
+            num_gpus=int(place.has_gpu),
+            num_cpus=int(not place.has_gpu),
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=place.node_id, soft=False),
         ).remote(self._settings)
-        return _Starting(place=place, host=host, actor=actor, describing=actor.describe.remote(), started_s=time.monotonic())
+        self._starting[place] = actor, actor.describe.remote(), time.monotonic()
 
-    def _take_in(self, starting: _Starting, *, now: float) -> None:
-        place, actor, name = starting.place, starting.actor, _name(starting.place)
-        ready, _ = self._ray.wait([starting.describing], timeout=0)
-        if not ready and now - starting.started_s <= _START_TIMEOUT_S:
+    def _take_in(self, place: _Place, *, now: float) -> None:
+        actor, description, began_s = self._starting[place]
+        ready, _ = self._ray.wait([description], timeout=0)
+        if not ready and now - began_s <= _START_TIMEOUT_S:
             return
-        self._starting.remove(starting)
+        del self._starting[place]
         if not ready:
-            self._end(name, actor, reason=f"it did not start within {_START_TIMEOUT_S:g} s on {starting.host}")
+            self._end(place, actor, reason=f"it did not start within {_START_TIMEOUT_S:g} s on {place.host}")
             return
         try:
-            info = self._ray.get(starting.describing)
+            info = self._ray.get(description)
         except MeasurementError as error:
             self._park(place, actor, reason=sentence(error))
             return
         except self._ray.exceptions.RayError as error:
-            self._end(name, actor, reason=why_ended(error, host=starting.host))
+            self._end(place, actor, reason=why_ended(error, host=place.host))
             return
         if not info.sees_store:
             self.unshared.append(info.host)
             self._park(place, actor, reason=f"{info.host} does not see {self._settings.out}")
             return
-        self._workers.append(_RayWorker(worker_id=name, info=info, idle_since_s=now, place=place, actor=actor))
+        self.workers.append(_RayWorker(worker_id=place.name, info=info, idle_since_s=now, place=place, actor=actor))
         for note in info.notes:
             self._say(f"{info.host}: {note}")
 
@@ -218,8 +201,8 @@ class RayPool:
         self._fruitless.pop(worker.place, None)  # it brought a result: it may be replaced again should it die
         return Ended(worker=worker, result=answer)
 
-    def _end(self, name: str, actor: Any, *, reason: str) -> None:
-        self._say(f"worker {name} is gone ({reason}); starting another")
+    def _end(self, place: _Place, actor: Any, *, reason: str) -> None:
+        self._say(f"worker {place.name} is gone ({reason}); starting another")
         self._ray.kill(actor, no_restart=True)
 
     def _park(self, place: _Place, actor: Any, *, reason: str) -> None:
@@ -228,7 +211,3 @@ class RayPool:
         self._say(f"refused: {reason}")
         self._closed.add(place)
         self._parked.append(actor)
-
-
-def _name(place: _Place) -> str:
-    return f"{place.node_id[:8]}/{place.number}"

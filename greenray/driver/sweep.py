@@ -3,21 +3,18 @@
 lock -> read the store -> check names -> join Ray -> workers up -> plan -> manifest -> visits
 """
 
+import contextlib
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
 from greenray.driver.cluster import connected
-from greenray.driver.interrupts import Interrupts, StopNow
 from greenray.driver.ledger import Stored
 from greenray.driver.loop import VisitLoop
 from greenray.driver.plan import Plan, check_measured_alike
-from greenray.driver.progress import Watcher
+from greenray.driver.progress import Interrupts, StopNow, Watcher
 from greenray.driver.ray_pool import RayPool
 from greenray.errors import ResourceError, StoreError
 from greenray.store import tables
@@ -33,27 +30,15 @@ _TURN_S = 0.25
 _PASSED_ON = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepResult:
-    """How a sweep ended: the exit code of the command, how many cells have failed, and whether the user stopped it."""
+def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend: bool, watcher: Watcher) -> int | None:
+    """Run or resume a sweep; returns how many cells have failed, None when the user stopped it.
 
-    exit_code: int
-    failed: int
-    stopped: bool
-
-
-def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend: bool, watcher: Watcher) -> SweepResult:
-    """Run or resume a sweep.
+    Raises UserError for what the user can mend; nothing committed is lost.
 
     Args:
-        config: what to run.
-        store: where to; `tables.require_writable` has let it pass.
-        address: of a Ray cluster, or None for a local instance.
+        store: `tables.require_writable` has let it pass.
+        address: of a Ray cluster; None for a local instance.
         extend: take over what the store holds even where it was measured otherwise.
-        watcher: whoever watches.
-
-    Raises:
-        UserError: something that the user can mend; nothing committed is lost.
     """
     with store.lock():
         tables.clean(store, sweep=config.name)
@@ -61,44 +46,37 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
         if not extend:
             check_measured_alike(config, stored, out=store.out)
         _check_names(config)
-        with connected(address) as ray, Interrupts() as interrupts, _probe(store) as probe:
+        with connected(address) as ray, Interrupts() as interrupts, contextlib.ExitStack() as at_end:
+            probe = f".staging/probe-{uuid.uuid4().hex}"  # for workers to look for
+            store.create(probe, b"")
+            at_end.callback(store.remove, probe)
             pool = RayPool(ray, settings=_settings(config, store=store, probe=probe), say=watcher.say)
+            at_end.callback(pool.close)
             try:
                 infos = _workers_up(config, out=store.out, pool=pool, interrupts=interrupts)
                 plan = Plan(config, stored=stored, auto_device="cuda" if any(info.uses_cuda for info in infos) else "cpu")
                 if not extend:
                     plan.check_hardware(infos, out=store.out)
                 watcher.say(_what_is_to_do(plan, workers=len(infos)))
-                loop = VisitLoop(plan, store=store, pool=pool, watcher=watcher, interrupts=interrupts)
-                return _run(loop, plan=plan, store=store, pool=pool, infos=infos)
+                manifest = plan.manifest(infos, refused=pool.refusals)
+                tables.write_manifest(store, sweep=config.name, manifest=manifest)
+                try:
+                    VisitLoop(plan, store=store, pool=pool, watcher=watcher, interrupts=interrupts).run()
+                finally:
+                    if manifest["refused"] != pool.refusals:  # visits have shown a GPU that cannot be used
+                        tables.write_manifest(store, sweep=config.name, manifest={**manifest, "refused": pool.refusals})
             except StopNow:
-                return SweepResult(exit_code=130, failed=0, stopped=True)
-            finally:
-                pool.close()
+                return None
+            return plan.failures()
 
 
 def _check_names(config: SweepConfig) -> None:
-    """Check that every model and dataset exists: cache first, then the hub.
-
-    Raises:
-        ResourceError: one is missing, cannot be reached and is not cached, or may not be loaded without `trust:`.
-    """
+    """Check that every model and dataset exists, in the cache or on the hub, and may be loaded; raises ResourceError."""
     cells = [block.cells[0] for block in expand(config, auto_device="cpu")]
     for cell in {(cell.task, repr(cell.model)): cell for cell in cells}.values():
         task_class(cell.task).check_model(cell.model, trust=config.trust)
     for cell in {(cell.task, repr(cell.dataset)): cell for cell in cells}.values():
         task_class(cell.task).check_dataset(cell.dataset)
-
-
-@contextmanager
-def _probe(store: Store) -> Iterator[str]:
-    """The key of a fresh object, for workers to look for."""
-    key = f".staging/probe-{uuid.uuid4().hex}"
-    store.create(key, b"")
-    try:
-        yield key
-    finally:
-        store.remove(key)
 
 
 def _settings(config: SweepConfig, *, store: Store, probe: str) -> WorkerSettings:
@@ -119,10 +97,7 @@ def _settings(config: SweepConfig, *, store: Store, probe: str) -> WorkerSetting
 def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Interrupts) -> list[WorkerInfo]:
     """Wait until every worker that starts now is there, and every device that was asked for by name.
 
-    Raises:
-        ResourceError: there is none in time.
-        StoreError: a worker does not see the store.
-        StopNow: Ctrl-C; nothing is in flight yet.
+    Raises ResourceError where there is none in time, StoreError where a worker does not see the store, StopNow at Ctrl-C.
     """
     needs_cuda = any("cuda" in experiment.devices for experiment in config.experiments)
     begin_s = time.monotonic()
@@ -153,19 +128,3 @@ def _what_is_to_do(plan: Plan, *, workers: int) -> str:
         return f"{settled} of {total} cells are settled already, {total - settled} to run{news}"
     cells = f"{total} cell{'s' if total > 1 else ''}, and two baselines around each visit"
     return f"{cells}, on {workers} worker{'s' if workers > 1 else ''}, device {plan.auto_device}"
-
-
-def _run(loop: VisitLoop, *, plan: Plan, store: Store, pool: RayPool, infos: Sequence[WorkerInfo]) -> SweepResult:
-    """Manifest, visits, and the manifest once more where they have shown a GPU that cannot be used."""
-    manifest = plan.manifest(infos, refused=pool.refusals)
-    tables.write_manifest(store, sweep=plan.config.name, manifest=manifest)
-    stopped = False
-    try:
-        loop.run()
-    except StopNow:
-        stopped = True
-    finally:
-        if manifest["refused"] != pool.refusals:
-            tables.write_manifest(store, sweep=plan.config.name, manifest={**manifest, "refused": pool.refusals})
-    failed = plan.failures()
-    return SweepResult(exit_code=130 if stopped else 1 if failed else 0, failed=failed, stopped=stopped)

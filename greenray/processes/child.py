@@ -1,26 +1,17 @@
-"""Where every cell process ends up, forked or spawned: calls the target with its end of the wire, and gives the exit code.
-
-Also the entry point of a spawned cell: `python -m greenray.processes.child SOCKET_FD PARENT_PID TARGET`.
-"""
+"""Where every cell process ends up, forked, or spawned: `python -m greenray.processes.child SOCKET_FD PARENT_PID TARGET`."""
 
 import faulthandler
-import importlib
 import os
+import pkgutil
 import socket
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from greenray.processes.tree import die_with_parent, restore_scheduling, set_name
 
 CELL_OOM_SCORE = 1000
 """A host that runs out of memory shall end the cell, which costs one cell, before the worker, which costs a visit."""
-
-
-def find(target: str) -> Any:
-    """What `module:name` names; imports the module."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def run_target(target: str, socket_fd: int) -> NoReturn:
@@ -35,7 +26,7 @@ def run_target(target: str, socket_fd: int) -> NoReturn:
     os.set_inheritable(socket_fd, False)
     code = 1
     try:
-        code = int(find(target)(socket.socket(fileno=socket_fd)))
+        code = int(pkgutil.resolve_name(target)(socket.socket(fileno=socket_fd)))
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException:

@@ -1,27 +1,24 @@
 """Cells forked from a server that has everything imported, or spawned afresh where that cannot be had.
 
-    with open_launcher(target=..., preload=Preload(modules=...)) as launcher:
-        cell = launcher.start(env={"OMP_NUM_THREADS": "2"}, log_path=...)
-
 This is the worker's side; the server itself is `greenray.processes.server`.
 """
 
 import contextlib
+import json
 import logging
 import os
 import select
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import greenray
-from greenray.processes.launcher import END_TIMEOUT_S, CellProcess, ExitStatus, Launcher, LaunchError, Spawn
+from greenray.processes.launcher import END_TIMEOUT_S, ExitStatus, Launcher, LaunchError, Spawn, start_module
 from greenray.processes.server import receive_frame, send_frame
 from greenray.processes.tree import is_alive, kill_group, kill_stale
 
@@ -35,28 +32,19 @@ class Preload:
     """What a fork server imports, and how it makes sure that it can still be forked.
 
     Attributes:
-        modules: what a cell imports sooner or later.
         environment: changes to the server's environment while it imports; a cell does not see them.
         device_prefixes: how the paths of accelerators' device files begin, which no module may have opened.
-        settle: `module:function` that is called after the imports: it undoes what a fork must not inherit, and returns what
-            cannot be undone, as clauses with "a preloaded module" as subject.
+        settle: `module:function`, see `greenray.processes.server.fork_hazards`.
     """
 
     modules: tuple[str, ...] = ()
     environment: Mapping[str, str | None] = field(default_factory=dict)
-    device_prefixes: Sequence[str] = ()
+    device_prefixes: tuple[str, ...] = ()
     settle: str | None = None
 
 
 class ForkServer(Launcher):
-    """Cells forked from a server of our own. A server that died is started again, once a cell.
-
-    Attributes:
-        preloaded: modules that the server has imported.
-        failed: modules that it could not import, with the error.
-    """
-
-    name = "fork server"
+    """Cells forked from a server of our own: it has imported `preloaded`, but not `failed`. One that died is started again."""
 
     def __init__(
         self,
@@ -66,17 +54,7 @@ class ForkServer(Launcher):
         environment: Mapping[str, str | None] | None = None,
         deadline_s: float = 120.0,
     ) -> None:
-        """Start the server and wait until it is ready.
-
-        Args:
-            target: `module:function` that a cell process calls with its socket.
-            preload: what to import before the first fork.
-            environment: changes to this process's environment, for server and cells.
-            deadline_s: how long the start may take.
-
-        Raises:
-            LaunchError: it did not start in time, died, or is unfit to be forked.
-        """
+        """`environment` is for the server too. Raises LaunchError if it is not ready in time, died, or is unfit to be forked."""
         super().__init__(target=target, environment=environment)
         self._preload = preload
         self._deadline_s = deadline_s
@@ -95,7 +73,7 @@ class ForkServer(Launcher):
     def pid(self) -> int:
         return self._process.pid
 
-    def _start(self, environment: dict[str, str], *, ours: socket.socket, theirs: socket.socket, log: IO[bytes]) -> CellProcess:
+    def _start(self, environment: dict[str, str], *, theirs: socket.socket, log: IO[bytes]) -> int:
         if self._lost is None and self._process.poll() is not None:
             self._lost = self._epitaph()
         if self._lost is not None:
@@ -110,22 +88,21 @@ class ForkServer(Launcher):
             raise LaunchError(self._lost) from error
         if answer["event"] == "refused":
             raise LaunchError(f"the fork server cannot fork: {answer['reason']}")
-        return _ForkedCell(pid=answer["pid"], socket=ours, server=self)
+        return int(answer["pid"])
 
     def close(self) -> None:
         self._stop_server()
         super().close()
 
     def ended(self, pid: int, *, timeout_s: float) -> ExitStatus | None:
-        """How a child of the server ended; None when it still runs after `timeout_s` seconds."""
         deadline = time.monotonic() + timeout_s
-        while pid not in self._statuses and self._lost is None:
-            try:
+        try:
+            while pid not in self._statuses and self._lost is None:
                 self._receive(deadline=deadline)
-            except TimeoutError:
-                return None
-            except LaunchError:
-                break
+        except TimeoutError:
+            return None
+        except LaunchError:  # the server is dead, and said nothing of it
+            pass
         if pid in self._statuses:
             return self._statuses[pid]
         # Without its server nobody can tell how it ended, but the kernel has killed it with its parent.
@@ -135,7 +112,7 @@ class ForkServer(Launcher):
             time.sleep(0.002)
         return ExitStatus(note=f"ended unseen, for {self._lost}")
 
-    def reap(self, pid: int) -> None:
+    def release(self, pid: int) -> None:
         self._statuses.pop(pid, None)
         if self._lost is None:
             with contextlib.suppress(OSError):
@@ -145,39 +122,30 @@ class ForkServer(Launcher):
         self._lost = None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the server
         self._control, theirs = socket.socketpair()
-        arguments = {
-            "--control-fd": str(theirs.fileno()),
-            "--parent": str(os.getpid()),
-            "--target": self.target,
-            "--preload": ",".join(self._preload.modules),
-            "--device-prefixes": ",".join(self._preload.device_prefixes),
-            "--settle": self._preload.settle or "",
-        }
+        told = {"parent": os.getpid(), "target": self.target, **asdict(self._preload)}
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "greenray.processes.server", *(f"{k}={v}" for k, v in arguments.items())],
+            self._process = start_module(
+                "greenray.processes.server",
+                str(theirs.fileno()),
+                json.dumps(told),
                 env=self._compose(self._preload.environment),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=self._output,
-                start_new_session=True,
+                fd=theirs.fileno(),
+                output=self._output,
             )
+        self.spared = {self._process.pid}
         try:
-            self._check(self._await("ready", deadline=time.monotonic() + self._deadline_s))
+            ready = self._await("ready", deadline=time.monotonic() + self._deadline_s)
+            self.preloaded: list[str] = ready["preloaded"]
+            self.failed: dict[str, str] = ready["failed"]
+            for module, error in self.failed.items():
+                logger.warning("the fork server could not preload %s: %s", module, error)
+            if ready["origin"] != str(Path(greenray.__file__).resolve()):
+                raise LaunchError(f"the fork server imports another greenray, {ready['origin']}")
+            if ready["hazards"]:
+                raise LaunchError(f"a module that the fork server preloads {' and '.join(ready['hazards'])}")
         except BaseException:
             self._stop_server()
             raise
-
-    def _check(self, ready: dict[str, Any]) -> None:
-        self.preloaded: list[str] = ready["preloaded"]
-        self.failed: dict[str, str] = ready["failed"]
-        for module, error in self.failed.items():
-            logger.warning("the fork server could not preload %s: %s", module, error)
-        if ready["origin"] != str(Path(greenray.__file__).resolve()):
-            raise LaunchError(f"the fork server imports another greenray, {ready['origin']}")
-        if ready["hazards"]:
-            raise LaunchError(f"a module that the fork server preloads {' and '.join(ready['hazards'])}")
 
     def _stop_server(self) -> None:
         self._control.close()  # the server kills its children and ends
@@ -193,7 +161,7 @@ class ForkServer(Launcher):
         return frame
 
     def _receive(self, *, deadline: float) -> dict[str, Any]:
-        """The server's next word, noted if it tells the end of a child. Raises TimeoutError, or LaunchError when it is dead."""
+        """The server's next word, noted if it tells an end. Raises TimeoutError, or LaunchError when the server is dead."""
         readable, _, _ = select.select([self._control], [], [], max(0.0, deadline - time.monotonic()))
         if not readable:
             raise TimeoutError("it took too long")
@@ -204,7 +172,7 @@ class ForkServer(Launcher):
             self._lost = self._epitaph()
             raise LaunchError(self._lost) from error
         if frame["event"] == "ended":
-            self._statuses[frame["pid"]] = ExitStatus(code=frame["code"], signal=frame["signal"])
+            self._statuses[frame["pid"]] = ExitStatus(**frame["status"])
         return frame
 
     def _epitaph(self) -> str:
@@ -217,41 +185,18 @@ class ForkServer(Launcher):
         return f"the fork server {how}" + (f" ({last_lines[0]})" if last_lines else "")
 
 
-class _ForkedCell(CellProcess):
-    def __init__(self, *, pid: int, socket: socket.socket, server: ForkServer) -> None:
-        super().__init__(pid=pid, socket=socket, mark=server.mark, spare={server.pid})
-        self._server = server
-
-    def _ended(self, *, timeout_s: float) -> ExitStatus | None:
-        return self._server.ended(self.pid, timeout_s=timeout_s)
-
-    def _release(self) -> None:
-        self._server.reap(self.pid)
-
-
 def open_launcher(
     *, target: str, preload: Preload, environment: Mapping[str, str | None] | None = None, deadline_s: float = 120.0
 ) -> Launcher:
-    """A fork server if one can be had, else Spawn, which then says why in the log and in `fallback_reason`.
-
-    First ends what launchers that are gone have left on this host. Arguments are those of `ForkServer`.
-
-    Raises:
-        LaunchError: this host can start no process at all.
-    """
+    """A fork server if one can be had, else Spawn; first ends what launchers that are gone have left on this host."""
     kill_stale()
     try:
         return ForkServer(target=target, preload=preload, environment=environment, deadline_s=deadline_s)
     except (LaunchError, OSError) as error:
-        return _spawn_instead(f"{error}", target=target, environment=environment)
+        return Spawn(target=target, environment=environment, fallback_reason=str(error))
 
 
 def fall_back(launcher: Launcher, *, reason: str) -> Spawn:
     """Close a launcher whose cells turned out unfit, as when a forked child cannot use its device, and spawn from now on."""
     launcher.close()
-    return _spawn_instead(reason, target=launcher.target, environment=launcher.environment)
-
-
-def _spawn_instead(reason: str, *, target: str, environment: Mapping[str, str | None] | None) -> Spawn:
-    logger.warning("cells are spawned, which takes seconds each: %s", reason)
-    return Spawn(target=target, environment=environment, fallback_reason=reason)
+    return Spawn(target=launcher.target, environment=launcher.environment, fallback_reason=reason)

@@ -21,15 +21,7 @@ class Reaper:
     """Handle of a running reaper: `close` (or the death of this process) makes it kill what bears the mark, and end."""
 
     def __init__(self, *, mark: str, environment: dict[str, str]) -> None:
-        """Start a reaper.
-
-        Args:
-            mark: whose bearers it will kill.
-            environment: the reaper's own; must not hold the mark.
-
-        Raises:
-            OSError, subprocess.SubprocessError: it cannot be started.
-        """
+        """Start one in an environment that must not hold the mark. Raises OSError or subprocess.SubprocessError."""
         watched, self._held = os.pipe()
         command = [sys.executable, "-P", "-m", "greenray.processes.reaper", str(watched), mark]
         try:

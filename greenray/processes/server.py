@@ -1,6 +1,6 @@
 """The fork server: imports once what every cell needs, then forks a fresh process for each.
 
-    python -m greenray.processes.server --control-fd N --parent PID --target MODULE:FUNCTION --preload a,b,c
+    python -m greenray.processes.server CONTROL_FD '{"parent": PID, "target": "MODULE:FUNCTION", "modules": [...], ...}'
 
 A fresh interpreter with large libraries takes seconds to start, a fork of one that has them takes milliseconds. The price is
 that the server must never do anything a child could not do again: start a thread (it would be missing in the child, and a lock
@@ -11,13 +11,13 @@ Not `multiprocessing`'s fork server: that one imports the worker's `__main__` ag
 preloads that fail.
 """
 
-import argparse
 import contextlib
 import gc
 import importlib
 import json
 import os
-import selectors
+import pkgutil
+import select
 import signal
 import socket
 import struct
@@ -25,11 +25,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 import greenray
-from greenray.processes.child import CELL_OOM_SCORE, find, run_target
+from greenray.processes.child import CELL_OOM_SCORE, run_target
 from greenray.processes.launcher import ExitStatus
 from greenray.processes.tree import adopt_orphans, die_with_parent, kill_group, open_files, restore_scheduling, set_name, tree_of
 
@@ -44,21 +45,12 @@ def send_frame(control: socket.socket, body: Mapping[str, Any], fds: Sequence[in
 
 
 def receive_frame(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Receive what `send_frame` sent.
-
-    Raises:
-        EOFError: the other end is closed.
-    """
+    """Receive what `send_frame` sent. Raises EOFError when the other end is closed."""
     header, fds, _, _ = socket.recv_fds(control, _LENGTH.size, 8)
-    try:
-        for fd in fds:
-            os.set_inheritable(fd, False)  # received descriptors are; a cell's helpers must not hold its socket open
-        header += _receive_exactly(control, _LENGTH.size - len(header))
-        return json.loads(_receive_exactly(control, _LENGTH.unpack(header)[0])), fds
-    except BaseException:
-        for fd in fds:
-            os.close(fd)
-        raise
+    for fd in fds:
+        os.set_inheritable(fd, False)  # received descriptors are; a cell's helpers must not hold its socket open
+    header += _receive_exactly(control, _LENGTH.size - len(header))
+    return json.loads(_receive_exactly(control, _LENGTH.unpack(header)[0])), fds
 
 
 def _receive_exactly(control: socket.socket, length: int) -> bytes:
@@ -72,7 +64,7 @@ def _receive_exactly(control: socket.socket, length: int) -> bytes:
 
 
 def preload(modules: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Import the modules; returns those that were imported, and the error of each that was not."""
+    """Import modules; returns those that were imported, and the error of each that was not."""
     loaded: list[str] = []
     failed: dict[str, str] = {}
     for module in modules:
@@ -86,13 +78,11 @@ def preload(modules: Iterable[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def fork_hazards(*, settle: str | None, device_prefixes: Sequence[str]) -> list[str]:
-    """What a preloaded module did that makes this process unfit to be forked; each a clause with "a preloaded module" as subject.
+    """What makes this process unfit to be forked, in clauses with "a preloaded module" as subject.
 
-    Args:
-        settle: `module:function` that undoes what it can, and returns such clauses about the rest.
-        device_prefixes: how the paths of accelerators' device files begin.
+    `settle` names a `module:function` that undoes what a fork must not inherit, and returns such clauses about the rest.
     """
-    found: list[str] = [*find(settle)()] if settle else []
+    found: list[str] = [*pkgutil.resolve_name(settle)()] if settle else []
     devices = sorted({path for path in open_files().values() if path.startswith(tuple(device_prefixes))})
     if devices:
         found.append(f"opened {', '.join(devices)}")
@@ -115,34 +105,29 @@ class Server:
         self._keep_open = set(open_files()) - {control.fileno()}  # 0 to 2 and what preloaded libraries hold
         self._running: set[int] = set()
         self._ended: set[int] = set()
-        self._selector = selectors.DefaultSelector()
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def serve(self) -> None:
         """Serve until the worker closes its end, then kill the children that are left."""
         signal.signal(signal.SIGCHLD, lambda *_: None)  # ignored by default, and then no wake-up is written
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
-        self._selector.register(self._control, selectors.EVENT_READ)
-        self._selector.register(self._wake_r, selectors.EVENT_READ)
         try:
             while True:
-                for key, _ in self._selector.select():
-                    if key.fileobj is self._control:
-                        self._answer(*receive_frame(self._control))
-                    else:
-                        os.read(self._wake_r, 4096)
-                        self._report_ended()
+                readable, _, _ = select.select([self._control.fileno(), self._wake_r], [], [])
+                if self._wake_r in readable:
+                    os.read(self._wake_r, 4096)
+                    self._report_ended()
+                    continue
+                request, fds = receive_frame(self._control)
+                if request["op"] == "fork":
+                    self._fork(request["environment"], *fds)
+                else:
+                    self._reap(request["pid"])
         except (EOFError, ConnectionError):
             pass
         finally:
             for pid in self._running:
                 kill_group(pid)
-
-    def _answer(self, request: dict[str, Any], fds: list[int]) -> None:
-        if request["op"] == "fork":
-            self._fork(request["environment"], *fds)
-        else:
-            self._reap(request["pid"])
 
     def _fork(self, environment: dict[str, str], socket_fd: int, log_fd: int) -> None:
         server_pid = os.getpid()
@@ -174,16 +159,13 @@ class Server:
                 os.dup2(nothing.fileno(), 0)
             os.dup2(log_fd, 1)
             os.dup2(log_fd, 2)
-            self._close_foreign(socket_fd)
+            for fd in set(open_files()) - self._keep_open - {socket_fd}:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
         run_target(self._target, socket_fd)
-
-    def _close_foreign(self, socket_fd: int) -> None:
-        for fd in set(open_files()) - self._keep_open - {socket_fd}:
-            with contextlib.suppress(OSError):
-                os.close(fd)
 
     def _report_ended(self) -> None:
         for pid in sorted(self._running):
@@ -191,8 +173,7 @@ class Server:
             if ended is not None:
                 self._running.discard(pid)
                 self._ended.add(pid)
-                status = ExitStatus.of(ended)
-                send_frame(self._control, {"event": "ended", "pid": pid, "code": status.code, "signal": status.signal})
+                send_frame(self._control, {"event": "ended", "pid": pid, "status": asdict(ExitStatus.of(ended))})
 
     def _reap(self, pid: int) -> None:
         os.waitpid(pid, 0)  # at once: its end was reported
@@ -206,42 +187,24 @@ class Server:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="greenray.processes.server", description="Forks cell processes for a worker.")
-    parser.add_argument("--control-fd", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--preload", default="")
-    parser.add_argument("--device-prefixes", default="")
-    parser.add_argument("--settle", default="")
-    options = parser.parse_args()
-
-    die_with_parent(options.parent)
+    control_fd, told = int(sys.argv[1]), json.loads(sys.argv[2])
+    die_with_parent(told["parent"])
     adopt_orphans()
     restore_scheduling(oom_score=0)
     set_name("greenray-forks")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to answer
 
-    loaded, failed = preload(name for name in options.preload.split(",") if name)
-    hazards = fork_hazards(
-        settle=options.settle, device_prefixes=[prefix for prefix in options.device_prefixes.split(",") if prefix]
-    )
+    loaded, failed = preload(told["modules"])
+    hazards = fork_hazards(settle=told["settle"], device_prefixes=told["device_prefixes"])
     gc.collect()
     gc.freeze()  # else a child's first collection writes to, and so copies, every page that holds an object
     sys.stdout.flush()
     sys.stderr.flush()
 
-    control = socket.socket(fileno=options.control_fd)
-    server = Server(control=control, target=options.target)
-    send_frame(
-        control,
-        {
-            "event": "ready",
-            "origin": str(Path(greenray.__file__).resolve()),
-            "preloaded": loaded,
-            "failed": failed,
-            "hazards": hazards,
-        },
-    )
+    control = socket.socket(fileno=control_fd)
+    server = Server(control=control, target=told["target"])
+    origin = str(Path(greenray.__file__).resolve())
+    send_frame(control, {"event": "ready", "origin": origin, "preloaded": loaded, "failed": failed, "hazards": hazards})
     server.serve()
 
 

@@ -45,13 +45,9 @@ def die_with_parent(expected_parent_pid: int) -> None:
 
     The signal belongs to the thread that calls, and fires when the *thread* that created this process ends: call it from
     the main thread, and create such processes from a thread that stays. An `exec` of a set-user-id program clears it.
-
-    Args:
-        expected_parent_pid: who created this process. A parent that ended before this call can no longer send the signal,
-            but it shows in `os.getppid()`.
     """
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if os.getppid() != expected_parent_pid:
+    if os.getppid() != expected_parent_pid:  # it ended before, and can no longer send the signal
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -69,12 +65,9 @@ def set_name(name: str) -> None:
 
 
 def restore_scheduling(*, oom_score: int) -> None:
-    """Undo what a parent meant for itself: niceness, score of the kernel's out-of-memory killer, blocked signals.
+    """Undo what a parent meant for itself: niceness, blocked signals, score of the kernel's out-of-memory killer (-1000 to 1000).
 
     Raising one's priority or lowering the score needs privileges; without them both stay as they are.
-
-    Args:
-        oom_score: -1000 to 1000; the process with the highest score is killed first.
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, 0)
@@ -85,7 +78,7 @@ def restore_scheduling(*, oom_score: int) -> None:
 
 def open_files() -> dict[int, str]:
     """This process's open descriptors and what they lead to."""
-    found: dict[int, str] = {}
+    found = {}
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # of the listing itself, which is closed again
             found[int(entry.name)] = str(entry.readlink())
@@ -94,18 +87,16 @@ def open_files() -> dict[int, str]:
 
 def is_alive(pid: int) -> bool:
     """Whether the process runs or could run again; a zombie is dead."""
-    try:
+    with contextlib.suppress(psutil.Error):
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.Error:
-        return False
+    return False
 
 
 def ancestors(pid: int) -> list[int]:
     """The process's parent, its parent, and so on up to the first; empty when it is gone."""
-    try:
+    with contextlib.suppress(psutil.Error):
         return [process.pid for process in psutil.Process(pid).parents()]
-    except psutil.Error:
-        return []
+    return []
 
 
 def children(pid: int, *, of_main_thread: bool = False) -> list[int]:
@@ -137,10 +128,9 @@ def tree_of(*roots: int) -> list[int]:
 
 
 def _under_by_psutil(pid: int) -> list[int]:
-    try:
+    with contextlib.suppress(psutil.Error):
         return [process.pid for process in psutil.Process(pid).children(recursive=True)]
-    except psutil.Error:
-        return []
+    return []
 
 
 def start_ticks(pid: int) -> int | None:
@@ -188,16 +178,13 @@ def kill_marked(mark: str, *, spare: Collection[int] = (), timeout_s: float = 2.
     return _kill_until_none(lambda: marked(mark), spare=spare, timeout_s=timeout_s)
 
 
-def kill_stale(*, timeout_s: float = 2.0) -> int:
+def kill_stale() -> int:
     """Kill what bears the mark of an owner that is gone; returns how many were killed.
 
     Marks of another PID namespace are left alone: their owners cannot be seen from here.
     """
 
-    def stale() -> list[int]:
-        return [pid for pid in psutil.pids() if (mark := mark_of(pid)) and _owner_is_gone(mark)]
-
-    return _kill_until_none(stale, spare=(), timeout_s=timeout_s)
+    return _kill_until_none(lambda: [pid for pid in psutil.pids() if (mark := mark_of(pid)) and _owner_is_gone(mark)])
 
 
 def kill_group(pid: int) -> None:
@@ -207,7 +194,7 @@ def kill_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
 
 
-def _kill_until_none(find: Callable[[], list[int]], *, spare: Collection[int], timeout_s: float) -> int:
+def _kill_until_none(find: Callable[[], list[int]], *, spare: Collection[int] = (), timeout_s: float = 2.0) -> int:
     safe = {os.getpid(), *ancestors(os.getpid()), *spare}
     killed: set[int] = set()
     empty_looks = 0
@@ -236,8 +223,7 @@ def _owner_is_gone(mark: str) -> bool:
 
 
 def _pid_namespace() -> str:
-    """Inode of this process's PID namespace, '0' where it cannot be read."""
     try:
         return str(Path("/proc/self/ns/pid").stat().st_ino)
-    except OSError:
+    except OSError:  # a kernel that is built without namespaces
         return "0"

@@ -60,19 +60,18 @@ class MemoryMeter:
 
 def _private_bytes(process: psutil.Process) -> int | None:
     """Resident memory that no file backs, or None when the process is gone. Takes about 10 us."""
-    try:
+    with contextlib.suppress(psutil.Error):
         memory = process.memory_info()
-    except psutil.Error:
-        return None
-    return int(memory.rss - memory.shared)
+        return int(memory.rss - memory.shared)
+    return None
 
 
 class Watchdog:
-    """A thread that looks at the cell 50 times a second and kills it when it must.
+    """A thread that looks at the cell 50 times a second and kills it when it must, until `stop`.
 
     Attributes:
         killed: why it ended the cell; None if it did not.
-        peak_bytes: the most memory that the cell's tree took on top of its start, as far as 50 looks a second show.
+        peak_bytes: the most memory that the cell's tree took on top of its start, as far as the looks show.
     """
 
     def __init__(self, process: CellProcess, *, deadline_s: float, memory_limit_bytes: int | None) -> None:
@@ -84,8 +83,6 @@ class Watchdog:
         self._stopped = threading.Event()
         self._meter = MemoryMeter(process.pid)
         self._thread = threading.Thread(target=self._watch, name="greenray-watchdog", daemon=True)
-
-    def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
@@ -107,10 +104,8 @@ class Watchdog:
 
     def _verdict(self, *, elapsed_s: float) -> Kill | None:
         if self._limit_bytes is not None and self.peak_bytes > self._limit_bytes:
-            taken, limit = self.peak_bytes / 2**20, self._limit_bytes / 2**20
-            return Kill(
-                kind="memory", sentence=f"the cell took {taken:.0f} MiB of memory, more than its limit of {limit:.0f} MiB"
-            )
+            taken, limit = f"{self.peak_bytes / 2**20:.0f} MiB", f"{self._limit_bytes / 2**20:.0f} MiB"
+            return Kill(kind="memory", sentence=f"the cell took {taken} of memory, more than its limit of {limit}")
         if elapsed_s > self._deadline_s:
             return Kill(kind="deadline", sentence=f"the cell did not end within {self._deadline_s:g} s")
         return None

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from greenray.config.cell import Cell
 from greenray.config.settings import CpuModel, Measure, Trust, WallMeter
@@ -15,16 +15,9 @@ class WorkerSettings:
     """What every worker of a sweep is told when it starts.
 
     Attributes:
-        out: address of the store; every worker must see the same one.
-        probe: key of an object that the driver keeps in the store while it runs, by which a worker tells.
-        sweep: name of the sweep.
-        measure: how long and how often to measure.
-        cpu_model: assumption where no CPU meter exists.
-        cell_timeout_s: deadline of a cell, seconds.
+        out: address of the store; by `probe`, the key of an object there, a worker tells that it sees the driver's.
         cell_memory_bytes: memory that a cell may take, where that is less than its share of the host's.
-        trust: what may be loaded beyond safetensors.
-        wall_meter: a power meter outside the hosts; its address may hold a password and is never shown.
-        launcher: `forkserver`, or `spawn` to start every cell from scratch.
+        wall_meter: its address may hold a password and is never shown.
         environment: variables for the worker's process (with `ray start` it would have the raylet's, not the driver's).
     """
 
@@ -37,7 +30,6 @@ class WorkerSettings:
     cell_memory_bytes: int | None
     trust: Trust
     wall_meter: WallMeter | None = None
-    launcher: Literal["forkserver", "spawn"] = "forkserver"
     environment: tuple[tuple[str, str], ...] = ()
 
 
@@ -46,13 +38,11 @@ class WorkerInfo:
     """What a worker found on its host.
 
     Attributes:
-        host: name, for people. Two nodes of a cluster can share it, and two containers of one machine have different ones.
+        host: for people. Two nodes of a cluster can share a name, and two containers of one machine have different ones.
         machine: what tells machines apart: cells on one machine share its processors and its energy.
-        sees_store: whether the driver's probe is there.
         uses_cuda: whether a fresh process ran on the GPU with this torch.
     """
 
-    pid: int
     host: str
     machine: str
     cpu_name: str
@@ -82,10 +72,8 @@ class Assignment:
     """One cell to run now.
 
     Attributes:
-        cell: the cell.
-        attempt: number of this attempt, from 1.
-        visit: number of the visit that it runs in (one uninterrupted pass over a block on one worker, a baseline first and
-            last), and its position there; None for plain cells.
+        attempt: from 1.
+        visit: number of the visit that it runs in; None, as its position there, for plain cells.
         workers_sharing: W of the sharing rule, the same for a whole visit: workers of the machine, or 1 if the cell has it to
             itself.
         idle: the machine's idle power; None where it has never been read.
@@ -104,11 +92,11 @@ class AttemptResult:
     """How an attempt ended: what the driver reads of a row of `cells`, sent by a worker, stored, or about to be written.
 
     Attributes:
-        visit: number of the pass over its block in which it ran; None for plain cells.
-        error_kind: as in the table of cells. `dependency` never started; `refused` can never succeed.
+        visit: None for plain cells.
+        error_kind: `dependency` never started; `refused` can never succeed.
         tactic: slug of the tactic chain.
-        j_per_sample: mean of the steady windows, for people who watch; not read back from the store.
-        gpu_lost: why the worker's GPU must not be used any more; of the moment, not in the store.
+        j_per_sample: mean of the steady windows, for people who watch; not in the store.
+        gpu_lost: why the worker's GPU must not be used any more; not in the store.
     """
 
     cell_id: str

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,35 +36,31 @@ def run_attempt(
     launcher: Launcher,
     memory_limit_bytes: int,
 ) -> AttemptResult:
-    """Run one cell in a fresh process, measure it and commit it.
-
-    Raises:
-        StoreError: the rows cannot be written.
-    """
+    """Run one cell in a fresh process, measure it and commit it. Raises StoreError if the rows cannot be written."""
     cell = assignment.cell
     store = open_store(settings.out)
     run_id = str(uuid.uuid4())
     checkpoint = store.scratch() / f"checkpoint-{run_id}" if cell.phase == "training" else None
-    # Compiled graphs and kernels must not come from an earlier cell: every cell gets empty caches.
-    caches = Path(tempfile.mkdtemp(prefix="greenray-"))
     threads = max(1, info.usable_cores // assignment.workers_sharing)
     started_at = datetime.now(UTC)
-    kept_log = contextlib.ExitStack()
-    log_path = kept_log.enter_context(store.log_file(f"logs/{cell.cell_id}.{assignment.attempt}.log"))
-    recording = instrument.record()
-    begin_s = time.monotonic()
-    monitor = CellMonitor(device=cell.device, measure=settings.measure, gpu=instrument.gpu, recording=recording)
-    try:
+    with contextlib.ExitStack() as kept:
+        # Compiled graphs and kernels must not come from an earlier cell: every cell gets empty caches.
+        caches = kept.enter_context(tempfile.TemporaryDirectory(prefix="greenray-", ignore_cleanup_errors=True))
+        log_path = kept.enter_context(store.log_file(f"logs/{cell.cell_id}.{assignment.attempt}.log"))
+        recording = instrument.record()
+        kept.callback(recording.stop)
+        begin_s = time.monotonic()
+        monitor = CellMonitor(device=cell.device, measure=settings.measure, gpu=instrument.gpu, recording=recording)
         try:
-            process = launcher.start(
-                env=_environment(instrument.gpu if cell.device == "cuda" else None, threads=threads, caches=caches),
-                log_path=log_path,
-            )
+            gpu = instrument.gpu if cell.device == "cuda" else None
+            process = launcher.start(env=cell_environment(gpu, threads=threads, caches=Path(caches)), log_path=log_path)
             recording.follow(process.pid)
+            # One update more: where a window begins within a period decides whether n periods hold n updates.
+            updates_s = (settings.measure.min_counter_updates + 1) * (instrument.counter_period_s or 0.0)
             task = CellTask(
                 cell=cell,
                 measure=settings.measure,
-                steady_window_s=_steady_window_s(cell.device, settings=settings, instrument=instrument),
+                steady_window_s=max(settings.measure.window_s, updates_s if gpu else 0.0),
                 threads=threads,
                 checkpoint=str(store.fetch_folder(f"checkpoints/{cell.model.id}")) if cell.model.source == "checkpoint" else None,
                 save_to=str(checkpoint) if checkpoint else None,
@@ -82,10 +79,6 @@ def run_attempt(
             outcome = Outcome(status="crashed", error=str(error), error_kind="exception")
         end_s = time.monotonic()
         rows, attempt_energy = monitor.read_all(begin_s=begin_s, end_s=end_s)
-    finally:
-        trace = recording.stop()
-        kept_log.close()
-        shutil.rmtree(caches, ignore_errors=True)
     if outcome.status != "ok":
         store.require_space()  # a checkpoint that cannot be saved is not the cell's fault, and trying again is no use
     row = cell_row(
@@ -99,28 +92,26 @@ def run_attempt(
         duration_s=end_s - begin_s,
         threads=threads,
     )
-    kept = checkpoint if checkpoint is not None and outcome.status == "ok" else None
-    done = outcome.done
+    predictions: dict[str, Sequence[int]] = {}
+    if done := outcome.done:
+        predictions = {"sample": range(len(done.predictions)), "label": done.labels, "prediction": done.predictions}
     tables.commit(
         store,
         sweep=settings.sweep,
         tactic=cell.tactic_slug,
         cell=row,
         windows=rows,
-        trace=trace.rows(),
-        predictions={
-            "sample": list(range(len(done.predictions))) if done else [],
-            "label": list(done.labels) if done else [],
-            "prediction": list(done.predictions) if done else [],
-        },
-        checkpoint=kept,
+        trace=recording.trace().rows(),
+        predictions=predictions,
+        checkpoint=checkpoint if outcome.status == "ok" else None,
     )
-    if checkpoint is not None and kept is None:
+    if checkpoint is not None and outcome.status != "ok":
         shutil.rmtree(checkpoint, ignore_errors=True)
     return AttemptResult.of_row(row, tactic=cell.tactic_slug, j_per_sample=j_per_sample(rows), gpu_lost=monitor.gpu_lost)
 
 
-def _environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str, str]:
+def cell_environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str, str]:
+    """What a cell's process gets beside the worker's own environment."""
     return {
         **registry.environment_for(gpu),
         "OMP_NUM_THREADS": str(threads),
@@ -129,10 +120,3 @@ def _environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str, st
         "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
         "TRITON_CACHE_DIR": str(caches / "triton"),
     }
-
-
-def _steady_window_s(device: str, *, settings: WorkerSettings, instrument: Instrument) -> float:
-    """Long enough for `min_counter_updates` where the main meter is a counter that moves now and then."""
-    period_s = instrument.counter_period_s if device == "cuda" else None
-    # One more: where a window begins within a period decides whether n periods hold n updates.
-    return max(settings.measure.window_s, (settings.measure.min_counter_updates + 1) * (period_s or 0.0))

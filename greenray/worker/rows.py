@@ -12,20 +12,9 @@ from greenray.tasks.registry import task_class
 from greenray.worker.assignment import Assignment, WorkerInfo
 from greenray.worker.supervise import Outcome
 
+_FROM_CELL = {"cell_id", "block_id", "bracket", "round", "experiment", "phase", "task", "batch_size", "device", "seed"}
 _FROM_INFO = ("host", "cpu_name", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version")
-_FROM_DONE = (
-    "dtype",
-    "attention",
-    "parameters",
-    "nonzero_parameters",
-    "size_bytes",
-    "macs_per_sample",
-    "flops_per_sample",
-    "peak_gpu_memory_bytes",
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-)
+_NO_COLUMNS = {"type", "status", "error", "refused", "labels", "predictions", "versions"}
 
 
 def cell_row(
@@ -40,7 +29,6 @@ def cell_row(
     duration_s: float,
     threads: int,
 ) -> dict[str, Any]:
-    """The row of `cells`: what was declared, where it ran, what it cost and what came out."""
     last_word: Any = outcome.done or outcome.failed
     grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"] and w["rejected"] is None]
     versions: Mapping[str, str] = info.versions | (last_word.versions if last_word else {})
@@ -68,16 +56,10 @@ def cell_row(
             row[f"{kind}_s"] = sum(w["duration_s"] for w in marked)
             row[f"{kind}_energy_j"] = None if None in energies else sum(energies)
     if last_word is not None:
-        row["evidence"] = json.dumps(last_word.evidence, sort_keys=True)
-        row["model_family"] = last_word.model_family
+        said = last_word.model_dump(exclude=_NO_COLUMNS, exclude_none=True)
+        row |= {name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in said.items()}
     if outcome.done is not None:
-        done = outcome.done
-        row["settings"] = json.dumps(done.settings, sort_keys=True)
-        row["samples_evaluated"] = len(done.predictions) or None
-        for name in _FROM_DONE:
-            row[name] = getattr(done, name)
-        row["dataset_split"] = done.dataset_split or row["dataset_split"]
-        row["num_threads"] = done.num_threads or threads
+        row["samples_evaluated"] = len(outcome.done.predictions) or None
     return row
 
 
@@ -101,18 +83,11 @@ def unmeasured_row(
 def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
     cell = assignment.cell
     task = task_class(cell.task)
-    return {
-        "cell_id": cell.cell_id,
+    return cell.model_dump(include=_FROM_CELL) | {
         "run_id": run_id,
         "attempt": assignment.attempt,
-        "block_id": cell.block_id,
         "visit": assignment.visit,
-        "bracket": cell.bracket,
         "order_in_visit": assignment.order_in_visit,
-        "round": cell.round,
-        "experiment": cell.experiment,
-        "phase": cell.phase,
-        "task": cell.task,
         "unit": task.unit,
         "quality_measure": task.quality.name,
         "model": cell.model.label,
@@ -120,9 +95,6 @@ def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
         "model_revision": cell.model.revision,
         "dataset": cell.dataset.id,
         "dataset_split": cell.dataset.split,
-        "batch_size": cell.batch_size,
         "hyperparameters": cell.hyperparameters.model_dump_json() if cell.hyperparameters else None,
-        "device": cell.device,
         "tactic_params": json.dumps([step.model_dump() for step in cell.tactic], sort_keys=True),
-        "seed": cell.seed,
     }

@@ -1,14 +1,13 @@
 """One attempt of one cell, from the start of its process to its outcome: listens, answers, and sees to it that it ends."""
 
 import contextlib
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import ValidationError
-
 from greenray.cell.protocol import AnyMessage, Channel, Done, Failed, Message
-from greenray.processes.launcher import CellProcess, ExitStatus
+from greenray.processes.launcher import CellProcess
 from greenray.processes.watchdog import Kill, Watchdog
 
 Status = Literal["ok", "not_applied", "unsupported", "oom", "timeout", "crashed", "failed"]
@@ -20,16 +19,13 @@ _LAST_WORDS_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an attempt ended.
+    """How an attempt ended, as in the table of cells.
 
     Attributes:
-        status: as in the table of cells.
-        error: one sentence; None if ok.
-        error_kind: what stopped the cell; None if ok.
+        error: one sentence; None, as `error_kind`, if ok.
         done: the cell's result, also when it broke after it had given one.
         failed: the cell's own account of its failure.
-        peak_rss_bytes: the most private memory that the cell's processes held on top of what the process started with; None when
-            it never started.
+        peak_rss_bytes: the most private memory that the cell's processes held on top of the start; None when it never started.
     """
 
     status: Status
@@ -52,75 +48,28 @@ def supervise(
     """See a cell process through to its end; afterwards nothing of it is left, however this returns.
 
     Args:
-        process: just started.
-        task: sent first of all.
         deadline_s: seconds from now until the cell is killed.
         memory_limit_bytes: private memory that its processes may take together, on top of the start; None is no limit.
-        exit_s: seconds that the cell may take to end after its last word.
         handle: called with each message, the last word included; what it returns is sent to the cell.
+        exit_s: seconds that the cell may take to end after its last word.
 
     Raises:
         LaunchError: the process cannot be killed.
         Exception: whatever `handle` raises, after the cell was killed.
     """
     watchdog = Watchdog(process, deadline_s=deadline_s, memory_limit_bytes=memory_limit_bytes)
-    watchdog.start()
     try:
-        heard = _listen(process, task=task, handle=handle)
+        last_word, nonsense = _listen(process, task=task, handle=handle)
         # A cell that has closed its channel, or said its last word, has nothing to do but end.
         lingers = process.wait(timeout_s=exit_s if watchdog.killed is None else 0.0) is None
     finally:
         watchdog.stop()
         exit_status = process.close()
-    if lingers and watchdog.killed is None:
-        watchdog.killed = Kill(kind="deadline", sentence=f"the cell had finished but did not end within {exit_s:g} s")
-    return _outcome(heard, killed=watchdog.killed, exit_status=exit_status, peak_bytes=watchdog.peak_bytes)
-
-
-@dataclass(slots=True)
-class _Heard:
-    """What the cell said last, and what was wrong with how it said it."""
-
-    last_word: Done | Failed | None = None
-    nonsense: str | None = None
-
-
-def _listen(process: CellProcess, *, task: Message | None, handle: Callable[[AnyMessage], Message | None]) -> _Heard:
-    """Answer the cell until its last word, the end of its channel, or the end of its process."""
-    channel = Channel(process.socket)
-    heard = _Heard()
-    _send(channel, task)
-    ended = False
-    while heard.last_word is None:
-        try:
-            message = channel.receive(timeout_s=_LAST_WORDS_S if ended else _LISTEN_S)
-        except EOFError:
-            break
-        except (ValidationError, ValueError) as error:
-            heard.nonsense = f"the cell sent something that is no message: {str(error).splitlines()[0]}"
-            process.kill()
-            break
-        if message is None:
-            if ended:  # a helper of the cell still holds the channel: no end of file will come
-                break
-            ended = process.poll() is not None
-            continue
-        answer = handle(message)
-        if isinstance(message, Done | Failed):
-            heard.last_word = message
-        _send(channel, answer)
-    return heard
-
-
-def _send(channel: Channel, message: Message | None) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died; how, the exit status tells
-        if message is not None:
-            channel.send(message)
-
-
-def _outcome(heard: _Heard, *, killed: Kill | None, exit_status: ExitStatus, peak_bytes: int) -> Outcome:
-    done = heard.last_word if isinstance(heard.last_word, Done) else None
-    failed = heard.last_word if isinstance(heard.last_word, Failed) else None
+    killed = watchdog.killed
+    if lingers and killed is None:
+        killed = Kill(kind="deadline", sentence=f"the cell had finished but did not end within {exit_s:g} s")
+    done = last_word if isinstance(last_word, Done) else None
+    failed = last_word if isinstance(last_word, Failed) else None
     status: Status
     error: str | None
     kind: ErrorKind | None
@@ -128,18 +77,44 @@ def _outcome(heard: _Heard, *, killed: Kill | None, exit_status: ExitStatus, pea
         status, error, kind = failed.status, failed.error, "refused" if failed.refused else "exception"
     elif killed is not None:
         status, error, kind = ("oom" if killed.kind == "memory" else "timeout"), killed.sentence, killed.kind
-    elif heard.nonsense is not None:
-        status, error, kind = "crashed", heard.nonsense, "exception"
-    elif done is not None and exit_status.clean:
+    elif nonsense is not None:
+        status, error, kind = "crashed", nonsense, "exception"
+    elif done is not None and exit_status.code == 0:
         status, error, kind = "ok", None, None
     else:
         when = "after it had given its result" if done is not None else "without a last word"
-        status, error = "crashed", f"the cell {exit_status.describe()} {when}{_hint(exit_status)}"
+        hint = "; not by GreenRay: the system may have run out of memory" if exit_status.signal == signal.SIGKILL else ""
+        status, error = "crashed", f"the cell {exit_status.describe()} {when}{hint}"
         kind = "exception" if exit_status.code is not None else "signal"
-    return Outcome(status=status, error=error, error_kind=kind, done=done, failed=failed, peak_rss_bytes=peak_bytes)
+    return Outcome(status=status, error=error, error_kind=kind, done=done, failed=failed, peak_rss_bytes=watchdog.peak_bytes)
 
 
-def _hint(exit_status: ExitStatus) -> str:
-    if exit_status.signal == 9:
-        return "; not by GreenRay: the system may have run out of memory"
-    return ""
+def _listen(
+    process: CellProcess, *, task: Message | None, handle: Callable[[AnyMessage], Message | None]
+) -> tuple[Done | Failed | None, str | None]:
+    """Answer the cell until its last word, the end of its channel or of its process; the word, or what was wrong with it."""
+    channel = Channel(process.socket)
+    _send(channel, task)
+    ended = False
+    while True:
+        try:
+            message = channel.receive(timeout_s=_LAST_WORDS_S if ended else _LISTEN_S)
+        except EOFError:
+            return None, None
+        except ValueError as error:
+            process.kill()
+            return None, f"the cell sent something that is no message: {str(error).splitlines()[0]}"
+        if message is not None:
+            _send(channel, handle(message))
+            if isinstance(message, Done | Failed):
+                return message, None
+        elif ended:  # a helper of the cell still holds the channel: no end of file will come
+            return None, None
+        else:
+            ended = process.poll() is not None
+
+
+def _send(channel: Channel, message: Message | None) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died; how, the exit status tells
+        if message is not None:
+            channel.send(message)

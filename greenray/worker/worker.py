@@ -1,11 +1,10 @@
 """The worker: one for each GPU of the cluster, one for a host that has none. It measures; it never computes.
 
-The class knows nothing of Ray but the id of its accelerator; `pool.py` makes actors of it.
+The class knows nothing of Ray but the id of its accelerator; `greenray.driver.ray_pool` makes actors of it.
 """
 
 import contextlib
 import functools
-import logging
 import os
 import platform
 import tempfile
@@ -15,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 
 from greenray import __version__
-from greenray.cell.protocol import AnyMessage, Failed, Message, Probe, Ready
+from greenray.cell.preload import CELL_TARGET, SETTLE, preload_modules
+from greenray.cell.protocol import AnyMessage, Failed, Probe, Ready
 from greenray.errors import MeasurementError
 from greenray.gpu import registry
 from greenray.gpu.base import Gpu
@@ -25,11 +25,8 @@ from greenray.processes import forkserver
 from greenray.processes import tree as processes
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerInfo, WorkerSettings
-from greenray.worker.attempt import run_attempt
-from greenray.worker.cells import open_cell_launcher
+from greenray.worker.attempt import cell_environment, run_attempt
 from greenray.worker.supervise import supervise
-
-log = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT_S = 120.0
 _MEMORY_TIMEOUT_S = 60.0
@@ -41,13 +38,7 @@ class Worker:
     """Runs one cell at a time, each in a fresh process, and measures it from outside."""
 
     def __init__(self, settings: WorkerSettings, *, accelerator: str | None = None, from_ray: bool = True) -> None:
-        """Set up the instrument and the fork server.
-
-        Args:
-            settings: what every worker of the sweep is told.
-            accelerator: integer, UUID or None; ignored if `from_ray`, where Ray says which one it lent.
-            from_ray: whether this runs inside an actor.
-        """
+        """Set up the instrument and the fork server. Inside an actor Ray says which `accelerator` (number, UUID) it lent."""
         # Ray nices its workers; what they start would be measured as something else than what users run.
         with contextlib.suppress(OSError):  # needs privileges; the row's `settings` show the niceness that was left
             os.setpriority(os.PRIO_PROCESS, 0, 0)
@@ -59,7 +50,6 @@ class Worker:
         self._settings = settings
         self._notes: list[str] = []
         self._refused: str | None = None
-        self._idle_memory: int | None = None
         self._warm: set[str] = set()
         try:
             self._instrument = Instrument.open(
@@ -73,22 +63,19 @@ class Worker:
             return
         # Ray sets it to 1, and OpenMP reads it once, when the fork server loads it.
         os.environ["OMP_NUM_THREADS"] = str(self._instrument.host.usable_cores)
-        self._launcher = open_cell_launcher(settings.launcher)
-        if self._launcher.fallback_reason:
-            self._notes.append(f"cells are spawned, which takes seconds each: {self._launcher.fallback_reason}")
-        wall_problem = self._instrument.wall_problem()
-        if wall_problem is not None:
+        self._launcher = forkserver.open_launcher(target=CELL_TARGET, preload=cell_preload())
+        if wall_problem := self._instrument.wall_problem():
             self._notes.append(wall_problem)
-        self._info = self._examine()
-        if self._instrument.gpu is not None:
-            self._idle_memory = self._instrument.gpu.memory_used_bytes()
+        gpu = self._instrument.gpu
+        uses_cuda = gpu is not None and self._gpu_works(gpu)
+        if reason := self._launcher.fallback_reason:
+            self._notes.append(f"cells are spawned, which takes seconds each: {reason}")
+        sees_store = settings.probe is None or open_store(settings.out).exists(settings.probe)
+        self._info = worker_info(self._instrument, uses_cuda=uses_cuda, sees_store=sees_store, notes=self._notes)
+        self._idle_memory = None if gpu is None else gpu.memory_used_bytes()
 
     def describe(self) -> WorkerInfo:
-        """What this worker measures and runs on.
-
-        Raises:
-            MeasurementError: the board is refused; the message says why.
-        """
+        """What this worker measures and runs on. Raises MeasurementError, which says why, if the board is refused."""
         if self._refused is not None:
             raise MeasurementError(self._refused)
         return self._info
@@ -98,55 +85,32 @@ class Worker:
         return self._instrument.measure_idle(seconds)
 
     def run(self, assignment: Assignment) -> AttemptResult:
-        """Run one cell, measure it, commit it.
-
-        Raises:
-            MeasurementError: the board is lost, or its memory does not come back; it must not be used any more.
-        """
+        """Run one cell, measure it, commit it. Raises MeasurementError if the board must not be used any more."""
         self._instrument.require_gpu()
         self._warm_compiler(assignment)
         self._wait_for_memory()
         idle = assignment.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
         self._instrument.share_host(idle=idle, workers=assignment.workers_sharing)
         memory = int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE) // assignment.workers_sharing
-        limit = self._settings.cell_memory_bytes
         return run_attempt(
             assignment,
             settings=self._settings,
             info=self._info,
             instrument=self._instrument,
             launcher=self._launcher,
-            memory_limit_bytes=min(memory, limit) if limit is not None else memory,
+            memory_limit_bytes=min(memory, self._settings.cell_memory_bytes or memory),
         )
 
     def live(self) -> Live:
         """The board's power and temperature, for people who watch."""
-        board = self._instrument.gpu if self._refused is None else None
-        if board is None:
-            return Live()
-        return Live(power_w=board.power_w(), temperature_c=board.temperature_c())
+        gpu = self._instrument.gpu if self._refused is None else None
+        return Live(power_w=gpu.power_w(), temperature_c=gpu.temperature_c()) if gpu else Live()
 
     def close(self) -> None:
         """End what was started here."""
         if self._refused is None:
             self._launcher.close()
             self._instrument.close()
-
-    def _examine(self) -> WorkerInfo:
-        board = self._instrument.gpu
-        versions = {
-            "python": platform.python_version(),
-            "torch": metadata.version("torch"),
-            "transformers": metadata.version("transformers"),
-            "greenray": __version__,
-        }
-        return worker_info(
-            self._instrument,
-            uses_cuda=board is not None and self._gpu_works(board),
-            sees_store=self._settings.probe is None or open_store(self._settings.out).exists(self._settings.probe),
-            versions=versions,
-            notes=self._notes,
-        )
 
     def _gpu_works(self, gpu: Gpu) -> bool:
         """Whether a fresh process computes on the GPU that is measured; goes over to spawn if a forked one cannot."""
@@ -155,7 +119,6 @@ class Worker:
         if not isinstance(answer, Ready) and not without_cuda and isinstance(self._launcher, forkserver.ForkServer):
             why = answer.error if isinstance(answer, Failed) else "it gave no answer"
             self._launcher = forkserver.fall_back(self._launcher, reason=f"a forked process cannot use its GPU: {why}")
-            self._notes.append(f"cells are spawned, which takes seconds each: {self._launcher.fallback_reason}")
             answer = self._probe(Probe(device="cuda"))
         if not isinstance(answer, Ready):
             reason = answer.error if isinstance(answer, Failed) else "the probe gave no answer"
@@ -174,39 +137,22 @@ class Worker:
             self._probe(Probe(device=assignment.cell.device, warm_compiler=True))
 
     def _probe(self, probe: Probe) -> Ready | Failed | None:
-        board = self._instrument.gpu
-        answers: list[Ready | Failed] = []
-
-        def handle(message: AnyMessage) -> Message | None:
-            if isinstance(message, Ready | Failed):
-                answers.append(message)
-            return None
-
+        heard: list[AnyMessage] = []
         with tempfile.TemporaryDirectory(prefix="greenray-probe-") as folder:
-            process = self._launcher.start(
-                env={
-                    **registry.environment_for(board if probe.device == "cuda" else None),
-                    "OMP_NUM_THREADS": "1",
-                    "TORCHINDUCTOR_CACHE_DIR": folder,
-                    "TRITON_CACHE_DIR": folder,
-                },
-                log_path=Path(folder) / "probe.log",
-            )
+            gpu = self._instrument.gpu if probe.device == "cuda" else None
+            env = cell_environment(gpu, threads=1, caches=Path(folder))
+            process = self._launcher.start(env=env, log_path=Path(folder) / "probe.log")
             supervise(
                 process,
                 task=probe,
                 deadline_s=_PROBE_TIMEOUT_S,
                 memory_limit_bytes=int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE),
-                handle=handle,
+                handle=heard.append,
             )
-        return answers[0] if answers else None
+        return next((message for message in heard if isinstance(message, Ready | Failed)), None)
 
     def _wait_for_memory(self) -> None:
-        """Wait until the board's memory is back where it was; a cell must not share it with its predecessor's remains.
-
-        Raises:
-            MeasurementError: it does not come back.
-        """
+        """Wait until the board's memory is back where it was: a cell must not share it with its predecessor's remains."""
         board = self._instrument.gpu
         if board is None or self._idle_memory is None:
             return
@@ -219,13 +165,10 @@ class Worker:
             time.sleep(0.1)
 
 
-def worker_info(
-    instrument: Instrument, *, uses_cuda: bool, sees_store: bool, versions: dict[str, str], notes: Sequence[str] = ()
-) -> WorkerInfo:
+def worker_info(instrument: Instrument, *, uses_cuda: bool, sees_store: bool, notes: Sequence[str] = ()) -> WorkerInfo:
     """What a worker with this instrument tells of itself and its host."""
     board, host = instrument.gpu, instrument.host
     return WorkerInfo(
-        pid=os.getpid(),
         host=host.hostname,
         machine=host.boot_id or host.hostname,
         cpu_name=host.cpu_name,
@@ -238,9 +181,20 @@ def worker_info(
         uses_cuda=uses_cuda,
         energy_scope=instrument.energy_scope,
         sees_store=sees_store,
-        versions=versions,
+        versions={
+            "python": platform.python_version(),
+            "torch": metadata.version("torch"),
+            "transformers": metadata.version("transformers"),
+            "greenray": __version__,
+        },
         notes=tuple(notes),
     )
+
+
+def cell_preload() -> forkserver.Preload:
+    """Everything that cells import, under an environment in which no GPU is seen."""
+    environment, prefixes = registry.preload_environment(), registry.device_prefixes()
+    return forkserver.Preload(modules=preload_modules(), environment=environment, device_prefixes=prefixes, settle=SETTLE)
 
 
 def _lent_by_ray() -> str | None:

@@ -20,7 +20,7 @@ from greenray.cell.preload import preload_modules
 from greenray.cell.protocol import Channel, Ready
 from greenray.processes.forkserver import ForkServer
 from greenray.processes.launcher import Launcher, LaunchError, Spawn
-from greenray.worker.cells import cell_preload
+from greenray.worker.worker import cell_preload
 
 TARGET_S = 0.5
 TARGET_RATIO = 10.0

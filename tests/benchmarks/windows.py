@@ -24,7 +24,7 @@ from greenray.config.matrix import expand
 from greenray.config.settings import CpuModel, Measure, Trust
 from greenray.store import reader
 from greenray.worker.assignment import Assignment, WorkerSettings
-from greenray.worker.verdicts import Verdicts, half_width
+from greenray.worker.monitor import Verdicts, half_width
 from greenray.worker.worker import Worker
 from tests.benchmarks.paired import MET, MISSED, UNRESOLVED
 

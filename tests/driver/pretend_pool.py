@@ -87,7 +87,6 @@ def row_of(assignment: Assignment, result: AttemptResult) -> dict[str, Any]:
 
 def slot(name: str, *, machine: str = "m", cuda: bool = False, idle_since_s: float = 0.0) -> WorkerSlot:
     info = WorkerInfo(
-        pid=1,
         host=f"host-of-{machine}",
         machine=machine,
         cpu_name="a processor",

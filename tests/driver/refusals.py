@@ -181,7 +181,7 @@ def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path],
         result = run_attempt(
             Assignment(cell=cell_of(config, name), attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
             settings=_settings(out, config),
-            info=worker_info(instrument, uses_cuda=instrument.gpu is not None, sees_store=True, versions={}),
+            info=worker_info(instrument, uses_cuda=instrument.gpu is not None, sees_store=True),
             instrument=instrument,
             launcher=launcher,
             memory_limit_bytes=1 << 34,

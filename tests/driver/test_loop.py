@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from greenray.driver.interrupts import Interrupts, StopNow
 from greenray.driver.loop import VisitLoop
 from greenray.driver.plan import Plan
+from greenray.driver.progress import Interrupts, StopNow
 from greenray.errors import ResourceError
 from greenray.power.sharing import IdlePower
 from greenray.store import tables

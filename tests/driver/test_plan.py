@@ -64,7 +64,7 @@ def test_what_is_settled_left_and_new_is_known_from_one_reading_and_from_results
     assert visit is not None
     assert visit.number == 2
     for cell in plan.pending(block):
-        plan.record(result_of(cell, visit=2))
+        plan.ledger.record(result_of(cell, visit=2))
     assert plan.settled() == 3
     assert plan.next_visit(block) is None
     assert plan.kinds_left(block) == []
@@ -108,7 +108,7 @@ def test_failures_are_those_of_declared_cells_and_of_the_latest_brackets(store: 
     write(store, other.cells[0], "failed")
     plan = read(store, *TACTICS)
     assert plan.failures() == 2
-    plan.record(result_of(block.cells[0], attempt=2, visit=2))
+    plan.ledger.record(result_of(block.cells[0], attempt=2, visit=2))
     assert plan.failures() == 1
 
 

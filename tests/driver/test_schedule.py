@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.driver.plan import Plan, Visit
-from greenray.driver.schedule import Schedule, assign
+from greenray.driver.plan import Plan, Schedule, Visit, assign
 from greenray.worker.assignment import AttemptResult
 from tests.driver.pretend_pool import TRAIN, plan_of, result_of, serve, slot
 
@@ -63,7 +62,7 @@ def test_what_is_open_is_not_handed_out_twice_and_comes_back_as_a_new_visit() ->
     assert not visits.ready()
     assert not visits.finished()
     for cell in first.cells[:2]:
-        plan.record(result_of(cell, visit=1))
+        plan.ledger.record(result_of(cell, visit=1))
     visits.end(first)  # its worker died
     (second,) = visits.ready()
     assert second.number == 2
@@ -105,7 +104,7 @@ def test_longest_expected_first() -> None:
     both = {**TRAIN, "models": [{"architecture": a, "preset": "tiny"} for a in ("vit", "resnet")]}
     plan = plan_of({**both, "epochs": 2})
     for cell, duration_s in zip(plan.cells.values(), (1.0, 9.0), strict=True):
-        plan.record(result_of(cell, cell_id="c1-other", duration_s=duration_s))
+        plan.ledger.record(result_of(cell, cell_id="c1-other", duration_s=duration_s))
     assert [visit.cells[0].model.label for visit in Schedule(plan).ready()] == ["resnet-tiny", "vit-tiny"]
 
 
@@ -157,7 +156,7 @@ def test_every_sweep_ends_with_every_cell_settled_or_lost(ends: list[str]) -> No
         if visits.finished():
             break
         for cell, _ in visits.orphans():
-            plan.record(result_of(cell, "failed", error_kind="dependency"))
+            plan.ledger.record(result_of(cell, "failed", error_kind="dependency"))
         if not visits.ready():
             continue
         visit = visits.ready()[0]
@@ -165,7 +164,7 @@ def test_every_sweep_ends_with_every_cell_settled_or_lost(ends: list[str]) -> No
         for cell in visit.cells:
             end = next(outcomes, "ok")
             attempt = plan.ledger.state(cell.cell_id).highest_attempt + 1
-            plan.record(result_of(cell, "crashed" if end == "die" else end, attempt=attempt, visit=visit.number))
+            plan.ledger.record(result_of(cell, "crashed" if end == "die" else end, attempt=attempt, visit=visit.number))
             ran.append(cell.cell_id)
             if end == "die":
                 break

@@ -9,8 +9,8 @@ import pytest
 from greenray.cell.preload import CELL_TARGET
 from greenray.processes.forkserver import ForkServer
 from greenray.processes.launcher import LaunchError
-from greenray.worker.cells import cell_preload
 from greenray.worker.supervise import supervise
+from greenray.worker.worker import cell_preload
 from tests.support import ROOT
 from tests.support.processes import FOLDER
 

@@ -108,8 +108,8 @@ def test_what_a_dead_owner_left_is_found_and_a_living_one_s_is_not() -> None:
 
 
 def test_a_fork_server_whose_parent_is_gone_ends_at_once() -> None:
-    arguments = ["--control-fd=0", "--parent=1", "--target=sample_cells:returns"]
-    orphan = subprocess.Popen([sys.executable, "-m", "greenray.processes.server", *arguments])
+    told = json.dumps({"parent": 1, "target": "sample_cells:returns"})
+    orphan = subprocess.Popen([sys.executable, "-m", "greenray.processes.server", "0", told])
     assert orphan.wait(timeout=10) == -signal.SIGKILL
 
 

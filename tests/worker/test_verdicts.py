@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenray.config.settings import Measure
-from greenray.worker.monitor import j_per_sample
-from greenray.worker.verdicts import Verdicts, half_width, keep_a_figure, rejection
+from greenray.worker.monitor import Verdicts, half_width, j_per_sample, keep_a_figure, rejection
 
 MEASURE = Measure(min_windows=3, max_windows=10, target_ci=0.02)
 CHANGED = "the SM clock went from 1980 to 1410 MHz inside the window"
