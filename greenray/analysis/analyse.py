@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from greenray.analysis import accuracy, arms, caveats, effects, grading, labels, training, visits, wall, wording
+from greenray.analysis import accuracy, arms, caveats, effects, visits, wording
 from greenray.analysis import prices as price_tables
-from greenray.analysis.arms import Arm
+from greenray.analysis.arms import Arm, TrainingRun, training_runs
 from greenray.analysis.caveats import Caveat
-from greenray.analysis.findings import Finding, finding
-from greenray.analysis.frames import Frames
+from greenray.analysis.findings import Finding, finding, label_cells
+from greenray.analysis.frames import Frames, grades
 from greenray.analysis.overall import OverallEffect, overall_effects
 from greenray.analysis.prices import Prices
-from greenray.analysis.training import TrainingRun
 from greenray.config.settings import CpuModel
 from greenray.store.base import Store
 from greenray.store.registry import open_store
@@ -25,15 +24,10 @@ class Analysis:
     """What several parts of a report need, computed once; a part that needs more queries the frames.
 
     Attributes:
-        frames: the tables of the store, each read once.
-        prices: what money and carbon were computed with.
-        arms: every settled cell.
-        labels: model label by (sweep, cell_id).
+        arms: every settled cell; `labels` of their models are by (sweep, cell_id).
         findings, overall: effects by model, and over models.
-        over_models, by_model, without_result: the headline in plain sentences, most important first; the last says what could
-            not be had.
+        over_models, by_model, without_result: the headline in plain sentences, most important first.
         training: training cells that are ok.
-        caveats: what these numbers cannot tell.
         grades: number of work windows by grade; "" counts those without one.
         unit, measure: what a sample is, and what its quality is called, where all findings agree.
     """
@@ -55,7 +49,6 @@ class Analysis:
 
     @property
     def headline(self) -> list[str]:
-        """Over models first, then each model, then what could not be had."""
         return [*self.over_models, *self.by_model, *self.without_result]
 
     def caveats_on(self, *topics: str) -> tuple[str, ...]:
@@ -64,12 +57,7 @@ class Analysis:
 
 
 def analyse(store: Store | Path, *, prices: Path | None = None, region: str | None = None) -> Analysis:
-    """Analyse a store; measures nothing, writes nothing.
-
-    Args:
-        store: the store, or its folder.
-        prices: file with prices of the user's own (see `greenray.analysis.prices`).
-        region: country by ISO 3166 alpha-3 code or name; the world's averages if left out.
+    """Analyse a store, or that in a folder; measures nothing, writes nothing. For prices and region see `prices.load`.
 
     Raises:
         StoreError: it is no store.
@@ -78,7 +66,7 @@ def analyse(store: Store | Path, *, prices: Path | None = None, region: str | No
     frames = Frames(open_store(store) if isinstance(store, Path) else store)
     rates = price_tables.load(prices=prices, region=region)
     cells = arms.load(frames)
-    names = labels.label_cells(cells)
+    names = label_cells(cells)
     by_model = effects.model_effects(visits.visit_effects(cells))
     overall = overall_effects(by_model)
     findings = [
@@ -96,9 +84,9 @@ def analyse(store: Store | Path, *, prices: Path | None = None, region: str | No
         over_models=tuple(wording.overall_sentence(effect, effect.context(overall)) for effect in overall),
         by_model=tuple(one.sentence for one in findings),
         without_result=tuple(_without_result(cells, names)),
-        training=tuple(training.runs(frames, cells)),
-        caveats=(*found, *wall.caveats(frames)),
-        grades=grading.grades(frames.work),
+        training=tuple(training_runs(frames, cells)),
+        caveats=(*found, *caveats.of_wall(frames)),
+        grades=grades(frames.work),
         unit=wording.common((effect.unit for effect in by_model), "sample"),
         measure=wording.common((effect.measure for effect in by_model), "quality"),
     )

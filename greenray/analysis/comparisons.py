@@ -31,7 +31,7 @@ def write(analysis: Analysis) -> None:
 
 def _row(visit: VisitEffect) -> dict[str, Any]:
     subject, energy = visit.subject, visit.energy
-    half = None if energy is None else energy.half_width
+    half = energy and energy.half_width
     row: dict[str, Any] = {name: getattr(subject, name) for name in ("sweep", "model", "batch_size", "device", "hardware")}
     for end in ("open", "close"):
         bracket = next((baseline for baseline in visit.baselines if baseline.cell["bracket"] == end), None)

@@ -13,6 +13,12 @@ from greenray.store.tables import Entry, entries, require_store
 Key = tuple[str, str, int]
 
 
+def grades(windows: pl.DataFrame) -> dict[str, int]:
+    """Number of windows by grade, best first; "" counts those without one."""
+    counted = dict(windows["grade"].fill_null("").value_counts().iter_rows())
+    return {grade: counted[grade] for grade in sorted(counted, key=lambda grade: (not grade, grade))}
+
+
 class Frames:
     """The tables of a store. To look at one in a new way, query these frames: never scan a table again.
 
@@ -54,12 +60,7 @@ class Frames:
         return reader.manifests(self.store)
 
     def rows(self, table: str, cells: Iterable[Mapping[str, Any]]) -> dict[str, pl.DataFrame]:
-        """Rows of `trace` or `predictions` of some attempts by run_id; no other files are opened, and none twice.
-
-        Args:
-            table: its name.
-            cells: rows of `cells`; those of which the table holds nothing are left out of the answer.
-        """
+        """Rows of `trace` or `predictions` of these rows of `cells`, by run_id where there are any; no file is opened twice."""
         if table not in self._files:
             self._files[table] = {(e.sweep, e.cell_id, e.attempt): e for e in entries(self.store, table=table)}
         files, read = self._files[table], self._read.setdefault(table, {})

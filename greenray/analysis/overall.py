@@ -8,8 +8,9 @@ few studies", 2015). Under three families there is none.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple
 
 from greenray.analysis import stats
@@ -20,7 +21,7 @@ MIN_FAMILIES_FOR_TEST = 8
 
 
 class Group(NamedTuple):
-    """Models whose effects may be taken together. Sorts and hashes."""
+    """Models whose effects may be taken together."""
 
     sweep: str
     phase: str
@@ -33,7 +34,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverallEffect:
-    """One tactic over models on the same hardware: geometric means over family means."""
+    """One tactic over the models of a group."""
 
     group: Group
     tactic: str
@@ -69,7 +70,7 @@ def overall_effects(effects: Iterable[ModelEffect]) -> list[OverallEffect]:
 
 
 def _overall(group: Group, tactic: str, members: Sequence[ModelEffect], test: tuple[float, float] | None) -> OverallEffect:
-    energies = _by_family(members, lambda m: m.energy)
+    energies = _by_family(members, "energy")
     return OverallEffect(
         group=group,
         tactic=tactic,
@@ -77,58 +78,51 @@ def _overall(group: Group, tactic: str, members: Sequence[ModelEffect], test: tu
         models=len({m.subject[3:6] for m in members}),
         families=len(energies),
         energy=_over_families(energies),
-        time=_over_families(_by_family(members, lambda m: m.time)),
+        time=_over_families(_by_family(members, "time")),
         modelled=any(m.modelled for m in members),
         wilcoxon_p=test[0] if test else None,
         cliffs_delta=test[1] if test else None,
     )
 
 
-def _by_family(
-    members: Sequence[ModelEffect], metric: Callable[[ModelEffect], stats.Estimate | None]
-) -> list[list[stats.Estimate]]:
-    """The estimates of each family: near-duplicate checkpoints are not independent."""
+def _by_family(members: Sequence[ModelEffect], ratio: str) -> list[list[stats.Estimate]]:
     families: dict[str, list[stats.Estimate]] = defaultdict(list)
     for member in members:
-        found = metric(member)
-        if found is not None:
+        if (found := getattr(member, ratio)) is not None:
             families[member.subject.model_family].append(found)
     return [families[family] for family in sorted(families)]
 
 
 def _means(families: Sequence[Sequence[stats.Estimate]]) -> list[float]:
     """Mean log ratio of each family."""
-    return [stats.mean([math.log(found.ratio) for found in family]) for family in families]
+    return [fmean(math.log(found.ratio) for found in family) for family in families]
 
 
 def _over_families(families: Sequence[Sequence[stats.Estimate]]) -> stats.Estimate | None:
     if not families:
         return None
-    log_ratios, count = _means(families), len(families)
-    if count < MIN_FAMILIES:
-        return stats.estimate(stats.mean(log_ratios), None, basis="on these models")
-    found = stats.t_estimate(log_ratios, basis=f"{count} model families")
+    log_ratios = _means(families)
+    if len(families) < MIN_FAMILIES:
+        return stats.estimate(fmean(log_ratios), None, basis="on these models")
+    found = stats.t_estimate(log_ratios, basis=f"{len(families)} model families")
     own = _of_mean([_of_mean([estimate.log_half_width for estimate in family]) for family in families])
     if own is None or own <= (found.log_half_width or 0.0):
         return found
-    return stats.estimate(stats.mean(log_ratios), own, basis=found.basis)
+    return stats.estimate(fmean(log_ratios), own, basis=found.basis)
 
 
 def _of_mean(half_widths: Sequence[float | None]) -> float | None:
     """Half-width of a mean of independent values; an unknown one counts as the others do, None when none is known."""
     known = [half for half in half_widths if half is not None]
-    return math.sqrt(stats.mean([half * half for half in known]) / len(half_widths)) if known else None
+    return math.sqrt(fmean(half * half for half in known) / len(half_widths)) if known else None
 
 
 def _tests(tactics: dict[str, list[ModelEffect]]) -> dict[str, tuple[float, float]]:
     """Wilcoxon signed-rank p (Holm over the group's tactics) and Cliff's delta, from eight families on."""
-    p_values: dict[str, float] = {}
-    for tactic, members in tactics.items():
-        log_ratios = _means(_by_family(members, lambda m: m.energy))
-        if len(log_ratios) >= MIN_FAMILIES_FOR_TEST:
-            p_values[tactic] = stats.wilcoxon_p(log_ratios)
-    adjusted = dict(zip(p_values, stats.holm(list(p_values.values())), strict=True))
-    return {tactic: (adjusted[tactic], _delta(tactics[tactic])) for tactic in adjusted}
+    by_tactic = {tactic: _means(_by_family(members, "energy")) for tactic, members in tactics.items()}
+    tested = {tactic: stats.wilcoxon_p(ratios) for tactic, ratios in by_tactic.items() if len(ratios) >= MIN_FAMILIES_FOR_TEST}
+    adjusted = zip(tested, stats.holm(list(tested.values())), strict=True)
+    return {tactic: (p_value, _delta(tactics[tactic])) for tactic, p_value in adjusted}
 
 
 def _delta(members: Sequence[ModelEffect]) -> float:

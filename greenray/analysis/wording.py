@@ -1,17 +1,19 @@
 """Numbers and findings in plain words. One place, so that terminal, page and headline say the same."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from greenray.analysis.accuracy import AccuracyChange
-from greenray.analysis.breakeven import BreakEven
+from greenray.analysis.cost import BreakEven
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.overall import OverallEffect
 from greenray.analysis.stats import Estimate
 
 UNKNOWN = "unknown"
 MINUS = "−"
+_FIGURE = re.compile(r"(?<![\w.:-])\d+(?:\.\d+)?(?![\w:-]|\.\d)")  # not those of names: UUIDs, package-0, intel-rapl:0
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -218,3 +220,27 @@ def _pay_back_clause(energy: Estimate, pay_back: BreakEven, unit: str) -> str:
     if isinstance(pay_back, int):
         return f"pays back after {round_count(pay_back)} {plural(unit)}"
     return {"at once": "pays back at once", "never": "never pays back", "unknown": "pay-back unknown"}[pay_back]
+
+
+def kind_of(reason: str) -> str:
+    """The sentence without its figures."""
+    return _FIGURE.sub("#", reason)
+
+
+def alike(reasons: Iterable[str]) -> list[list[str]]:
+    """Sentences by their kind, in the order in which the kinds come."""
+    kinds: dict[str, list[str]] = {}
+    for reason in reasons:
+        kinds.setdefault(kind_of(reason), []).append(reason)
+    return list(kinds.values())
+
+
+def merged(reasons: Sequence[str]) -> str:
+    """Sentences of one kind as one: figures that differ become ranges."""
+    columns = iter(zip(*(_FIGURE.findall(reason) for reason in reasons), strict=True))
+    return _FIGURE.sub(lambda _: _span(next(columns)), reasons[0])
+
+
+def _span(figures: Iterable[str]) -> str:
+    ordered = sorted(set(figures), key=float)
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]}\N{EN DASH}{ordered[-1]}"

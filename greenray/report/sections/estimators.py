@@ -13,8 +13,7 @@ from statistics import median
 import numpy as np
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.arms import Arm
-from greenray.analysis.training import TrainingRun
+from greenray.analysis.arms import Arm, TrainingRun
 from greenray.report.document import Block, Bullets, Section, Text, grid
 
 FIRST_EPOCHS = (1, 2, 3, 5)

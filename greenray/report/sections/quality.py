@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from greenray.analysis import grading
+from greenray.analysis import frames
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.wording import grades
+from greenray.analysis.wording import grades, kind_of, merged
 from greenray.report.document import Block, Bullets, Section, Text, grid, notes, without_empty
 
 NO_REASON = "no reason was written down"
@@ -81,7 +81,7 @@ def reasons(work: pl.DataFrame) -> list[Reason]:
         )
         .drop_nulls("reason")
     )
-    kinds = {reason: grading.kind_of(reason) for reason in told["reason"].unique()}
+    kinds = {reason: kind_of(reason) for reason in told["reason"].unique()}
     told = told.with_columns(kind=pl.col("reason").replace_strict(kinds, return_dtype=pl.String))
     found = [_reason(rows) for _, rows in told.group_by("kind", maintain_order=True)]
     return sorted(found, key=lambda reason: (-reason.windows, reason.text))
@@ -90,8 +90,8 @@ def reasons(work: pl.DataFrame) -> list[Reason]:
 def _reason(rows: pl.DataFrame) -> Reason:
     once = rows.unique(["run_id", "window"], maintain_order=True)
     return Reason(
-        text=grading.merged(rows["reason"].unique(maintain_order=True).to_list()),
-        grades=grading.grades(once),
+        text=merged(rows["reason"].unique(maintain_order=True).to_list()),
+        grades=frames.grades(once),
         windows=once.height,
         cells=once["run_id"].n_unique(),
         without_energy=int(once["unknown"].sum()),

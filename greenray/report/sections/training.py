@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.arms import Arm
-from greenray.analysis.training import TrainingRun
+from greenray.analysis.arms import Arm, TrainingRun
 from greenray.analysis.wording import UNKNOWN, common, quantity
 from greenray.report.document import Block, Section, Text, grid, without_empty
 
