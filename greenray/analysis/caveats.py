@@ -210,7 +210,8 @@ def _wall(row: dict[str, Any]) -> str:
     if not row["checked"]:
         return (
             f"Wall meter: {quantity(row['wall_energy_j'], 'J')} at the plug of {row['host']} in "
-            f"{count(row['windows'], 'window')}. The energy of the host's parts is not known there, so they could not be held against it."
+            f"{count(row['windows'], 'window')}. The energy of the host's parts is not known there, so they could not be held "
+            "against it."
         )
     text = (
         f"Wall meter: on {row['host']}, {row['wall_parts']} explain {row['share'] * 100:.0f} % of the energy at the plug "

@@ -79,7 +79,7 @@ def quadrature(parts: Sequence[float | None]) -> float | None:
 
 
 def mcnemar_exact(*, lost: int, won: int) -> float:
-    """p of the exact two-sided McNemar test; 1 without discordant pairs (`lost`: right with the baseline only; `won`: the other)."""
+    """p of the exact two-sided McNemar test on samples that only the baseline (`lost`), or only the tactic (`won`), gets right."""
     discordant = lost + won
     # At p = 1/2 the binomial is symmetric, so both tails are twice the smaller one.
     return 1.0 if discordant == 0 else min(1.0, 2 * float(special.bdtr(min(lost, won), discordant, 0.5)))

@@ -5,11 +5,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from greenray.report.document import Chart
+
 Figure = dict[str, Any]
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#999933", "#44AA99", "#AA4499")
 """Okabe and Ito's colours first: told apart by colour-blind readers, on light and dark."""
 BASELINE_COLOUR = "#888888"
+
+
+def chart(id: str, traces: Sequence[Figure], layout: Figure, caption: str) -> Chart:
+    return Chart(id=id, figure={"data": traces, "layout": layout}, caption=caption)
 
 
 def scatter(name: str, x: Sequence[float | None], y: Sequence[float | None], *, mode: str = "markers", **style: Any) -> Figure:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm, json_of
-from greenray.report.document import Grid, Section, without_empty
+from greenray.report.document import Grid, Section, section, without_empty
 
 PARTS = {
     "Machines": ("host", "cpu_name", "gpu_name", "gpu_uuid", "power_limit_w", "driver_version"),
@@ -19,8 +19,8 @@ def load(analysis: Analysis) -> Sequence[Arm] | None:
 
 
 def show(arms: Sequence[Arm], analysis: Analysis) -> Section:
-    grids = tuple(_distinct(arms, columns, heading) for heading, columns in PARTS.items())
-    return Section(id="hardware", title="Hardware and settings", blocks=grids)
+    grids = [_distinct(arms, columns, heading) for heading, columns in PARTS.items()]
+    return section("hardware", "Hardware and settings", *grids)
 
 
 def _distinct(arms: Sequence[Arm], columns: tuple[str, ...], heading: str) -> Grid:

@@ -8,21 +8,14 @@ import polars as pl
 from greenray.analysis import frames
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.wording import grades, kind_of, merged
-from greenray.report.document import Block, Bullets, Section, Text, grid, notes, without_empty
+from greenray.report.document import Section, Text, bullets, grid, notes, section, without_empty
 
 NO_REASON = "no reason was written down"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """One thing that was missed, over all sweeps of the store.
-
-    Attributes:
-        text: the sentence; figures that differ are ranges.
-        grades: number of windows by grade, "" for those without one.
-        windows, cells: how many of them it concerns.
-        without_energy: how many of the windows have no total energy.
-    """
+    """One thing that was missed, and how many windows and cells it concerns; figures that differ are ranges in its text."""
 
     text: str
     grades: Mapping[str, int]
@@ -39,28 +32,26 @@ def load(analysis: Analysis) -> tuple[list[Reason], list[str]]:
 
 def show(loaded: tuple[list[Reason], list[str]], analysis: Analysis) -> Section:
     missed, refused = loaded
-    blocks: list[Block] = []
     work = analysis.frames.work
-    if work.height:
-        unknown = work["total_energy_j"].null_count()
-        counted = grades(analysis.grades, of="of grade ")
-        text = f"{work.height:,} work windows in {work['run_id'].n_unique():,} cells: {counted}."
-        if unknown:
-            text += f" {unknown:,} have no total energy: they are left out, and nothing stands in for them."
-        blocks.append(Text(text=text))
-    blocks += notes([caveat.text for caveat in analysis.caveats if caveat.topic == "wall"])
-    if missed:
-        columns = {
-            "why not better": lambda r: r.text,
-            "windows": lambda r: f"{r.windows:,}",
-            "cells": lambda r: f"{r.cells:,}",
-            "grades": lambda r: grades(r.grades, none="without"),
-            "without energy": lambda r: f"{r.without_energy:,}" if r.without_energy else "",
-        }
-        blocks.append(without_empty(grid(missed, columns, text=("why not better", "grades"))))
-    if refused:
-        blocks.append(Bullets(heading="Refused when the sweep last ran", items=tuple(refused)))
-    return Section(id="quality", title="How good the measurements are", blocks=tuple(blocks))
+    counted = grades(analysis.grades, of="of grade ")
+    text = f"{work.height:,} work windows in {work['run_id'].n_unique():,} cells: {counted}."
+    if unknown := work["total_energy_j"].null_count():
+        text += f" {unknown:,} have no total energy: they are left out, and nothing stands in for them."
+    columns = {
+        "why not better": lambda r: r.text,
+        "windows": lambda r: f"{r.windows:,}",
+        "cells": lambda r: f"{r.cells:,}",
+        "grades": lambda r: grades(r.grades, none="without"),
+        "without energy": lambda r: f"{r.without_energy:,}" if r.without_energy else "",
+    }
+    return section(
+        "quality",
+        "How good the measurements are",
+        Text(text) if work.height else None,
+        notes([caveat.text for caveat in analysis.caveats if caveat.topic == "wall"]),
+        without_empty(grid(missed, columns, text=("why not better", "grades"))) if missed else None,
+        bullets("Refused when the sweep last ran", refused),
+    )
 
 
 def reasons(work: pl.DataFrame) -> list[Reason]:
