@@ -46,7 +46,9 @@ def terminal_kept(log: Path) -> Iterator[Console]:
         os.close(descriptor)
 
 
-class _Base(Watcher):
+class PlainWatcher(Watcher):
+    """Lines only."""
+
     def __init__(self, console: Console) -> None:
         self._console = console
         self._count = 0
@@ -64,8 +66,7 @@ class _Base(Watcher):
         self._count += 1
         line = Text(f"{self._count:>4} ")
         line.append(f"{result.status:<11} ", style=_STATUS_STYLE.get(result.status, "red"))
-        line.append(cell_label(cell))
-        line.append(f"  {result.duration_s:.1f} s")
+        line.append(f"{cell_label(cell)}  {result.duration_s:.1f} s")
         if result.energy_j is not None:
             line.append(f"  {result.energy_j:.0f} J")
         if result.j_per_sample is not None:
@@ -74,15 +75,11 @@ class _Base(Watcher):
             line.append(f"  {result.error}", style="dim")
         self._console.print(line, highlight=False, soft_wrap=True)
 
-
-class PlainWatcher(_Base):
-    """Lines only."""
-
     def update(self, snapshot: Snapshot) -> None:
         return None
 
 
-class LiveWatcher(_Base):
+class LiveWatcher(PlainWatcher):
     """The same lines, and below them what goes on right now."""
 
     def __init__(self, console: Console, *, limits: Limits) -> None:
@@ -107,17 +104,14 @@ class LiveWatcher(_Base):
             grid.add_row(f"{worker.host} {worker.gpu or 'CPU'}", Text(doing), power, heat)
         eta = f"about {_duration(snapshot.eta_s)} left" if snapshot.eta_s is not None else "time left unknown yet"
         failed = f", {snapshot.failed} failed" if snapshot.failed else ""
-        whole = Text(
-            f"{snapshot.done} of {snapshot.total} cells done{failed}, {_duration(time.monotonic() - self._began_s)} so far, {eta}"
-        )
-        stop = Text(
-            f"Ctrl-C finishes the cells in flight (at most {_duration(self._limits.cell_timeout_s)}), twice stops now",
-            style="dim",
-        )
+        so_far = _duration(time.monotonic() - self._began_s)
+        whole = Text(f"{snapshot.done} of {snapshot.total} cells done{failed}, {so_far} so far, {eta}")
+        most = _duration(self._limits.cell_timeout_s)
+        stop = Text(f"Ctrl-C finishes the cells in flight (at most {most}), twice stops now", style="dim")
         self._live.update(Group(grid, whole, stop))
 
 
-def watcher_for(console: Console, *, limits: Limits) -> PlainWatcher | LiveWatcher:
+def watcher_for(console: Console, *, limits: Limits) -> PlainWatcher:
     """A live display where there is a terminal, lines elsewhere."""
     return LiveWatcher(console, limits=limits) if console.is_terminal else PlainWatcher(console)
 

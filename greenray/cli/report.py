@@ -60,14 +60,14 @@ def write(
 
 def show(analysis: "Analysis", *, console: "Console") -> None:
     """The headline and its table on a terminal."""
-    from rich.table import Table
+    from greenray.cli.console import table
 
     effects = headline_table(analysis)
     if effects.rows:
-        table = Table(*effects.columns, box=None, header_style="bold", pad_edge=False)
+        shown = table(*effects.columns)
         for row in effects.rows:
-            table.add_row(*row)
-        console.print(table, markup=False)
+            shown.add_row(*row)
+        console.print(shown, markup=False)
         console.print()
     for sentence in analysis.headline:
         console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
@@ -76,13 +76,12 @@ def show(analysis: "Analysis", *, console: "Console") -> None:
 def headline_table(analysis: "Analysis") -> "Grid":
     """A row for each tactic on each model."""
     from greenray.analysis.wording import UNKNOWN, pay_back, percent_change, points_change, throughput_change
-    from greenray.report.document import grid
+    from greenray.report.document import NAMES, grid
 
     return grid(
         analysis.findings,
         {
-            "model": lambda f: f.label,
-            "tactic": lambda f: f.tactic,
+            **NAMES,
             "energy": lambda f: percent_change(f.effect.energy),
             "throughput": lambda f: throughput_change(f.effect),
             "latency p50": lambda f: percent_change(f.effect.latency_p50),

@@ -90,12 +90,7 @@ def _one_model(model: str, *, dataset: str | None, tactics: str | None) -> "Swee
     names = [name.strip() for name in tactics.split(",")] if tactics else list(FIVE_TACTICS)
     chains = [name.split("+") if "+" in name else name for name in names]
     slug = re.sub(r"[^a-z0-9._-]+", "-", model.lower()).strip("-._") or "model"
-    experiment = {
-        "name": "serve",
-        "phase": "inference",
-        "models": [spec],
-        "datasets": [dataset or task.datasets[0]],
-        "tactics": chains,
-    }
+    experiment = {"models": [spec], "datasets": [dataset or task.datasets[0]], "tactics": chains}
+    experiment |= {"name": "serve", "phase": "inference"}
     name = slug if slug[0].isalpha() else f"m-{slug}"
     return build({"name": name[:64], "experiments": [experiment], "folder": str(Path.cwd())})

@@ -36,13 +36,8 @@ def scan(store: Store | Path, *, table: str, sweep: str | None = None) -> pl.Laz
     return frame.join(committed, on="run_id", how="semi")
 
 
-def settled(store: Store | Path, *, sweep: str | None = None) -> pl.LazyFrame:
-    """The row that counts of each cell: its first ok attempt, else its last."""
-    return settle(scan(store, table="cells", sweep=sweep))
-
-
 def settle(cells: pl.LazyFrame) -> pl.LazyFrame:
-    """The same, of rows of `cells`."""
+    """The row that counts of each cell: its first ok attempt, else its last."""
     rank = pl.when(pl.col("status") == "ok").then(pl.col("attempt")).otherwise(pl.col("attempt").neg() + 10**9)
     return (
         cells.with_columns(rank.alias("_rank"))
@@ -61,12 +56,11 @@ def manifests(store: Store | Path) -> dict[str, dict[str, Any]]:
     store = open_store(store) if isinstance(store, Path) else store
     require_store(store)
     found = {}
-    for key in store.list("manifests"):
-        if key.endswith(".json"):
-            try:
-                found[key.removeprefix("manifests/").removesuffix(".json")] = json.loads(store.read(key) or b"")
-            except ValueError as error:
-                raise StoreError(f"{store.out}: the manifest {key} cannot be read ({error}).") from None
+    for key in filter(lambda key: key.endswith(".json"), store.list("manifests")):
+        try:
+            found[key.removeprefix("manifests/").removesuffix(".json")] = json.loads(store.read(key) or b"")
+        except ValueError as error:
+            raise StoreError(f"{store.out}: the manifest {key} cannot be read ({error}).") from None
     return found
 
 
