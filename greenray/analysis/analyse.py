@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from greenray.analysis import accuracy, arms, caveats, effects, visits, wording
 from greenray.analysis import prices as price_tables
@@ -73,7 +72,9 @@ def analyse(store: Store | Path, *, prices: Path | None = None, region: str | No
         finding(names[effect.visits[0].arm.key], effect, change, rates)
         for effect, change in zip(by_model, accuracy.changes(frames, by_model), strict=True)
     ]
-    found = caveats.find(arms=cells, findings=findings, overall=overall, prices=rates, assumptions=_assumptions(frames.manifests))
+    cpu_models = [manifest["cpu_model"] for manifest in frames.manifests.values() if isinstance(manifest.get("cpu_model"), dict)]
+    assumed = sorted({CpuModel.model_construct(**model).assumption for model in cpu_models})
+    found = caveats.find(arms=cells, findings=findings, overall=overall, prices=rates, assumptions=assumed)
     return Analysis(
         frames=frames,
         prices=rates,
@@ -100,9 +101,3 @@ def _without_result(cells: Sequence[Arm], names: Mapping[tuple[str, str], str]) 
             reason = str(arm.cell["error"] or "no reason was written down").strip().rstrip(".")
             groups[arm.cell["tactic"], arm.cell["status"], reason][names[arm.key]] = None
     return [wording.without_result(*what, list(models)) for what, models in groups.items()]
-
-
-def _assumptions(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What the sweeps assumed of processors without a meter, each once."""
-    models = [manifest["cpu_model"] for manifest in manifests.values() if isinstance(manifest.get("cpu_model"), dict)]
-    return sorted({CpuModel.model_construct(**model).assumption for model in models})

@@ -45,13 +45,11 @@ def find(
         ("energy", True, _doubts(measured, assumed)),
         ("energy", False, _limits(arms, measured, assumed)),
         ("energy", True, _drift(compared)),
-        ("energy", False, _rejected(arms)),
-        ("energy", False, _idle(arms, findings)),
-        ("energy", False, _effects(compared, overall)),
+        ("energy", False, _shortcomings(arms, findings, compared, overall)),
         ("accuracy", False, _accuracy(findings)),
-        ("cost", False, _cost(findings, prices)),
-        ("carbon", False, _carbon(findings, prices)),
     ]
+    if findings:
+        parts += [("cost", False, _cost(findings, prices)), ("carbon", False, _carbon(prices))]
     return [Caveat(topic=topic, text=text, weighty=weighty) for topic, weighty, texts in parts for text in texts]
 
 
@@ -77,15 +75,12 @@ def _doubts(measured: Sequence[Arm], assumed: str) -> Iterator[str]:
 
 
 def _limits(arms: Sequence[Arm], measured: Sequence[Arm], assumed: str) -> Iterator[str]:
-    """What is counted, and what is not."""
     if cells := _of([bool(arm.modelled_share) and not arm.modelled for arm in measured]):
         yield f"In {cells} part of the energy (the processor's) is modelled from CPU time{assumed}, beside a measured board."
-    missing = sum(arm.windows_without_energy for arm in arms)
-    if missing:
+    if missing := sum(arm.windows_without_energy for arm in arms):
         reasons = "; ".join(map(merged, alike(sorted({reason for arm in arms for reason in arm.missing_reasons}))))
-        yield f"{count(missing, 'window')} without a total energy {'was' if missing == 1 else 'were'} left out" + (
-            f" ({reasons})." if reasons else "."
-        )
+        why = f" ({reasons})" if reasons else ""
+        yield f"{count(missing, 'window')} without a total energy {'was' if missing == 1 else 'were'} left out{why}."
     if measured:
         scopes = sorted({arm.scope for arm in measured if arm.scope})
         yield f"Counted is {' or '.join(scopes)}: not fans, power supplies, disks, network or cooling, unless a PUE is given."
@@ -99,16 +94,13 @@ def _drift(compared: Sequence[Finding]) -> Iterator[str]:
         )
 
 
-def _rejected(arms: Sequence[Arm]) -> Iterator[str]:
-    """Windows that were measured and not used, by reason."""
+def _shortcomings(
+    arms: Sequence[Arm], findings: Sequence[Finding], compared: Sequence[Finding], overall: Sequence[OverallEffect]
+) -> Iterator[str]:
     rejected = [reason for arm in arms if arm.ok for reason in arm.rejected]
     if rejected:
         said = "; ".join(f"{len(reasons)} x {merged(reasons)}" for reasons in alike(rejected))
         yield f"Rejected: {count(len(rejected), 'window')} {'was' if len(rejected) == 1 else 'were'} not used ({said})."
-
-
-def _idle(arms: Sequence[Arm], findings: Sequence[Finding]) -> Iterator[str]:
-    """What puts idle power, and with it active energy, in question; gross energy is not touched."""
     if cells := _of([arm.idle_settled is False for arm in arms if arm.idle_w is not None]):
         yield (
             f"Idle not settled: in {cells} the board's power was not steady when its idle window "
@@ -122,9 +114,6 @@ def _idle(arms: Sequence[Arm], findings: Sequence[Finding]) -> Iterator[str]:
             f"more than {IDLE_SHARE * 100:.0f} % and {IDLE_W:g} W (boards warm up, and others may hold contexts on them). Active "
             "energies of such a visit differ by that too; gross ones do not."
         )
-
-
-def _effects(compared: Sequence[Finding], overall: Sequence[OverallEffect]) -> Iterator[str]:
     if few := _of([len(finding.effect.visits) < MIN_VISITS for finding in compared], "comparison"):
         yield (
             f"Within one visit: {few} rest on fewer than {MIN_VISITS} visits. Their "
@@ -133,7 +122,7 @@ def _effects(compared: Sequence[Finding], overall: Sequence[OverallEffect]) -> I
         )
     if cut := _of([any("cut short" in flag for flag in finding.effect.flags) for finding in compared], "comparison"):
         yield f"Cut short: {cut} have an opening baseline only, so drift is unknown there."
-    if overall and min(effect.families for effect in overall) < MIN_FAMILIES:
+    if any(effect.families < MIN_FAMILIES for effect in overall):
         yield f"Fewer than {MIN_FAMILIES} model families: figures over models hold for these models only, without an interval."
 
 
@@ -152,8 +141,6 @@ def _accuracy(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
-    if not findings:
-        return
     if prices.electricity is None:
         yield f"No electricity price is known for {prices.region_name}, so money for energy is left out; give one with --prices."
     elif prices.default_region:
@@ -168,9 +155,7 @@ def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
         yield "Work on a processor has no rental price: what an hour of it costs depends on the whole machine."
 
 
-def _carbon(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
-    if not findings:
-        return
+def _carbon(prices: Prices) -> Iterator[str]:
     if prices.grid is None:
         yield f"No grid intensity is known for {prices.region_name}, so carbon is left out; give one with --prices."
     elif prices.default_region and not prices.grid.source.endswith("--prices"):

@@ -56,7 +56,6 @@ class Frames:
 
     @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
-        """What each sweep wrote down before its first cell."""
         return reader.manifests(self.store)
 
     def rows(self, table: str, cells: Iterable[Mapping[str, Any]]) -> dict[str, pl.DataFrame]:

@@ -28,7 +28,7 @@ class Estimate:
 
     @property
     def percent(self) -> float:
-        """Change in percent; negative = less than the baseline."""
+        """Change; negative = less than the baseline."""
         return (self.ratio - 1) * 100
 
     @property
@@ -79,7 +79,7 @@ def quadrature(parts: Sequence[float | None]) -> float | None:
 
 
 def mcnemar_exact(*, lost: int, won: int) -> float:
-    """p of the exact two-sided McNemar test on samples that only the baseline (`lost`), or only the tactic (`won`), gets right."""
+    """p of the exact two-sided McNemar test on samples that only the baseline (`lost`) or only the tactic (`won`) gets right."""
     discordant = lost + won
     # At p = 1/2 the binomial is symmetric, so both tails are twice the smaller one.
     return 1.0 if discordant == 0 else min(1.0, 2 * float(special.bdtr(min(lost, won), discordant, 0.5)))
@@ -108,7 +108,7 @@ def wilcoxon_p(log_ratios: Sequence[float]) -> float:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment, in the order given."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
         highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))

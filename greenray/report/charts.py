@@ -38,10 +38,6 @@ def plain(text: str) -> str:
     return html.escape(text, quote=False).replace("%{", "% {")
 
 
-def shortened(text: str, limit: int = 34) -> str:
-    return plain(text if len(text) <= limit else text[: limit - 1] + "…")
-
-
 def unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 

@@ -12,15 +12,11 @@ NAMES: Mapping[str, Callable[[Any], str]] = {"model": attrgetter("label"), "tact
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph."""
-
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bullets:
-    """A list of sentences under an optional heading."""
-
     items: tuple[str, ...]
     heading: str = ""
 
@@ -61,8 +57,6 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
-    """Text to be shown as it is."""
-
     text: str
     heading: str = ""
 
@@ -93,13 +87,9 @@ def grid(
     folded: bool = False,
 ) -> Grid:
     """A table with a row for each of `rows`; `columns` say how they are headed and what stands in them, `text` which are text."""
-    return Grid(
-        columns=tuple(columns),
-        rows=tuple(tuple(show(row) for show in columns.values()) for row in rows),
-        heading=heading,
-        text_columns=frozenset(place for place, name in enumerate(columns) if name in text),
-        folded=folded,
-    )
+    cells = tuple(tuple(show(row) for show in columns.values()) for row in rows)
+    left = frozenset(place for place, name in enumerate(columns) if name in text)
+    return Grid(columns=tuple(columns), rows=cells, heading=heading, text_columns=left, folded=folded)
 
 
 def notes(items: Sequence[str]) -> Notes | None:

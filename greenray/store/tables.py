@@ -38,7 +38,7 @@ Rows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One file of a table, known from its key alone."""
+    """A file of a table, known from its key alone."""
 
     key: str
     table: str
@@ -59,7 +59,7 @@ def require_store(store: Store) -> None:
 
 
 def require_writable(store: Store) -> None:
-    """Raises StoreError where this is a file, holds files that no sweep wrote, or cannot be written; a new one may become a store."""
+    """Raises StoreError where this is a file, holds files that no sweep wrote, or cannot be written; it need not exist."""
     names = store.names()
     _require_folders(store, names)
     if names and not _begun(store, names) and not any(key.endswith(".json") for key in store.list("manifests")):

@@ -123,7 +123,7 @@ def chart(findings: Sequence[Finding]) -> Chart | None:
         "xaxis": {"title": {"text": "change of energy per sample against the baseline, %"}, "zeroline": True, "ticksuffix": " %"},
         "yaxis": {
             "tickvals": list(range(len(models))),
-            "ticktext": [charts.shortened(model) for model in models],
+            "ticktext": [charts.plain(model if len(model) <= 34 else f"{model[:33]}…") for model in models],
             "range": [len(models) - 0.5, -0.5],
             "zeroline": False,
             "showgrid": False,

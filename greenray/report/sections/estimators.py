@@ -23,7 +23,7 @@ SPARE_MODELS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimator:
-    """Median and worst absolute relative error (0.1 = 10 %) over runs or models; None without any, `note` says what is missing."""
+    """Median and worst absolute relative error (0.1 = 10 %) over runs or models; None without any, and `note` says why."""
 
     name: str
     error: float | None
@@ -85,12 +85,8 @@ def _row(arms: Sequence[Arm]) -> dict[str, float]:
     cell = arms[0].cell
     energies = [arm.energy_j.mean for arm in arms if arm.energy_j]
     macs, parameters = math.log(cell["macs_per_sample"]), math.log(cell["parameters"])
-    return {
-        "energy": math.log(sum(energies) / len(energies)),
-        "parameters": parameters,
-        "MACs": macs,
-        "MACs per parameter": macs - parameters,
-    }
+    energy = math.log(sum(energies) / len(energies))
+    return {"energy": energy, "parameters": parameters, "MACs": macs, "MACs per parameter": macs - parameters}
 
 
 def _left_out(names: Sequence[str], rows: Sequence[dict[str, float]]) -> Estimator:
