@@ -49,7 +49,6 @@ def changes(frames: Frames, effects: Iterable[ModelEffect]) -> list[AccuracyChan
 
 
 def _pair(effect: ModelEffect) -> tuple[Arm, Arm] | None:
-    """The tactic's arm and a baseline of the same visit, both with an accuracy."""
     candidates = ((visit.arm, baseline) for visit in effect.visits for baseline in visit.baselines)
     known = ((arm, baseline) for arm, baseline in candidates if None not in (arm.cell["accuracy"], baseline.cell["accuracy"]))
     return next(known, None)

@@ -179,13 +179,11 @@ class TrainingRun:
 
     @property
     def settings(self) -> str:
-        """The hyperparameters as a reader would say them."""
         given = json_of(self.arm.cell, "hyperparameters")
         return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in given.items())
 
 
 def training_runs(frames: Frames, arms: list[Arm]) -> list[TrainingRun]:
-    """Every training cell that is ok."""
     epochs = frames.windows.filter(pl.col("kind") == "epoch").sort("run_id", "epoch", "window")
     by_run = epochs.partition_by("run_id", as_dict=True)
     ok = [arm for arm in arms if arm.ok and arm.cell["phase"] == "training"]

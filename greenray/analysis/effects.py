@@ -43,7 +43,6 @@ class ModelEffect:
 
     @property
     def modelled(self) -> bool:
-        """See `Arm.modelled`."""
         return mostly_modelled(self.modelled_share)
 
     @property
@@ -58,7 +57,6 @@ class ModelEffect:
 
     @property
     def measure(self) -> str:
-        """What its quality is called."""
         return next((arm.cell["quality_measure"] for arm in self.arms if arm.cell["quality_measure"]), "accuracy")
 
 

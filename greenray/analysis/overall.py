@@ -21,8 +21,6 @@ MIN_FAMILIES_FOR_TEST = 8
 
 
 class Group(NamedTuple):
-    """Models whose effects may be taken together."""
-
     sweep: str
     phase: str
     task: str
@@ -34,8 +32,6 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverallEffect:
-    """One tactic over the models of a group."""
-
     group: Group
     tactic: str
     unit: str
@@ -65,24 +61,23 @@ def overall_effects(effects: Iterable[ModelEffect]) -> list[OverallEffect]:
     for group, tactics in sorted(groups.items()):
         several = {tactic: members for tactic, members in sorted(tactics.items()) if len({m.subject for m in members}) > 1}
         tests = _tests(several)
-        found += [_overall(group, tactic, members, tests.get(tactic)) for tactic, members in several.items()]
+        for tactic, members in several.items():
+            energies = _by_family(members, "energy")
+            wilcoxon_p, cliffs_delta = tests.get(tactic, (None, None))
+            overall = OverallEffect(
+                group=group,
+                tactic=tactic,
+                unit=members[0].unit,
+                models=len({m.subject[3:6] for m in members}),
+                families=len(energies),
+                energy=_over_families(energies),
+                time=_over_families(_by_family(members, "time")),
+                modelled=any(m.modelled for m in members),
+                wilcoxon_p=wilcoxon_p,
+                cliffs_delta=cliffs_delta,
+            )
+            found.append(overall)
     return found
-
-
-def _overall(group: Group, tactic: str, members: Sequence[ModelEffect], test: tuple[float, float] | None) -> OverallEffect:
-    energies = _by_family(members, "energy")
-    return OverallEffect(
-        group=group,
-        tactic=tactic,
-        unit=members[0].unit,
-        models=len({m.subject[3:6] for m in members}),
-        families=len(energies),
-        energy=_over_families(energies),
-        time=_over_families(_by_family(members, "time")),
-        modelled=any(m.modelled for m in members),
-        wilcoxon_p=test[0] if test else None,
-        cliffs_delta=test[1] if test else None,
-    )
 
 
 def _by_family(members: Sequence[ModelEffect], ratio: str) -> list[list[stats.Estimate]]:
@@ -94,7 +89,6 @@ def _by_family(members: Sequence[ModelEffect], ratio: str) -> list[list[stats.Es
 
 
 def _means(families: Sequence[Sequence[stats.Estimate]]) -> list[float]:
-    """Mean log ratio of each family."""
     return [fmean(math.log(found.ratio) for found in family) for family in families]
 
 
@@ -121,10 +115,9 @@ def _tests(tactics: dict[str, list[ModelEffect]]) -> dict[str, tuple[float, floa
     """Wilcoxon signed-rank p (Holm over the group's tactics) and Cliff's delta, from eight families on."""
     by_tactic = {tactic: _means(_by_family(members, "energy")) for tactic, members in tactics.items()}
     tested = {tactic: stats.wilcoxon_p(ratios) for tactic, ratios in by_tactic.items() if len(ratios) >= MIN_FAMILIES_FOR_TEST}
-    adjusted = zip(tested, stats.holm(list(tested.values())), strict=True)
-    return {tactic: (p_value, _delta(tactics[tactic])) for tactic, p_value in adjusted}
-
-
-def _delta(members: Sequence[ModelEffect]) -> float:
-    pairs = [(m.tactic_energy_j, m.baseline_energy_j) for m in members if m.tactic_energy_j and m.baseline_energy_j]
-    return stats.cliffs_delta([t for t, _ in pairs], [b for _, b in pairs])
+    found = {}
+    for tactic, p_value in zip(tested, stats.holm(list(tested.values())), strict=True):
+        known = [m for m in tactics[tactic] if m.tactic_energy_j and m.baseline_energy_j]
+        sides = ([getattr(m, name) for m in known] for name in ("tactic_energy_j", "baseline_energy_j"))
+        found[tactic] = p_value, stats.cliffs_delta(*sides)
+    return found

@@ -33,7 +33,6 @@ class Estimate:
 
     @property
     def half_width_points(self) -> float | None:
-        """Half the width of the interval in percent of the baseline."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2 * 100
 
     @property

@@ -95,7 +95,8 @@ def visit_effects(arms: Iterable[Arm]) -> list[VisitEffect]:
         opening, closing = (next((arm for arm in members if arm.cell["bracket"] == end), None) for end in ("open", "close"))
         if opening is not None:
             tactics = [arm for arm in members if arm.cell["bracket"] is None and arm.cell["tactic"] != "baseline"]
-            idle = _idle_powers(members)
+            powers = [arm.idle_w for arm in members if arm.idle_w is not None]
+            idle = (min(powers), max(powers)) if len(powers) > 1 else None
             effects += [_visit_effect(arm, opening, closing, (block_id, visit), idle) for arm in tactics]
     return effects
 
@@ -139,12 +140,6 @@ def _visit_effect(
 def drifted(drift: float | None) -> bool:
     """Whether a visit's baselines disagree by more than `DRIFT_LIMIT`; unknown drift is flagged as such, not here."""
     return drift is not None and math.expm1(drift) > DRIFT_LIMIT
-
-
-def _idle_powers(members: Sequence[Arm]) -> tuple[float, float] | None:
-    """Lowest and highest idle power of the board over the cells of a visit, W; None where under two know it."""
-    known = [arm.idle_w for arm in members if arm.idle_w is not None]
-    return (min(known), max(known)) if len(known) > 1 else None
 
 
 def _comparable(arm: Arm, baseline: Arm, flags: list[str]) -> bool:

@@ -22,12 +22,10 @@ def plural(noun: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """1 cell, 2 cells."""
     return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
 def common(words: Iterable[str], otherwise: str) -> str:
-    """The word that all share, else another."""
     found = set(words)
     return found.pop() if len(found) == 1 else otherwise
 
@@ -114,7 +112,6 @@ def pay_back(effect: ModelEffect, found: BreakEven, saving: Estimate | None) -> 
 
 
 def model_sentence(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, pay_back: BreakEven) -> str:
-    """One tactic on one model, as a person would say it."""
     energy = effect.energy
     if energy is None:
         clauses = [f"has no comparison of energy ({'; '.join(effect.flags) or 'no figures'})"]

@@ -15,7 +15,11 @@ from greenray.store.base import Store
 
 
 def print_plan(config: SweepConfig, *, store: Store, console: Console) -> None:
-    """Print the blocks of a config against its store; what was never measured is "unknown", not guessed. Raises UserErrors."""
+    """Print the blocks of a config against its store; what was never measured is "unknown", not guessed.
+
+    Raises:
+        ConfigError, StoreError: the config contradicts itself; there is something at `store` and it is no store.
+    """
     stored = Stored.read(store)
     device, why = auto_device(config, stored=stored)
     plan = Plan(config, stored=stored, auto_device=device)
@@ -62,7 +66,7 @@ def _expected(plan: Plan, *, out: str) -> str:
     left = [kind for block in plan.blocks for kind in plan.kinds_left(block)]
     if not left:
         return "nothing left to run"
-    known = [expected for kind in left if (expected := plan.ledger.expected(kind))]
+    known = list(filter(None, map(plan.ledger.expected, left)))
     to_run = f"{len(left)} cells to run, brackets included"
     if unknown := len(left) - len(known):
         return f"{to_run}; time, kWh and cost unknown ({unknown} of a kind not measured in {out})"

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -53,12 +51,6 @@ class PlainWatcher(Watcher):
         self._console = console
         self._count = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -82,18 +74,10 @@ class PlainWatcher(Watcher):
 class LiveWatcher(PlainWatcher):
     """The same lines, and below them what goes on right now."""
 
-    def __init__(self, console: Console, *, limits: Limits) -> None:
-        super().__init__(console)
-        self._limits = limits
+    def __init__(self, live: Live, *, limits: Limits) -> None:
+        super().__init__(live.console)
+        self._live, self._limits = live, limits
         self._began_s = time.monotonic()
-        self._live = Live(Text("starting workers ..."), console=console, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._live.stop()
 
     def update(self, snapshot: Snapshot) -> None:
         grid = Table(box=None, pad_edge=False, show_header=False)
@@ -111,9 +95,14 @@ class LiveWatcher(PlainWatcher):
         self._live.update(Group(grid, whole, stop))
 
 
-def watcher_for(console: Console, *, limits: Limits) -> PlainWatcher:
+@contextmanager
+def watching(console: Console, *, limits: Limits) -> Iterator[PlainWatcher]:
     """A live display where there is a terminal, lines elsewhere."""
-    return LiveWatcher(console, limits=limits) if console.is_terminal else PlainWatcher(console)
+    if not console.is_terminal:
+        yield PlainWatcher(console)
+        return
+    with Live(Text("starting workers ..."), console=console, refresh_per_second=4, transient=True) as live:
+        yield LiveWatcher(live, limits=limits)
 
 
 def _duration(seconds: float | None) -> str:

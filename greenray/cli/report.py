@@ -35,7 +35,7 @@ def report(
 
 
 def write(
-    store: "Store | Path",
+    store: "Store",
     *,
     html: Path | None = None,
     markdown: Path | None = None,
@@ -59,7 +59,6 @@ def write(
 
 
 def show(analysis: "Analysis", *, console: "Console") -> None:
-    """The headline and its table on a terminal."""
     from greenray.cli.console import table
 
     effects = headline_table(analysis)
@@ -74,7 +73,6 @@ def show(analysis: "Analysis", *, console: "Console") -> None:
 
 
 def headline_table(analysis: "Analysis") -> "Grid":
-    """A row for each tactic on each model."""
     from greenray.analysis.wording import UNKNOWN, pay_back, percent_change, points_change, throughput_change
     from greenray.report.document import NAMES, grid
 

@@ -19,7 +19,6 @@ def chart(id: str, traces: Sequence[Figure], layout: Figure, caption: str) -> Ch
 
 
 def scatter(name: str, x: Sequence[float | None], y: Sequence[float | None], *, mode: str = "markers", **style: Any) -> Figure:
-    """One series of points or lines."""
     return {"type": "scatter", "mode": mode, "name": plain(name), "x": list(x), "y": list(y), **style}
 
 

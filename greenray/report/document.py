@@ -101,7 +101,6 @@ def bullets(heading: str, items: Sequence[str]) -> Bullets | None:
 
 
 def section(id: str, title: str, *blocks: Block | None) -> Section:
-    """A section of those blocks that are there."""
     return Section(id=id, title=title, blocks=tuple(block for block in blocks if block is not None))
 
 

@@ -148,7 +148,6 @@ class LocalStore:
 
     @contextmanager
     def _staged(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
-        """The content on disk, and the place that it is to have."""
         target = self._root / key
         with _readable_errors(self.out), _written(self.scratch() / uuid.uuid4().hex, data) as staged:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -38,8 +38,6 @@ Rows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A file of a table, known from its key alone."""
-
     key: str
     table: str
     sweep: str
@@ -93,7 +91,6 @@ def entries(store: Store, *, table: str, sweep: str | None = None) -> list[Entry
 
 
 def table_key(*, table: str, sweep: str, tactic: str, cell_id: str, attempt: int) -> str:
-    """The place of one table's rows of one attempt."""
     return f"{table}/sweep={sweep}/tactic={tactic}/{cell_id}.{attempt}.parquet"
 
 
@@ -145,7 +142,6 @@ def write_manifest(store: Store, *, sweep: str, manifest: Mapping[str, Any]) -> 
 
 
 def parquet(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file."""
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     return bytes(buffer.getvalue())

@@ -42,7 +42,6 @@ def _costs(findings: Sequence[Finding], units: str) -> Grid:
 
 
 def _arrow(finding: Finding, *, amount: str, factor: int) -> str:
-    """Baseline to tactic."""
     before, after = getattr(finding.baseline_cost, amount), getattr(finding.tactic_cost, amount)
     if before is None or after is None:
         return UNKNOWN

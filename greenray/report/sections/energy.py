@@ -82,7 +82,6 @@ def gross_and_active(findings: Sequence[Finding], unit: str) -> list[Block]:
 
 
 def _share(finding: Finding) -> str:
-    """How much of the baseline's gross energy is active."""
     gross_j, active_j = finding.effect.baseline_energy_j, finding.effect.baseline_active_j
     return UNKNOWN if not gross_j or active_j is None else f"{100 * active_j / gross_j:.0f} %"
 
@@ -94,7 +93,6 @@ def _range(watts: Sequence[float | None]) -> str:
 
 
 def chart(findings: Sequence[Finding]) -> Chart | None:
-    """Change of energy per sample for each model and tactic, with intervals."""
     known = [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]
     if not known:
         return None

@@ -35,7 +35,6 @@ def show(attempts: tuple[float | None, int], analysis: Analysis) -> Section:
 
 
 def _tiles(analysis: Analysis, energy_j: float | None, unknown: int) -> Iterator[tuple[str, str]]:
-    """Best finding, and how much there is."""
     known = [(f.effect.energy, f) for f in analysis.findings if f.effect.energy is not None]
     clear = [(energy.ratio, f) for energy, f in known if energy.clear is not False and energy.ratio < 1]
     if clear:

@@ -50,7 +50,6 @@ def show(trace: PowerTrace, analysis: Analysis) -> Section:
 
 
 def chart(trace: PowerTrace, caption: str) -> Chart:
-    """The sensors over time, with the cell's windows shaded."""
     lines = [
         charts.scatter(name, times, values, mode="lines", line={"color": charts.colour(place), "width": 1.5})
         for place, (name, (times, values)) in enumerate(sorted(trace.series.items()))
@@ -81,11 +80,8 @@ def _window_names(trace: PowerTrace) -> list[charts.Figure]:
     place = {"y": 1, "xref": "x", "yref": "paper", "yanchor": "bottom", "showarrow": False, "font": {"size": 11}}
     return [
         place
-        | {
-            "x": charts.rounded([(start + end) / 2])[0],
-            "text": charts.plain(kind),
-            "textangle": -40 if end - start < 0.12 * whole else 0,
-        }
+        | {"x": charts.rounded([(start + end) / 2])[0], "text": charts.plain(kind)}
+        | {"textangle": -40 if end - start < 0.12 * whole else 0}
         for kind, start, end in runs
         if end - start > 0.01 * whole
     ]
@@ -128,7 +124,6 @@ def _power(samples: pl.DataFrame) -> Series:
 
 
 def _busy(samples: pl.DataFrame) -> Series:
-    """Processor time per second, where that is all there is to see."""
     groups = samples.drop_nulls("cpu_seconds").group_by("sensor", maintain_order=True)
     return {str(sensor): _slope(rows, "cpu_seconds") for (sensor,), rows in groups if rows.height > 1}
 

@@ -25,7 +25,6 @@ class Reason:
 
 
 def load(analysis: Analysis) -> tuple[list[Reason], list[str]]:
-    """What was missed, and the boards that the last run refused."""
     refused = (dict.fromkeys(manifest.get("refused", ())) for manifest in analysis.frames.manifests.values())
     return reasons(analysis.frames.work), [f"{sentence.rstrip('.')}." for told in refused for sentence in told]
 
