@@ -56,11 +56,9 @@ class Analysis:
 
 
 def analyse(store: Store | Path, *, prices: Path | None = None, region: str | None = None) -> Analysis:
-    """Analyse a store, or that in a folder; measures nothing, writes nothing. For prices and region see `prices.load`.
+    """Analyse a store, or that in a folder; measures nothing, writes nothing.
 
-    Raises:
-        StoreError: it is no store.
-        ConfigError: unknown region, or prices that cannot be used.
+    Raises StoreError where it is no store, ConfigError where prices or region (see `prices.load`) are not understood.
     """
     frames = Frames(open_store(store) if isinstance(store, Path) else store)
     rates = price_tables.load(prices=prices, region=region)

@@ -20,11 +20,7 @@ def rows(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 def write(analysis: Analysis) -> None:
-    """Put the table into the store that was analysed; the same analysis gives the same bytes.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Put the table into the store that was analysed, or raise StoreError; the same analysis gives the same bytes."""
     table = pa.Table.from_pylist(rows(analysis), schema=arrow_schema("comparisons"))
     analysis.frames.store.replace(KEY, parquet(table))
 

@@ -20,11 +20,7 @@ def grades(windows: pl.DataFrame) -> dict[str, int]:
 
 
 class Frames:
-    """The tables of a store. To look at one in a new way, query these frames: never scan a table again.
-
-    Raises:
-        StoreError: it is no store.
-    """
+    """The tables of a store, or StoreError. To look at one in a new way, query these frames: never scan a table again."""
 
     def __init__(self, store: Store) -> None:
         require_store(store)
@@ -34,7 +30,6 @@ class Frames:
 
     @cached_property
     def attempts(self) -> pl.DataFrame:
-        """Every row of `cells`."""
         return reader.scan(self.store, table="cells").collect()
 
     @cached_property

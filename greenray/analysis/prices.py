@@ -76,11 +76,7 @@ class Prices:
 
 
 def load(*, prices: Path | None = None, region: str | None = None) -> Prices:
-    """The figures for a region, overridden by a file.
-
-    Raises:
-        ConfigError: an unknown region, or a file that cannot be read or holds something else than prices.
-    """
+    """The figures for a region, overridden by a file. Raises ConfigError where one of them is not understood."""
     grids = {row["iso3"]: row for row in table("grid_intensity.csv")}
     costs = {row["region"]: row for row in table("electricity.csv")}
     names = {code: row["country"] for code, row in grids.items()} | {code: row["name"] for code, row in costs.items()}

@@ -17,8 +17,7 @@ from greenray.store.base import Store
 def print_plan(config: SweepConfig, *, store: Store, console: Console) -> None:
     """Print the blocks of a config against its store; what was never measured is "unknown", not guessed.
 
-    Raises:
-        ConfigError, StoreError: the config contradicts itself; there is something at `store` and it is no store.
+    Raises ConfigError where the config contradicts itself, StoreError where there is something at `store` and it is no store.
     """
     stored = Stored.read(store)
     device, why = auto_device(config, stored=stored)

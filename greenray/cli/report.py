@@ -42,11 +42,9 @@ def write(
     prices: Path | None = None,
     region: str | None = None,
 ) -> "Analysis":
-    """Analyse a store and write both pages, and the comparisons where the page goes to its usual place; returns the analysis.
+    """Analyse a store and write both pages, and the comparisons where the page goes to its usual place.
 
-    Raises:
-        StoreError: it is no store, or a page cannot be written.
-        ConfigError: the prices or the region are not understood.
+    Raises StoreError where it is no store or a page cannot be written, ConfigError where prices or region are not understood.
     """
     from greenray.analysis import analyse, comparisons
     from greenray.report import write as write_pages

@@ -31,10 +31,7 @@ def build(analysis: Analysis, sections: Sequence[str] = SECTIONS) -> Document:
 def write(analysis: Analysis, *, html: Path | None = None, markdown: Path | None = None) -> None:
     """Write page and twin into the store that was analysed, or to files of the user's; each is replaced as a whole.
 
-    The same analysis gives the same bytes.
-
-    Raises:
-        StoreError: one of them cannot be written.
+    The same analysis gives the same bytes. Raises StoreError where one of them cannot be written.
     """
     document = build(analysis)
     for key, file, text in ((PAGE, html, page.render(document)), (TWIN, markdown, as_markdown.render(document))):

@@ -156,11 +156,7 @@ class LocalStore:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace a file that lies in no store, as a whole.
-
-    Raises:
-        StoreError: the disk is full, or the file cannot be written.
-    """
+    """Replace a file that lies in no store, as a whole, or raise StoreError."""
     with _readable_errors(str(path.parent)):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, data)

@@ -22,11 +22,7 @@ def polars_schema(table: str) -> pl.Schema:
 
 
 def scan(store: Store | Path, *, table: str, sweep: str | None = None) -> pl.LazyFrame:
-    """One table of a store, lazily; rows without a commit in `cells` are left out.
-
-    Raises:
-        StoreError: it is no store.
-    """
+    """One table of a store, lazily, without rows that have no commit in `cells`. Raises StoreError where it is no store."""
     store = open_store(store) if isinstance(store, Path) else store
     require_store(store)
     frame = scan_files(store, table=table, files=entries(store, table=table, sweep=sweep))
@@ -48,11 +44,7 @@ def settle(cells: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def manifests(store: Store | Path) -> dict[str, dict[str, Any]]:
-    """Every sweep's manifest by name.
-
-    Raises:
-        StoreError: it is no store, or a manifest cannot be read.
-    """
+    """Every sweep's manifest by name. Raises StoreError where it is no store, or a manifest cannot be read."""
     store = open_store(store) if isinstance(store, Path) else store
     require_store(store)
     found = {}

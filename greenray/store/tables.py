@@ -108,11 +108,8 @@ def commit(
     """Write one attempt; columns not given are NULL, and all rows get the keys of `cell`: cell_id, run_id and attempt.
 
     Files are created, never replaced: where the attempt is there already (a worker that was given up on was still at it),
-    nothing changes and the answer is False. The folder `checkpoint` goes to `checkpoints/<cell_id>`.
-
-    Raises:
-        StoreError: no space left, or the store cannot be written; nothing that was committed before is touched.
-        ValueError: a row has a column that the schema does not know.
+    nothing changes and the answer is False. The folder `checkpoint` goes to `checkpoints/<cell_id>`. Raises StoreError where the
+    store cannot be written (nothing that was committed before is touched), ValueError where the schema does not know a column.
     """
     rows: dict[str, Rows] = {"trace": trace, "predictions": predictions, "windows": windows, "cells": [cell]}
     keys = {name: cell[name] for name in ("cell_id", "run_id", "attempt")}
