@@ -49,9 +49,8 @@ def changes(frames: Frames, effects: Iterable[ModelEffect]) -> list[AccuracyChan
 
 
 def _pair(effect: ModelEffect) -> tuple[Arm, Arm] | None:
-    candidates = ((visit.arm, baseline) for visit in effect.visits for baseline in visit.baselines)
-    known = ((arm, baseline) for arm, baseline in candidates if None not in (arm.cell["accuracy"], baseline.cell["accuracy"]))
-    return next(known, None)
+    pairs = ((visit.arm, baseline) for visit in effect.visits for baseline in visit.baselines)
+    return next((pair for pair in pairs if None not in (arm.cell["accuracy"] for arm in pair)), None)
 
 
 def _change(tactic: Arm, baseline: Arm, predictions: dict[str, pl.DataFrame]) -> AccuracyChange:

@@ -61,8 +61,8 @@ class PlainWatcher(Watcher):
         line.append(f"{cell_label(cell)}  {result.duration_s:.1f} s")
         if result.energy_j is not None:
             line.append(f"  {result.energy_j:.0f} J")
-        if result.j_per_sample is not None:
-            line.append(f"  {_milli(result.j_per_sample)}J/sample")
+        if (joules := result.j_per_sample) is not None:
+            line.append(f"  {joules:.3g} J/sample" if joules >= 1 else f"  {joules * 1000:.3g} mJ/sample")
         if result.error:
             line.append(f"  {result.error}", style="dim")
         self._console.print(line, highlight=False, soft_wrap=True)
@@ -107,7 +107,3 @@ def watching(console: Console, *, limits: Limits) -> Iterator[PlainWatcher]:
 
 def _duration(seconds: float | None) -> str:
     return str(timedelta(seconds=round(seconds or 0.0)))
-
-
-def _milli(joules: float) -> str:
-    return f"{joules:.3g} " if joules >= 1 else f"{joules * 1000:.3g} m"

@@ -19,14 +19,12 @@ def load(analysis: Analysis) -> Sequence[Arm] | None:
 
 
 def show(arms: Sequence[Arm], analysis: Analysis) -> Section:
-    grids = [_distinct(arms, columns, heading) for heading, columns in PARTS.items()]
+    grids = []
+    for heading, columns in PARTS.items():
+        rows = tuple(sorted({tuple(_value(arm, name) for name in columns) for arm in arms}))
+        names, left = tuple(name.replace("_", " ") for name in columns), frozenset(range(len(columns)))
+        grids.append(without_empty(Grid(heading=heading, columns=names, rows=rows, text_columns=left)))
     return section("hardware", "Hardware and settings", *grids)
-
-
-def _distinct(arms: Sequence[Arm], columns: tuple[str, ...], heading: str) -> Grid:
-    rows = sorted({tuple(_value(arm, name) for name in columns) for arm in arms})
-    names = tuple(name.replace("_", " ") for name in columns)
-    return without_empty(Grid(heading=heading, columns=names, rows=tuple(rows), text_columns=frozenset(range(len(columns)))))
 
 
 def _value(arm: Arm, column: str) -> str:
