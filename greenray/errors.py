@@ -1,18 +1,4 @@
-"""The tree of errors that GreenRay raises on purpose.
-
-    GreenRayError
-    ├── UserError             the user can mend it: one sentence, no traceback, exit 2
-    │   ├── ConfigError       the config file or the options of a command
-    │   ├── StoreError        OUT: not a store, not writable, in use, full
-    │   └── ResourceError     a model, dataset or device that is missing or cannot be reached
-    ├── MeasurementError      the instrument cannot do what was asked of it (a board refused, a sensor gone)
-    └── CellError             one cell ended without a result; carries its status and evidence
-        ├── Refused           it can never succeed; is not tried again
-        ├── NotApplied        the tactic ran and changed nothing
-        └── Unsupported       the tactic cannot run here; the sentence names what can
-
-A `CellError` costs its cell only: the sweep goes on and the cell's row says what happened.
-"""
+"""The errors that GreenRay raises on purpose."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +9,7 @@ class GreenRayError(Exception):
 
 
 class UserError(GreenRayError):
-    """Something that the user can mend; the message is one plain sentence that says how."""
+    """The user can mend it; the message is one plain sentence that says how: no traceback, exit 2."""
 
 
 class ConfigError(UserError):
@@ -43,11 +29,9 @@ class MeasurementError(GreenRayError):
 
 
 class CellError(GreenRayError):
-    """One cell ended without a result.
+    """One cell ended without a result: the sweep goes on and the cell's row says what happened, in the message's sentence.
 
-    Args:
-        message: one sentence for the cell's row.
-        evidence: what the tactic had found out by then; stored with the row.
+    `evidence` is what the tactic had found out by then; it is stored with the row.
     """
 
     status = "failed"

@@ -15,25 +15,23 @@ FEW_SAMPLES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyChange:
-    """A tactic's accuracy against its baseline's.
+    """A tactic's accuracy against its baseline's; without paired predictions the optional ones are None.
 
     Attributes:
         baseline, tactic: accuracies (0-1), on the samples that both predicted.
-        points: tactic less baseline, in percentage points; negative = accuracy lost.
-        low, high: 95 % interval of `points`; None when there are no paired predictions.
-        p_value: exact McNemar test; None likewise.
-        agreement: share of samples on which both predict the same class; None likewise.
-        samples: samples behind the comparison.
+        points: tactic less baseline, in percentage points; `low` and `high` its 95 % interval.
+        p_value: exact McNemar test.
+        agreement: share of samples on which both predict the same class.
     """
 
     baseline: float
     tactic: float
     points: float
-    low: float | None
-    high: float | None
-    p_value: float | None
-    agreement: float | None
     samples: int
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    agreement: float | None = None
 
     @property
     def distinguishable(self) -> bool | None:
@@ -51,10 +49,8 @@ def changes(frames: Frames, effects: Iterable[ModelEffect]) -> list[AccuracyChan
 
 
 def _pair(effect: ModelEffect) -> tuple[Arm, Arm] | None:
-    """The tactic's arm and a baseline of the same visit, both with an accuracy."""
-    candidates = ((visit.arm, baseline) for visit in effect.visits for baseline in visit.baselines)
-    known = ((arm, baseline) for arm, baseline in candidates if None not in (arm.cell["accuracy"], baseline.cell["accuracy"]))
-    return next(known, None)
+    pairs = ((visit.arm, baseline) for visit in effect.visits for baseline in visit.baselines)
+    return next((pair for pair in pairs if None not in (arm.cell["accuracy"] for arm in pair)), None)
 
 
 def _change(tactic: Arm, baseline: Arm, predictions: dict[str, pl.DataFrame]) -> AccuracyChange:
@@ -63,8 +59,7 @@ def _change(tactic: Arm, baseline: Arm, predictions: dict[str, pl.DataFrame]) ->
     if both is None or both.is_empty():
         before, after = float(baseline.cell["accuracy"]), float(tactic.cell["accuracy"])
         samples = min(arm.cell["samples_evaluated"] or 0 for arm in (tactic, baseline))
-        unknown = dict.fromkeys(("low", "high", "p_value", "agreement"))
-        return AccuracyChange(baseline=before, tactic=after, points=(after - before) * 100, samples=samples, **unknown)
+        return AccuracyChange(baseline=before, tactic=after, points=(after - before) * 100, samples=samples)
     samples = both.height
     right, right_before = both["prediction"] == both["label"], both["prediction_baseline"] == both["label"]
     lost, won = int((right_before & ~right).sum()), int((right & ~right_before).sum())

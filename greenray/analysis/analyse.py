@@ -4,17 +4,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from greenray.analysis import accuracy, arms, caveats, effects, grading, labels, training, visits, wall, wording
+from greenray.analysis import accuracy, arms, caveats, effects, visits, wording
 from greenray.analysis import prices as price_tables
-from greenray.analysis.arms import Arm
+from greenray.analysis.arms import Arm, TrainingRun, training_runs
 from greenray.analysis.caveats import Caveat
-from greenray.analysis.findings import Finding, finding
-from greenray.analysis.frames import Frames
+from greenray.analysis.findings import Finding, finding, label_cells
+from greenray.analysis.frames import Frames, grades
 from greenray.analysis.overall import OverallEffect, overall_effects
 from greenray.analysis.prices import Prices
-from greenray.analysis.training import TrainingRun
 from greenray.config.settings import CpuModel
 from greenray.store.base import Store
 from greenray.store.registry import open_store
@@ -25,15 +23,10 @@ class Analysis:
     """What several parts of a report need, computed once; a part that needs more queries the frames.
 
     Attributes:
-        frames: the tables of the store, each read once.
-        prices: what money and carbon were computed with.
-        arms: every settled cell.
-        labels: model label by (sweep, cell_id).
+        arms: every settled cell; `labels` of their models are by (sweep, cell_id).
         findings, overall: effects by model, and over models.
-        over_models, by_model, without_result: the headline in plain sentences, most important first; the last says what could
-            not be had.
+        over_models, by_model, without_result: the headline in plain sentences, most important first.
         training: training cells that are ok.
-        caveats: what these numbers cannot tell.
         grades: number of work windows by grade; "" counts those without one.
         unit, measure: what a sample is, and what its quality is called, where all findings agree.
     """
@@ -55,7 +48,6 @@ class Analysis:
 
     @property
     def headline(self) -> list[str]:
-        """Over models first, then each model, then what could not be had."""
         return [*self.over_models, *self.by_model, *self.without_result]
 
     def caveats_on(self, *topics: str) -> tuple[str, ...]:
@@ -64,28 +56,23 @@ class Analysis:
 
 
 def analyse(store: Store | Path, *, prices: Path | None = None, region: str | None = None) -> Analysis:
-    """Analyse a store; measures nothing, writes nothing.
+    """Analyse a store, or that in a folder; measures nothing, writes nothing.
 
-    Args:
-        store: the store, or its folder.
-        prices: file with prices of the user's own (see `greenray.analysis.prices`).
-        region: country by ISO 3166 alpha-3 code or name; the world's averages if left out.
-
-    Raises:
-        StoreError: it is no store.
-        ConfigError: unknown region, or prices that cannot be used.
+    Raises StoreError where it is no store, ConfigError where prices or region (see `prices.load`) are not understood.
     """
     frames = Frames(open_store(store) if isinstance(store, Path) else store)
     rates = price_tables.load(prices=prices, region=region)
     cells = arms.load(frames)
-    names = labels.label_cells(cells)
+    names = label_cells(cells)
     by_model = effects.model_effects(visits.visit_effects(cells))
     overall = overall_effects(by_model)
     findings = [
         finding(names[effect.visits[0].arm.key], effect, change, rates)
         for effect, change in zip(by_model, accuracy.changes(frames, by_model), strict=True)
     ]
-    found = caveats.find(arms=cells, findings=findings, overall=overall, prices=rates, assumptions=_assumptions(frames.manifests))
+    cpu_models = [manifest["cpu_model"] for manifest in frames.manifests.values() if isinstance(manifest.get("cpu_model"), dict)]
+    assumed = sorted({CpuModel.model_construct(**model).assumption for model in cpu_models})
+    found = caveats.find(arms=cells, findings=findings, overall=overall, prices=rates, assumptions=assumed)
     return Analysis(
         frames=frames,
         prices=rates,
@@ -96,9 +83,9 @@ def analyse(store: Store | Path, *, prices: Path | None = None, region: str | No
         over_models=tuple(wording.overall_sentence(effect, effect.context(overall)) for effect in overall),
         by_model=tuple(one.sentence for one in findings),
         without_result=tuple(_without_result(cells, names)),
-        training=tuple(training.runs(frames, cells)),
-        caveats=(*found, *wall.caveats(frames)),
-        grades=grading.grades(frames.work),
+        training=tuple(training_runs(frames, cells)),
+        caveats=(*found, *caveats.of_wall(frames)),
+        grades=grades(frames.work),
         unit=wording.common((effect.unit for effect in by_model), "sample"),
         measure=wording.common((effect.measure for effect in by_model), "quality"),
     )
@@ -112,9 +99,3 @@ def _without_result(cells: Sequence[Arm], names: Mapping[tuple[str, str], str]) 
             reason = str(arm.cell["error"] or "no reason was written down").strip().rstrip(".")
             groups[arm.cell["tactic"], arm.cell["status"], reason][names[arm.key]] = None
     return [wording.without_result(*what, list(models)) for what, models in groups.items()]
-
-
-def _assumptions(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What the sweeps assumed of processors without a meter, each once."""
-    models = [manifest["cpu_model"] for manifest in manifests.values() if isinstance(manifest.get("cpu_model"), dict)]
-    return sorted({CpuModel.model_construct(**model).assumption for model in models})

@@ -6,7 +6,6 @@ rejected, did no work or has no total energy does not count towards energy.
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +19,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A quantity over the windows of one attempt.
-
-    Attributes:
-        mean: arithmetic mean over windows.
-        half_width: 95 % half-width of the mean as a share of it, by a t interval; None with fewer than two windows.
-    """
+    """Mean of a quantity over windows, and the 95 % half-width of a t interval as a share of it; None for a single window."""
 
     mean: float
     half_width: float | None
@@ -33,24 +27,21 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """The settled attempt of one cell.
+    """The settled attempt of one cell; what no window knows is None.
 
     Attributes:
         cell: the row of the cells table, `sweep` and `tactic` included.
-        energy_j: whole-scope energy per sample; None when no window knows it.
-        active_j: the same without idle power x time; None when an idle power is unknown, or nothing is left.
+        energy_j: whole-scope energy per sample; `active_j` the same without idle power x time, None too where nothing is left.
         time_s: wall time per sample.
         latency_p50_s, latency_p95_s: mean over windows of the latency percentiles of an iteration.
         scope: `energy_scope` of the windows, or of the attempt where no window may be used; None when windows disagree.
-        modelled_share: part of the energy that a model made up (0-1); None when unknown.
+        modelled_share: part of the energy that a model made up (0-1).
         shared_host: whether the host's energy was apportioned, or neighbours kept more than half a CPU busy.
-        warmed_up: whether throughput was stable when the steady windows began; None when unknown.
-        grade: worst grade of its work windows; None where none has one.
-        windows_without_energy: work windows whose total is NULL.
-        missing_reasons: distinct reasons of those windows.
+        warmed_up: whether throughput was stable when the steady windows began.
+        grade: worst grade of its work windows.
+        windows_without_energy: work windows whose total is NULL, and `missing_reasons` their distinct reasons.
         rejected: why windows were rejected, one sentence for each.
-        idle_w: board power in the attempt's own idle window; None without a board.
-        idle_settled: whether that window began with a steady board; None without one.
+        idle_w: board power in the attempt's own idle window, and `idle_settled` whether that began with a steady board.
         host_idle_w: the host's idle power, of which the attempt was given its part.
     """
 
@@ -82,14 +73,18 @@ class Arm:
 
     @property
     def modelled(self) -> bool:
-        """Whether a model made up over half of the energy, so that a saving must not be called measured."""
-        return self.modelled_share is not None and self.modelled_share > 0.5
+        return mostly_modelled(self.modelled_share)
 
     @property
     def hardware(self) -> str:
         """What does the work: the board of a cuda cell, the processor of a cpu cell."""
         name = self.cell["gpu_name"] if self.cell["device"] == "cuda" else self.cell["cpu_name"]
         return str(name or "unknown hardware")
+
+
+def mostly_modelled(share: float | None) -> bool:
+    """Whether a model made up over half of an energy, so that a saving must not be called measured."""
+    return share is not None and share > 0.5
 
 
 def json_of(cell: Row, column: str) -> Row:
@@ -105,8 +100,9 @@ def load(frames: Frames) -> list[Arm]:
     """Every settled cell of the store, brackets included, in a stable order."""
     keys = ["sweep", "run_id"]
     why = pl.col("grade_reasons").filter(pl.col("total_energy_j").is_null())
+    moments = ("mean", "std", "count")
     summary = frames.work.group_by(keys).agg(
-        *(expression for name, quantity in _MEASURED.items() for expression in _moments(name, quantity)),
+        *(getattr(quantity, each)().alias(f"_{name}_{each}") for name, quantity in _MEASURED.items() for each in moments),
         _scopes=pl.col("energy_scope").drop_nulls().unique().sort(),
         _modelled=(pl.col("modelled_energy_j").fill_null(0) * pl.col("total_energy_j").is_not_null()).sum(),
         _total=pl.col("total_energy_j").sum(),
@@ -120,23 +116,11 @@ def load(frames: Frames) -> list[Arm]:
         _host_idle_w=pl.col("cpu_idle_w").mean(),
     )
     rejected = frames.windows.drop_nulls("rejected").sort("window").group_by(keys).agg(_rejected=pl.col("rejected"))
-    found = frames.settled.join(summary, on=keys, how="left").join(rejected, on=keys, how="left").sort(*_ORDER)
+    found = frames.settled.join(summary, on=keys, how="left").join(rejected, on=keys, how="left").sort(*_ORDER.split())
     return [_arm(row) for row in found.iter_rows(named=True)]
 
 
-_ORDER = [
-    "sweep",
-    "phase",
-    "model",
-    "dataset",
-    "batch_size",
-    "device",
-    "block_id",
-    "visit",
-    "order_in_visit",
-    "tactic",
-    "cell_id",
-]
+_ORDER = "sweep phase model dataset batch_size device block_id visit order_in_visit tactic cell_id"
 _SAMPLES = pl.col("samples")
 _MEASURED = {
     "energy_j": pl.col("total_energy_j") / _SAMPLES,
@@ -147,28 +131,19 @@ _MEASURED = {
 }
 
 
-def _moments(name: str, quantity: pl.Expr) -> Iterator[pl.Expr]:
-    yield quantity.mean().alias(f"_{name}_mean")
-    yield quantity.std().alias(f"_{name}_std")
-    yield quantity.count().alias(f"_{name}_count")
-
-
 def _arm(row: Row) -> Arm:
     scopes = row["_scopes"] or [row["energy_scope"]]  # with no window to go by, the attempt's own
+    summed: Row = {name: row[f"_{name}"] for name in ("grade", "idle_w", "idle_settled", "host_idle_w")}
     return Arm(
         cell={name: value for name, value in row.items() if not name.startswith("_")},
-        **{name: _measured(row, name) for name in _MEASURED},
+        **summed | {name: _measured(row, name) for name in _MEASURED},
         scope=scopes[0] if len(scopes) == 1 else None,
         modelled_share=row["_modelled"] / row["_total"] if row["_total"] else None,
         shared_host=bool(row["_apportioned"]) or (row["_neighbours"] or 0) > 0.5,
         warmed_up=json_of(row, "settings").get("warmup_stable"),
-        grade=row["_grade"],
         windows_without_energy=row["_missing"] or 0,
         missing_reasons=tuple(row["_why_missing"] or ()),
         rejected=tuple(row["_rejected"] or ()),
-        idle_w=row["_idle_w"],
-        idle_settled=row["_idle_settled"],
-        host_idle_w=row["_host_idle_w"],
     )
 
 
@@ -178,3 +153,48 @@ def _measured(row: Row, name: str) -> Measured | None:
         return None
     noise = None if spread is None else spread / centre / math.sqrt(count)
     return Measured(mean=centre, half_width=None if noise is None else stats.t_quantile(count - 1) * noise)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """One training cell with its epochs in order; energies are None where one is unknown, `active_j` is of all together."""
+
+    arm: Arm
+    epochs_j: tuple[float | None, ...]
+    active_j: float | None
+    epochs_s: tuple[float, ...]
+
+    @property
+    def energy_j(self) -> float | None:
+        known = [energy for energy in self.epochs_j if energy is not None]
+        return sum(known) if known and len(known) == len(self.epochs_j) else None
+
+    @property
+    def epoch_energy_j(self) -> float | None:
+        return None if self.energy_j is None else self.energy_j / len(self.epochs_j)
+
+    @property
+    def epoch_time_s(self) -> float | None:
+        return sum(self.epochs_s) / len(self.epochs_s) if self.epochs_s else None
+
+    @property
+    def settings(self) -> str:
+        given = json_of(self.arm.cell, "hyperparameters")
+        return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in given.items())
+
+
+def training_runs(frames: Frames, arms: list[Arm]) -> list[TrainingRun]:
+    epochs = frames.windows.filter(pl.col("kind") == "epoch").sort("run_id", "epoch", "window")
+    by_run = epochs.partition_by("run_id", as_dict=True)
+    ok = [arm for arm in arms if arm.ok and arm.cell["phase"] == "training"]
+    return [_training_run(arm, by_run.get((arm.cell["run_id"],), epochs.clear())) for arm in ok]
+
+
+def _training_run(arm: Arm, epochs: pl.DataFrame) -> TrainingRun:
+    active = epochs["active_energy_j"]
+    return TrainingRun(
+        arm=arm,
+        epochs_j=tuple(epochs["total_energy_j"].to_list()),
+        active_j=None if active.null_count() or active.is_empty() else float(active.sum()),
+        epochs_s=tuple(epochs["duration_s"].fill_null(0.0).to_list()),
+    )

@@ -1,27 +1,27 @@
 """What these numbers cannot tell, said where it is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
 
 from greenray.analysis.accuracy import FEW_SAMPLES
 from greenray.analysis.arms import Arm
 from greenray.analysis.effects import MIN_VISITS
 from greenray.analysis.findings import Finding
-from greenray.analysis.grading import alike, merged
+from greenray.analysis.frames import Frames
 from greenray.analysis.overall import MIN_FAMILIES, OverallEffect
 from greenray.analysis.prices import Prices
 from greenray.analysis.visits import DRIFT_LIMIT, IDLE_SHARE, IDLE_W, drifted
-from greenray.analysis.wording import common, count, plural
+from greenray.analysis.wording import alike, common, count, merged, plural, quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caveat:
-    """Something that the numbers cannot tell.
+    """A sentence, and the topic beside whose numbers it is read: energy, accuracy, cost, carbon, or wall (their quality).
 
-    Attributes:
-        topic: beside which numbers it is read: energy, accuracy, cost, carbon, or wall for the quality of the measurements.
-        text: the sentence.
-        weighty: whether it changes how the headline is read, and so stands there.
+    A `weighty` one changes how the headline is read, and so stands there.
     """
 
     topic: str
@@ -45,106 +45,84 @@ def find(
         ("energy", True, _doubts(measured, assumed)),
         ("energy", False, _limits(arms, measured, assumed)),
         ("energy", True, _drift(compared)),
-        ("energy", False, _rejected(arms)),
-        ("energy", False, _idle(arms, findings)),
-        ("energy", False, _effects(compared, overall)),
+        ("energy", False, _shortcomings(arms, findings, compared, overall)),
         ("accuracy", False, _accuracy(findings)),
-        ("cost", False, _cost(findings, prices)),
-        ("carbon", False, _carbon(findings, prices)),
     ]
+    if findings:
+        parts += [("cost", False, _cost(findings, prices)), ("carbon", False, _carbon(prices))]
     return [Caveat(topic=topic, text=text, weighty=weighty) for topic, weighty, texts in parts for text in texts]
 
 
 def _doubts(measured: Sequence[Arm], assumed: str) -> Iterator[str]:
     """What puts the energies themselves in question."""
-    modelled = [arm for arm in measured if arm.modelled]
-    if modelled:
+    if cells := _of([arm.modelled for arm in measured]):
         yield (
-            f"Estimated from CPU time: in {_of(len(modelled), len(measured))} over half of the energy comes from a "
+            f"Estimated from CPU time: in {cells} over half of the energy comes from a "
             f"model of watts per busy core{assumed}, not from a meter. It follows how long and on how many cores a "
             "cell computes; it cannot see that some instructions draw more power than others, nor clocks, nor memory. "
             "Differences are differences in CPU time."
         )
-    shared = [arm for arm in measured if arm.shared_host]
-    if shared:
+    if cells := _of([arm.shared_host for arm in measured]):
         yield (
-            f"Shared host: in {_of(len(shared), len(measured))} other work ran on the same host. The host's energy is divided "
+            f"Shared host: in {cells} other work ran on the same host. The host's energy is divided "
             "by CPU time, and neighbours also slow a cell down through caches, memory and clocks."
         )
-    unsettled = [arm for arm in measured if arm.warmed_up is False]
-    if unsettled:
+    if cells := _of([arm.warmed_up is False for arm in measured]):
         yield (
-            f"Not warmed up: in {_of(len(unsettled), len(measured))} throughput had not settled when measuring began. "
+            f"Not warmed up: in {cells} throughput had not settled when measuring began. "
             "A longer warmup_max_s or a quieter host helps."
         )
 
 
 def _limits(arms: Sequence[Arm], measured: Sequence[Arm], assumed: str) -> Iterator[str]:
-    """What is counted, and what is not."""
-    partly = [arm for arm in measured if arm.modelled_share and not arm.modelled]
-    if partly:
-        cells = _of(len(partly), len(measured))
-        yield (f"In {cells} part of the energy (the processor's) is modelled from CPU time{assumed}, beside a measured board.")
-    missing = sum(arm.windows_without_energy for arm in arms)
-    if missing:
+    if cells := _of([bool(arm.modelled_share) and not arm.modelled for arm in measured]):
+        yield f"In {cells} part of the energy (the processor's) is modelled from CPU time{assumed}, beside a measured board."
+    if missing := sum(arm.windows_without_energy for arm in arms):
         reasons = "; ".join(map(merged, alike(sorted({reason for arm in arms for reason in arm.missing_reasons}))))
-        yield f"{count(missing, 'window')} without a total energy {'was' if missing == 1 else 'were'} left out" + (
-            f" ({reasons})." if reasons else "."
-        )
+        why = f" ({reasons})" if reasons else ""
+        yield f"{count(missing, 'window')} without a total energy {'was' if missing == 1 else 'were'} left out{why}."
     if measured:
         scopes = sorted({arm.scope for arm in measured if arm.scope})
         yield f"Counted is {' or '.join(scopes)}: not fans, power supplies, disks, network or cooling, unless a PUE is given."
 
 
 def _drift(compared: Sequence[Finding]) -> Iterator[str]:
-    drifting = [finding for finding in compared if drifted(finding.effect.drift)]
-    if drifting:
+    if comparisons := _of([drifted(finding.effect.drift) for finding in compared], "comparison"):
         yield (
-            f"Drift: in {_of(len(drifting), len(compared), 'comparison')} the two baselines of a visit disagree by more than "
-            f"{DRIFT_LIMIT:.0%}".replace("%", " %")
-            + ". An effect of that size is not to be believed there."
+            f"Drift: in {comparisons} the two baselines of a visit disagree by more than {DRIFT_LIMIT * 100:.0f} %. "
+            "An effect of that size is not to be believed there."
         )
 
 
-def _rejected(arms: Sequence[Arm]) -> Iterator[str]:
-    """Windows that were measured and not used, by reason."""
+def _shortcomings(
+    arms: Sequence[Arm], findings: Sequence[Finding], compared: Sequence[Finding], overall: Sequence[OverallEffect]
+) -> Iterator[str]:
     rejected = [reason for arm in arms if arm.ok for reason in arm.rejected]
     if rejected:
         said = "; ".join(f"{len(reasons)} x {merged(reasons)}" for reasons in alike(rejected))
         yield f"Rejected: {count(len(rejected), 'window')} {'was' if len(rejected) == 1 else 'were'} not used ({said})."
-
-
-def _idle(arms: Sequence[Arm], findings: Sequence[Finding]) -> Iterator[str]:
-    """What puts idle power, and with it active energy, in question; gross energy is not touched."""
-    known = [arm for arm in arms if arm.idle_w is not None]
-    unsettled = [arm for arm in known if arm.idle_settled is False]
-    if unsettled:
+    if cells := _of([arm.idle_settled is False for arm in arms if arm.idle_w is not None]):
         yield (
-            f"Idle not settled: in {_of(len(unsettled), len(known))} the board's power was not steady when its idle window "
+            f"Idle not settled: in {cells} the board's power was not steady when its idle window "
             "began, after 10 s of waiting. Active energy is uncertain there, gross energy is not."
         )
     effects = [visit for finding in findings for visit in finding.effect.visits if visit.idle_spread_w is not None]
     visits = {(visit.subject.sweep, visit.visit): visit.idle_drifted for visit in effects}
-    if any(visits.values()):
+    if drifting := _of(visits.values(), "visit"):
         yield (
-            f"Idle drift: in {_of(sum(visits.values()), len(visits), 'visit')} the board's idle power differs between cells by "
+            f"Idle drift: in {drifting} the board's idle power differs between cells by "
             f"more than {IDLE_SHARE * 100:.0f} % and {IDLE_W:g} W (boards warm up, and others may hold contexts on them). Active "
             "energies of such a visit differ by that too; gross ones do not."
         )
-
-
-def _effects(compared: Sequence[Finding], overall: Sequence[OverallEffect]) -> Iterator[str]:
-    few = [finding for finding in compared if len(finding.effect.visits) < MIN_VISITS]
-    if few:
+    if few := _of([len(finding.effect.visits) < MIN_VISITS for finding in compared], "comparison"):
         yield (
-            f"Within one visit: {_of(len(few), len(compared), 'comparison')} rest on fewer than {MIN_VISITS} visits. Their "
+            f"Within one visit: {few} rest on fewer than {MIN_VISITS} visits. Their "
             "± covers window noise and drift inside the visit, not what varies from one visit to the next; three rounds or more "
             "in the config would show that too."
         )
-    cut = [finding for finding in compared if any("cut short" in flag for flag in finding.effect.flags)]
-    if cut:
-        yield f"Cut short: {_of(len(cut), len(compared), 'comparison')} have an opening baseline only, so drift is unknown there."
-    if overall and min(effect.families for effect in overall) < MIN_FAMILIES:
+    if cut := _of([any("cut short" in flag for flag in finding.effect.flags) for finding in compared], "comparison"):
+        yield f"Cut short: {cut} have an opening baseline only, so drift is unknown there."
+    if any(effect.families < MIN_FAMILIES for effect in overall):
         yield f"Fewer than {MIN_FAMILIES} model families: figures over models hold for these models only, without an interval."
 
 
@@ -163,8 +141,6 @@ def _accuracy(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
-    if not findings:
-        return
     if prices.electricity is None:
         yield f"No electricity price is known for {prices.region_name}, so money for energy is left out; give one with --prices."
     elif prices.default_region:
@@ -179,9 +155,7 @@ def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
         yield "Work on a processor has no rental price: what an hour of it costs depends on the whole machine."
 
 
-def _carbon(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
-    if not findings:
-        return
+def _carbon(prices: Prices) -> Iterator[str]:
     if prices.grid is None:
         yield f"No grid intensity is known for {prices.region_name}, so carbon is left out; give one with --prices."
     elif prices.default_region and not prices.grid.source.endswith("--prices"):
@@ -189,5 +163,54 @@ def _carbon(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
     yield "Carbon is operational and at a yearly mean: neither the hour of the day nor the making of the hardware is in it."
 
 
-def _of(part: int, whole: int, noun: str = "cell") -> str:
-    return f"all {count(whole, noun)}" if part == whole and whole > 1 else f"{part:,} of {count(whole, noun)}"
+def of_wall(frames: Frames) -> Iterator[Caveat]:
+    """How much of the energy at the plug its host's parts explain, over work windows; or that they add up to more than it."""
+    windows = (
+        frames.work.filter(pl.col("wall_energy_j") > 0)
+        .join(frames.settled.select("sweep", "run_id", "host"), on=["sweep", "run_id"])
+        .with_columns(_share=pl.col("wall_parts_energy_j") / pl.col("wall_energy_j"))
+    )
+    checked, failed = pl.col("wall_check").is_not_null(), ~pl.col("wall_check")
+    summary = windows.group_by("host", "wall_parts").agg(
+        pl.len().alias("windows"),
+        pl.col("wall_energy_j").sum(),
+        pl.col("cpu_apportioned").any().alias("shared"),
+        checked.sum().alias("checked"),
+        failed.sum().alias("failed"),
+        pl.col("_share").filter(failed).max().alias("most"),
+        *(getattr(pl.col("_share").filter(checked), name)().alias(name) for name in ("min", "max")),
+        (pl.col("wall_parts_energy_j").filter(checked).sum() / pl.col("wall_energy_j").filter(checked).sum()).alias("share"),
+    )
+    for row in summary.sort("host", "wall_parts").iter_rows(named=True):
+        yield Caveat(topic="wall", text=_wall(row), weighty=bool(row["failed"]))
+
+
+def _wall(row: dict[str, Any]) -> str:
+    if row["failed"]:
+        return (
+            f"The parts add up to more than the plug delivered: on {row['host']}, in {row['failed']} of {row['checked']} "
+            f"windows, {row['wall_parts']} took up to {(row['most'] - 1) * 100:.0f} % more than the wall meter saw, beyond the "
+            "errors of both. One of the meters, the unit or the clock_offset_s is wrong, and so may be the energies here."
+        )
+    if not row["checked"]:
+        return (
+            f"Wall meter: {quantity(row['wall_energy_j'], 'J')} at the plug of {row['host']} in "
+            f"{count(row['windows'], 'window')}. The energy of the host's parts is not known there, so they could not be held "
+            "against it."
+        )
+    text = (
+        f"Wall meter: on {row['host']}, {row['wall_parts']} explain {row['share'] * 100:.0f} % of the energy at the plug "
+        f"({row['min'] * 100:.0f} to {row['max'] * 100:.0f} % in a window). The rest goes to power supply, fans and all that "
+        "has no meter of its own."
+    )
+    if row["shared"]:
+        text += " A worker adds up its own board only: other boards of the host are in the rest, and the check is a weak one."
+    return text
+
+
+def _of(affected: Collection[bool], noun: str = "cell") -> str:
+    """How many of them are, in words; empty where none is."""
+    part, whole = sum(affected), len(affected)
+    if not part:
+        return ""
+    return f"all {count(whole, noun)}" if part == whole > 1 else f"{part:,} of {count(whole, noun)}"

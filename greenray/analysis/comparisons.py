@@ -20,18 +20,14 @@ def rows(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 def write(analysis: Analysis) -> None:
-    """Put the table into the store that was analysed; the same analysis gives the same bytes.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Put the table into the store that was analysed, or raise StoreError; the same analysis gives the same bytes."""
     table = pa.Table.from_pylist(rows(analysis), schema=arrow_schema("comparisons"))
     analysis.frames.store.replace(KEY, parquet(table))
 
 
 def _row(visit: VisitEffect) -> dict[str, Any]:
     subject, energy = visit.subject, visit.energy
-    half = None if energy is None else energy.half_width
+    half = energy and energy.half_width
     row: dict[str, Any] = {name: getattr(subject, name) for name in ("sweep", "model", "batch_size", "device", "hardware")}
     for end in ("open", "close"):
         bracket = next((baseline for baseline in visit.baselines if baseline.cell["bracket"] == end), None)

@@ -1,25 +1,26 @@
-"""Joules and seconds as money and as carbon.
+"""Joules and seconds as money and as carbon, and when a tactic has earned its one-off cost back: C(N) = C_optimize + N x c.
 
 Two prices that are never added: owned hardware pays for its electricity, rented hardware pays for its time. Carbon is
 operational, location based, by the grid's yearly mean; making the hardware is not in it.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 from greenray.analysis.prices import Prices
 
 JOULES_PER_KWH = 3_600_000.0
 SECONDS_PER_HOUR = 3600.0
+BreakEven = int | Literal["at once", "never", "unknown"]
+"""After so many samples; at once when applying it costs nothing, never when it saves nothing, unknown without figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a number of samples costs; None where the energy, the time or the price is unknown.
+    """What a number of samples costs, PUE included; None where the energy, the time or the price is unknown.
 
-    Attributes:
-        electricity: money for the energy at the meter (PUE included), in `electricity_currency`.
-        rent: money for the time on a rented board, in `rent_currency`; None for cpu cells.
-        grams: g CO2e of the energy at the meter.
+    `electricity` is money for the energy, `rent` for the time on a rented board (None for cpu cells), `grams` are g CO2e.
     """
 
     electricity: float | None
@@ -30,15 +31,7 @@ class Cost:
 
 
 def of_samples(*, samples: int, energy_j: float | None, time_s: float | None, gpu_name: str | None, prices: Prices) -> Cost:
-    """Money and carbon for `samples` samples: energy x PUE x price or grid intensity, time x rent.
-
-    Args:
-        samples: how many.
-        energy_j: energy of one sample.
-        time_s: time of one sample on one board.
-        gpu_name: the rented board; None for cpu cells, which have no rental price.
-        prices: what to reckon with.
-    """
+    """Energy x PUE x price or grid intensity, time x rent; energy and time are those of one sample, on one board."""
     rate, price, grid = prices.gpu_hour(gpu_name), prices.electricity, prices.grid
     kwh = None if energy_j is None else energy_j * samples / JOULES_PER_KWH * prices.pue.value
     return Cost(
@@ -48,3 +41,14 @@ def of_samples(*, samples: int, energy_j: float | None, time_s: float | None, gp
         rent_currency=rate.unit if rate else None,
         grams=None if kwh is None or grid is None else kwh * grid.value,
     )
+
+
+def break_even(*, one_off: float | None, baseline: float | None, tactic: float | None) -> BreakEven:
+    """N* = one_off / (baseline - tactic), rounded up, of costs in joules or in seconds."""
+    if baseline is None or tactic is None:
+        return "unknown"
+    if tactic >= baseline:
+        return "never"
+    if one_off is None:
+        return "unknown"
+    return "at once" if one_off <= 0 else math.ceil(one_off / (baseline - tactic))

@@ -9,9 +9,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
 from greenray.analysis import stats
-from greenray.analysis.arms import Arm, Measured
+from greenray.analysis.arms import Arm, mostly_modelled
 from greenray.analysis.visits import RATIOS, VERSIONS, LogRatio, Subject, VisitEffect
 
 MIN_VISITS = 3
@@ -19,7 +21,7 @@ MIN_VISITS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEffect:
-    """One tactic on one model, over its visits. `*_j` and `*_s` are per sample, means over visits."""
+    """One tactic on one model. `*_j` and `*_s` are per sample, means over visits; drift is the worst visit's log ratio."""
 
     subject: Subject
     tactic: str
@@ -41,8 +43,7 @@ class ModelEffect:
 
     @property
     def modelled(self) -> bool:
-        """Whether a model made up over half of the energy, so that a saving must not be called measured."""
-        return self.modelled_share is not None and self.modelled_share > 0.5
+        return mostly_modelled(self.modelled_share)
 
     @property
     def arms(self) -> list[Arm]:
@@ -56,12 +57,11 @@ class ModelEffect:
 
     @property
     def measure(self) -> str:
-        """What its quality is called."""
         return next((arm.cell["quality_measure"] for arm in self.arms if arm.cell["quality_measure"]), "accuracy")
 
 
 def model_effects(effects: Iterable[VisitEffect]) -> list[ModelEffect]:
-    """Visits of the same subject and tactic together, in order of subject."""
+    """Visits of the same subject and tactic together, in order."""
     groups: dict[tuple[Subject, str], list[VisitEffect]] = defaultdict(list)
     for effect in effects:
         groups[effect.subject, effect.tactic].append(effect)
@@ -69,29 +69,26 @@ def model_effects(effects: Iterable[VisitEffect]) -> list[ModelEffect]:
 
 
 def _model_effect(visits: Sequence[VisitEffect]) -> ModelEffect:
-    # Both sides of a cost come from the same visits: those in which the two arms were compared.
-    compared = [v for v in visits if v.energy is not None]
-    above_idle = [v for v in visits if v.active is not None]
-    timed = [v for v in visits if v.time is not None]
+    found: dict[str, Any] = {name: over_visits([getattr(v, name) for v in visits]) for name in RATIOS}
+    for name in ("energy", "active", "time"):
+        column = RATIOS[name]
+        # Both sides of a cost come from the same visits: those in which the two arms were compared.
+        compared = [v for v in visits if getattr(v, name) is not None]
+        found[f"baseline_{column}"] = stats.mean_known(_mean(v.baselines, column) for v in compared)
+        found[f"tactic_{column}"] = stats.mean_known(_mean([v.arm], column) for v in compared)
     return ModelEffect(
         subject=visits[0].subject,
         tactic=visits[0].tactic,
         visits=tuple(visits),
-        **{name: over_visits([getattr(v, name) for v in visits]) for name in RATIOS},
-        baseline_energy_j=stats.mean_known(_mean([b.energy_j for b in v.baselines]) for v in compared),
-        tactic_energy_j=stats.mean_known(_mean([v.arm.energy_j]) for v in compared),
-        baseline_active_j=stats.mean_known(_mean([b.active_j for b in v.baselines]) for v in above_idle),
-        tactic_active_j=stats.mean_known(_mean([v.arm.active_j]) for v in above_idle),
-        baseline_time_s=stats.mean_known(_mean([b.time_s for b in v.baselines]) for v in timed),
-        tactic_time_s=stats.mean_known(_mean([v.arm.time_s]) for v in timed),
-        modelled_share=stats.mean_known(a.modelled_share for v in compared for a in (v.arm, *v.baselines)),
+        **found,
+        modelled_share=stats.mean_known(a.modelled_share for v in visits if v.energy for a in (v.arm, *v.baselines)),
         drift=max((v.drift for v in visits if v.drift is not None), default=None),
         flags=tuple(dict.fromkeys([*(flag for v in visits for flag in v.flags), *_mixed_versions(visits)])),
     )
 
 
-def _mean(arms: Sequence[Measured | None]) -> float | None:
-    return stats.mean_known(None if arm is None else arm.mean for arm in arms)
+def _mean(arms: Sequence[Arm], column: str) -> float | None:
+    return stats.mean_known(measured and measured.mean for measured in (getattr(arm, column) for arm in arms))
 
 
 def _mixed_versions(visits: Sequence[VisitEffect]) -> Iterator[str]:
@@ -113,4 +110,4 @@ def over_visits(ratios: Sequence[LogRatio | None]) -> stats.Estimate | None:
     half = stats.quadrature([ratio.half_width for ratio in known])
     half = None if half is None else stats.quadrature([half / math.sqrt(len(known)), (max(values) - min(values)) / 2])
     basis = "within one visit" if len(known) == 1 else f"within {len(known)} visits"
-    return stats.estimate(stats.mean(values), half, basis=basis)
+    return stats.estimate(fmean(values), half, basis=basis)

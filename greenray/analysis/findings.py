@@ -1,30 +1,35 @@
-"""All that is known about one tactic on one model, put together."""
+"""All that is known about one tactic on one model, put together, and what a reader calls the model."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from greenray.analysis import cost, stats, wording
 from greenray.analysis.accuracy import AccuracyChange
-from greenray.analysis.breakeven import BreakEven, break_even
+from greenray.analysis.arms import Arm
+from greenray.analysis.cost import BreakEven, break_even
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.prices import Prices
 
+Key = tuple[str, str]
 SAMPLES = 1000
 """Cost and carbon are given for so many samples."""
+_ASPECTS = ("revision", "dataset", "batch", "device", "hardware", "settings", "sweep")
+_UNKNOWN = "?"
+"""A cell that never started has no hardware; that alone tells it from no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """All that is known about one tactic on one model.
+    """One tactic on one model.
 
     Attributes:
         label: the model as a reader tells it from the others (batch size, device, ... only where they differ).
-        effect: ratios to the baseline.
-        accuracy: change of accuracy; None when unknown.
         energy_break_even, time_break_even: when the one-off cost is earned back, in joules and in seconds.
-        optimize_energy_j, optimize_time_s: one-off cost, mean over visits; None when unknown.
-        baseline_cost, tactic_cost: money and carbon for `SAMPLES` samples.
+        optimize_energy_j, optimize_time_s: one-off cost, mean over visits.
+        baseline_cost, tactic_cost: for `SAMPLES` samples.
         sentence: the finding in plain words.
-        grade: worst grade of the arms compared; None when unknown.
+        grade: worst grade of the arms compared.
     """
 
     label: str
@@ -45,25 +50,22 @@ class Finding:
 
 
 def finding(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, prices: Prices) -> Finding:
-    """An effect with what follows from it."""
     optimize_j, optimize_s = (
         stats.mean_known(visit.arm.cell[name] for visit in effect.visits) for name in ("optimize_energy_j", "optimize_s")
     )
     gpu_name = effect.subject.hardware if effect.subject.device == "cuda" else None
+    energies, times = (effect.baseline_energy_j, effect.tactic_energy_j), (effect.baseline_time_s, effect.tactic_time_s)
     baseline_cost, tactic_cost = (
         cost.of_samples(samples=SAMPLES, energy_j=energy_j, time_s=time_s, gpu_name=gpu_name, prices=prices)
-        for energy_j, time_s in (
-            (effect.baseline_energy_j, effect.baseline_time_s),
-            (effect.tactic_energy_j, effect.tactic_time_s),
-        )
+        for energy_j, time_s in zip(energies, times, strict=True)
     )
-    energy_break_even = break_even(one_off=optimize_j, baseline=effect.baseline_energy_j, tactic=effect.tactic_energy_j)
+    energy_break_even = break_even(one_off=optimize_j, baseline=energies[0], tactic=energies[1])
     return Finding(
         label=label,
         effect=effect,
         accuracy=accuracy,
         energy_break_even=energy_break_even,
-        time_break_even=break_even(one_off=optimize_s, baseline=effect.baseline_time_s, tactic=effect.tactic_time_s),
+        time_break_even=break_even(one_off=optimize_s, baseline=times[0], tactic=times[1]),
         optimize_energy_j=optimize_j,
         optimize_time_s=optimize_s,
         baseline_cost=baseline_cost,
@@ -71,3 +73,42 @@ def finding(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, pr
         sentence=wording.model_sentence(label, effect, accuracy, energy_break_even),
         grade=max((arm.grade for arm in effect.arms if arm.grade), default=None),
     )
+
+
+def label_cells(arms: Sequence[Arm]) -> dict[Key, str]:
+    """Label of the model of each cell by (sweep, cell_id); cells that differ only in tactic, round or visit share one."""
+    hardware = {(arm.cell["device"], arm.hardware) for arm in arms if arm.ok}
+    devices = [device for device, _ in hardware]
+    by_phase: dict[str, dict[Key, dict[str, str]]] = defaultdict(dict)
+    for arm in arms:
+        by_phase[arm.cell["phase"]][arm.key] = _description(arm, ambiguous=devices.count(arm.cell["device"]) > 1)
+    return {key: label for cells in by_phase.values() for key, label in _label(cells).items()}
+
+
+def _label(cells: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
+    """Add the aspects in which cells differ: every aspect by itself, the checkpoint only for models that have several."""
+    shown = [name for name in _ASPECTS if len({aspects[name] for aspects in cells.values()} - {_UNKNOWN}) > 1]
+    sources: dict[str, set[str]] = defaultdict(set)
+    for aspects in cells.values():
+        sources[aspects["model"]].add(aspects["source"])
+    found = {}
+    for key, aspects in cells.items():
+        extras = [aspects[name] for name in shown if aspects[name] not in ("", _UNKNOWN)]
+        extras += [aspects["source"]] if len(sources[aspects["model"]]) > 1 else []
+        found[key] = aspects["model"] + (f" ({', '.join(extras)})" if extras else "")
+    return found
+
+
+def _description(arm: Arm, *, ambiguous: bool) -> dict[str, str]:
+    cell = arm.cell
+    return {
+        "model": cell["model"] or "unnamed model",
+        "revision": f"revision {cell['model_revision'][:12]}" if cell["model_revision"] else "",
+        "dataset": f"on {cell['dataset']}" if cell["dataset"] else "",
+        "batch": f"batch {cell['batch_size']}" if cell["batch_size"] else "",
+        "device": cell["device"] or _UNKNOWN,
+        "hardware": arm.hardware if arm.ok and ambiguous else _UNKNOWN,
+        "settings": (cell["hyperparameters"] or "") if cell["phase"] == "training" else "",
+        "sweep": f"sweep {cell['sweep']}",
+        "source": cell["model_source"] or "",
+    }

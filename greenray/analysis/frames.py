@@ -13,12 +13,14 @@ from greenray.store.tables import Entry, entries, require_store
 Key = tuple[str, str, int]
 
 
-class Frames:
-    """The tables of a store. To look at one in a new way, query these frames: never scan a table again.
+def grades(windows: pl.DataFrame) -> dict[str, int]:
+    """Number of windows by grade, best first; "" counts those without one."""
+    counted = dict(windows["grade"].fill_null("").value_counts().iter_rows())
+    return {grade: counted[grade] for grade in sorted(counted, key=lambda grade: (not grade, grade))}
 
-    Raises:
-        StoreError: it is no store.
-    """
+
+class Frames:
+    """The tables of a store, or StoreError. To look at one in a new way, query these frames: never scan a table again."""
 
     def __init__(self, store: Store) -> None:
         require_store(store)
@@ -28,7 +30,6 @@ class Frames:
 
     @cached_property
     def attempts(self) -> pl.DataFrame:
-        """Every row of `cells`."""
         return reader.scan(self.store, table="cells").collect()
 
     @cached_property
@@ -50,16 +51,10 @@ class Frames:
 
     @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
-        """What each sweep wrote down before its first cell."""
         return reader.manifests(self.store)
 
     def rows(self, table: str, cells: Iterable[Mapping[str, Any]]) -> dict[str, pl.DataFrame]:
-        """Rows of `trace` or `predictions` of some attempts by run_id; no other files are opened, and none twice.
-
-        Args:
-            table: its name.
-            cells: rows of `cells`; those of which the table holds nothing are left out of the answer.
-        """
+        """Rows of `trace` or `predictions` of these rows of `cells`, by run_id where there are any; no file is opened twice."""
         if table not in self._files:
             self._files[table] = {(e.sweep, e.cell_id, e.attempt): e for e in entries(self.store, table=table)}
         files, read = self._files[table], self._read.setdefault(table, {})

@@ -8,8 +8,9 @@ few studies", 2015). Under three families there is none.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple
 
 from greenray.analysis import stats
@@ -20,8 +21,6 @@ MIN_FAMILIES_FOR_TEST = 8
 
 
 class Group(NamedTuple):
-    """Models whose effects may be taken together. Sorts and hashes."""
-
     sweep: str
     phase: str
     task: str
@@ -33,8 +32,6 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverallEffect:
-    """One tactic over models on the same hardware: geometric means over family means."""
-
     group: Group
     tactic: str
     unit: str
@@ -64,73 +61,63 @@ def overall_effects(effects: Iterable[ModelEffect]) -> list[OverallEffect]:
     for group, tactics in sorted(groups.items()):
         several = {tactic: members for tactic, members in sorted(tactics.items()) if len({m.subject for m in members}) > 1}
         tests = _tests(several)
-        found += [_overall(group, tactic, members, tests.get(tactic)) for tactic, members in several.items()]
+        for tactic, members in several.items():
+            energies = _by_family(members, "energy")
+            wilcoxon_p, cliffs_delta = tests.get(tactic, (None, None))
+            overall = OverallEffect(
+                group=group,
+                tactic=tactic,
+                unit=members[0].unit,
+                models=len({m.subject[3:6] for m in members}),
+                families=len(energies),
+                energy=_over_families(energies),
+                time=_over_families(_by_family(members, "time")),
+                modelled=any(m.modelled for m in members),
+                wilcoxon_p=wilcoxon_p,
+                cliffs_delta=cliffs_delta,
+            )
+            found.append(overall)
     return found
 
 
-def _overall(group: Group, tactic: str, members: Sequence[ModelEffect], test: tuple[float, float] | None) -> OverallEffect:
-    energies = _by_family(members, lambda m: m.energy)
-    return OverallEffect(
-        group=group,
-        tactic=tactic,
-        unit=members[0].unit,
-        models=len({m.subject[3:6] for m in members}),
-        families=len(energies),
-        energy=_over_families(energies),
-        time=_over_families(_by_family(members, lambda m: m.time)),
-        modelled=any(m.modelled for m in members),
-        wilcoxon_p=test[0] if test else None,
-        cliffs_delta=test[1] if test else None,
-    )
-
-
-def _by_family(
-    members: Sequence[ModelEffect], metric: Callable[[ModelEffect], stats.Estimate | None]
-) -> list[list[stats.Estimate]]:
-    """The estimates of each family: near-duplicate checkpoints are not independent."""
+def _by_family(members: Sequence[ModelEffect], ratio: str) -> list[list[stats.Estimate]]:
     families: dict[str, list[stats.Estimate]] = defaultdict(list)
     for member in members:
-        found = metric(member)
-        if found is not None:
+        if (found := getattr(member, ratio)) is not None:
             families[member.subject.model_family].append(found)
     return [families[family] for family in sorted(families)]
 
 
 def _means(families: Sequence[Sequence[stats.Estimate]]) -> list[float]:
-    """Mean log ratio of each family."""
-    return [stats.mean([math.log(found.ratio) for found in family]) for family in families]
+    return [fmean(math.log(found.ratio) for found in family) for family in families]
 
 
 def _over_families(families: Sequence[Sequence[stats.Estimate]]) -> stats.Estimate | None:
     if not families:
         return None
-    log_ratios, count = _means(families), len(families)
-    if count < MIN_FAMILIES:
-        return stats.estimate(stats.mean(log_ratios), None, basis="on these models")
-    found = stats.t_estimate(log_ratios, basis=f"{count} model families")
+    log_ratios = _means(families)
+    if len(families) < MIN_FAMILIES:
+        return stats.estimate(fmean(log_ratios), None, basis="on these models")
+    found = stats.t_estimate(log_ratios, basis=f"{len(families)} model families")
     own = _of_mean([_of_mean([estimate.log_half_width for estimate in family]) for family in families])
     if own is None or own <= (found.log_half_width or 0.0):
         return found
-    return stats.estimate(stats.mean(log_ratios), own, basis=found.basis)
+    return stats.estimate(fmean(log_ratios), own, basis=found.basis)
 
 
 def _of_mean(half_widths: Sequence[float | None]) -> float | None:
     """Half-width of a mean of independent values; an unknown one counts as the others do, None when none is known."""
     known = [half for half in half_widths if half is not None]
-    return math.sqrt(stats.mean([half * half for half in known]) / len(half_widths)) if known else None
+    return math.sqrt(fmean(half * half for half in known) / len(half_widths)) if known else None
 
 
 def _tests(tactics: dict[str, list[ModelEffect]]) -> dict[str, tuple[float, float]]:
     """Wilcoxon signed-rank p (Holm over the group's tactics) and Cliff's delta, from eight families on."""
-    p_values: dict[str, float] = {}
-    for tactic, members in tactics.items():
-        log_ratios = _means(_by_family(members, lambda m: m.energy))
-        if len(log_ratios) >= MIN_FAMILIES_FOR_TEST:
-            p_values[tactic] = stats.wilcoxon_p(log_ratios)
-    adjusted = dict(zip(p_values, stats.holm(list(p_values.values())), strict=True))
-    return {tactic: (adjusted[tactic], _delta(tactics[tactic])) for tactic in adjusted}
-
-
-def _delta(members: Sequence[ModelEffect]) -> float:
-    pairs = [(m.tactic_energy_j, m.baseline_energy_j) for m in members if m.tactic_energy_j and m.baseline_energy_j]
-    return stats.cliffs_delta([t for t, _ in pairs], [b for _, b in pairs])
+    by_tactic = {tactic: _means(_by_family(members, "energy")) for tactic, members in tactics.items()}
+    tested = {tactic: stats.wilcoxon_p(ratios) for tactic, ratios in by_tactic.items() if len(ratios) >= MIN_FAMILIES_FOR_TEST}
+    found = {}
+    for tactic, p_value in zip(tested, stats.holm(list(tested.values())), strict=True):
+        known = [m for m in tactics[tactic] if m.tactic_energy_j and m.baseline_energy_j]
+        sides = ([getattr(m, name) for m in known] for name in ("tactic_energy_j", "baseline_energy_j"))
+        found[tactic] = p_value, stats.cliffs_delta(*sides)
+    return found

@@ -44,7 +44,7 @@ KEYS = ("currency", "electricity_per_kwh", "grid_g_co2e_per_kwh", "pue", "gpu_cu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One figure with its unit, the date it describes and where it is from."""
+    """A figure, the date that it describes and where it is from."""
 
     value: float
     unit: str
@@ -57,9 +57,8 @@ class Prices:
     """What joules and seconds are turned into money and carbon with.
 
     Attributes:
-        region: ISO 3166 alpha-3 code, or WLD; `region_name` for people; `default_region` when nobody asked for it.
-        electricity: money per kWh; None when no table knows it.
-        grid: g CO2e per kWh; None likewise.
+        region: ISO 3166 alpha-3 code, or WLD; `default_region` when nobody asked for it.
+        electricity, grid: money, and g CO2e, per kWh; None when no table knows it.
         pue: energy at the meter over energy of the machine; 1 unless given, since the machine alone is measured.
         gpus: money per GPU-hour by NVML name.
     """
@@ -73,16 +72,11 @@ class Prices:
     gpus: Mapping[str, Figure]
 
     def gpu_hour(self, gpu_name: str | None) -> Figure | None:
-        """Price of renting this board for an hour; None when unknown."""
         return None if gpu_name is None else self.gpus.get(_board(gpu_name))
 
 
 def load(*, prices: Path | None = None, region: str | None = None) -> Prices:
-    """The figures for a region, overridden by a file.
-
-    Raises:
-        ConfigError: an unknown region, or a file that cannot be read or holds something else than prices.
-    """
+    """The figures for a region, overridden by a file. Raises ConfigError where one of them is not understood."""
     grids = {row["iso3"]: row for row in table("grid_intensity.csv")}
     costs = {row["region"]: row for row in table("electricity.csv")}
     names = {code: row["country"] for code, row in grids.items()} | {code: row["name"] for code, row in costs.items()}
@@ -94,17 +88,14 @@ def load(*, prices: Path | None = None, region: str | None = None) -> Prices:
         electricity=_electricity(code, costs),
         grid=_grid(grids.get(code)),
         pue=Figure(value=1.0, unit="", date="", source="the machine alone (data centres average 1.56: Uptime survey 2024)"),
-        gpus={
-            _board(row["gpu_name"]): Figure(
-                value=float(row["price_per_gpu_hour"]),
-                unit=row["currency"],
-                date=row["date"],
-                source=f"{row['provider']}, {row['source']}",
-            )
-            for row in table("cloud.csv")
-        },
+        gpus={_board(row["gpu_name"]): _figure(row, "price_per_gpu_hour") for row in table("cloud.csv")},
     )
     return found if prices is None else _override(found, prices)
+
+
+def _figure(row: Mapping[str, str], column: str, note: str = "") -> Figure:
+    source = ", ".join(row[name] for name in ("provider", "source") if name in row) + note
+    return Figure(value=float(row[column]), unit=row["currency"], date=row["date"], source=source)
 
 
 def table(name: str) -> list[dict[str, str]]:
@@ -124,14 +115,11 @@ def _resolve(region: str | None, names: Mapping[str, str]) -> str:
     for code, spellings in folded.items():
         if wanted in spellings:
             return code
-    close = sorted(
-        f"{names[code]} ({code})" for code, (iso, name) in folded.items() if wanted and (wanted in name or iso.startswith(wanted))
-    )
-    hint = (
-        f"did you mean {', '.join(close[:4])}?"
-        if close
-        else "give an ISO 3166 code of three letters such as DEU, or a country's English name."
-    )
+    near = (code for code, (iso, name) in folded.items() if wanted and (wanted in name or iso.startswith(wanted)))
+    close = sorted(f"{names[code]} ({code})" for code in near)
+    hint = "give an ISO 3166 code of three letters such as DEU, or a country's English name."
+    if close:
+        hint = f"did you mean {', '.join(close[:4])}?"
     raise ConfigError(f"--region: {region!r} is not in the tables; {hint}")
 
 
@@ -139,18 +127,15 @@ def _electricity(code: str, costs: Mapping[str, Mapping[str, str]]) -> Figure | 
     row = costs.get(code) or (costs.get(UNION) if code in MEMBERS else None)
     if row is None:
         return None
-    note = "" if row["region"] == code else " (mean of the European Union)"
-    return Figure(value=float(row["price_per_kwh"]), unit=row["currency"], date=row["date"], source=row["source"] + note)
+    return _figure(row, "price_per_kwh", "" if row["region"] == code else " (mean of the European Union)")
 
 
 def _grid(row: Mapping[str, str] | None) -> Figure | None:
     if row is None:
         return None
-    source = (
-        "Ember, Global Electricity Review 2023"
-        if row["iso3"] == WORLD
-        else "Our World in Data (Ember, Energy Institute), through codecarbon 3.3.2"
-    )
+    source = "Our World in Data (Ember, Energy Institute), through codecarbon 3.3.2"
+    if row["iso3"] == WORLD:
+        source = "Ember, Global Electricity Review 2023"
     return Figure(value=float(row["g_co2e_per_kwh"]), unit="g CO2e/kWh", date=row["year"], source=source)
 
 
@@ -168,14 +153,13 @@ def _override(base: Prices, path: Path) -> Prices:
     def figure(key: str, value: Any, unit: str, least: float = 0) -> Figure:
         return Figure(value=_number(path, key, value, least), unit=unit, date="", source=f"{path.name}, given with --prices")
 
+    takes = {
+        "electricity": ("electricity_per_kwh", currency, 0),
+        "grid": ("grid_g_co2e_per_kwh", "g CO2e/kWh", 0),
+        "pue": ("pue", "", 1),
+    }
     found: dict[str, Any] = {
-        name: figure(key, given[key], unit, least)
-        for name, key, unit, least in (
-            ("electricity", "electricity_per_kwh", currency, 0),
-            ("grid", "grid_g_co2e_per_kwh", "g CO2e/kWh", 0),
-            ("pue", "pue", "", 1),
-        )
-        if given.get(key) is not None
+        name: figure(key, given[key], unit, least) for name, (key, unit, least) in takes.items() if given.get(key) is not None
     }
     gpus = dict(base.gpus)
     for name, entry in boards.items():

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import fmean
 
 from scipy import special
 
@@ -15,12 +16,9 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A ratio of tactic to baseline; 0.7 means 30 % less.
+    """A ratio of tactic to baseline (0.7 means 30 % less) with its 95 % interval; None where none can be given.
 
-    Attributes:
-        ratio: the point estimate.
-        low, high: ends of the 95 % interval; None where none can be given, and `basis` says why.
-        basis: what the interval rests on, for a reader: "within one visit", "5 visits", ...
+    `basis` says what the interval rests on, for a reader: "within one visit", "5 visits", ...
     """
 
     ratio: float
@@ -30,17 +28,15 @@ class Estimate:
 
     @property
     def percent(self) -> float:
-        """Change in percent; negative = less than the baseline."""
+        """Change; negative = less than the baseline."""
         return (self.ratio - 1) * 100
 
     @property
     def half_width_points(self) -> float | None:
-        """Half the width of the interval in percent of the baseline."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2 * 100
 
     @property
     def log_half_width(self) -> float | None:
-        """Half the width of the interval of the log ratio."""
         return None if self.low is None or self.high is None else math.log(self.high / self.low) / 2
 
     @property
@@ -55,20 +51,15 @@ def t_quantile(degrees: int) -> float:
     return float(special.stdtrit(degrees, (1 + CONFIDENCE) / 2))
 
 
-def mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 def mean_known(values: Iterable[float | None]) -> float | None:
     """Mean of the values that are known; None when none is."""
     known = [value for value in values if value is not None]
-    return mean(known) if known else None
+    return fmean(known) if known else None
 
 
 def t_estimate(log_ratios: Sequence[float], *, basis: str) -> Estimate:
     """Geometric mean ratio with a t interval over independent log ratios; needs two or more of them."""
-    count = len(log_ratios)
-    centre = mean(log_ratios)
+    count, centre = len(log_ratios), fmean(log_ratios)
     variance = math.fsum((value - centre) ** 2 for value in log_ratios) / (count - 1)
     half = t_quantile(count - 1) * math.sqrt(variance / count)
     return estimate(centre, half, basis=basis)
@@ -87,15 +78,7 @@ def quadrature(parts: Sequence[float | None]) -> float | None:
 
 
 def mcnemar_exact(*, lost: int, won: int) -> float:
-    """Exact two-sided McNemar test on discordant pairs.
-
-    Args:
-        lost: samples that only the baseline classifies right.
-        won: samples that only the tactic classifies right.
-
-    Returns:
-        The p-value; 1 without discordant pairs.
-    """
+    """p of the exact two-sided McNemar test on samples that only the baseline (`lost`) or only the tactic (`won`) gets right."""
     discordant = lost + won
     # At p = 1/2 the binomial is symmetric, so both tails are twice the smaller one.
     return 1.0 if discordant == 0 else min(1.0, 2 * float(special.bdtr(min(lost, won), discordant, 0.5)))
@@ -124,7 +107,7 @@ def wilcoxon_p(log_ratios: Sequence[float]) -> float:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment, in the order given."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
         highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
@@ -134,6 +117,4 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def cliffs_delta(tactic: Sequence[float], baseline: Sequence[float]) -> float:
     """Cliff's delta: how often a tactic's value exceeds a baseline's, less how often it is below (-1 to 1)."""
-    above = sum(t > b for t in tactic for b in baseline)
-    below = sum(t < b for t in tactic for b in baseline)
-    return (above - below) / (len(tactic) * len(baseline))
+    return sum((t > b) - (t < b) for t in tactic for b in baseline) / (len(tactic) * len(baseline))

@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple
 
 from greenray.analysis import stats
@@ -30,7 +31,7 @@ RATIOS = {
 
 
 class Subject(NamedTuple):
-    """What an effect is about: the same model on the same hardware, counted in the same scope. Sorts and hashes."""
+    """What an effect is about: the same model on the same hardware, counted in the same scope."""
 
     sweep: str
     phase: str
@@ -59,13 +60,11 @@ class VisitEffect:
     """One tactic against its baselines within one visit.
 
     Attributes:
-        subject, tactic: what was compared.
         visit: block and number of the visit.
         arm: the tactic's settled attempt; `baselines`: the brackets used, opening first.
-        energy, time, latency_p50, latency_p95: log ratios; None where an arm has no figure. `active` is energy above idle power.
+        energy ... latency_p95: log ratios; None where an arm has no figure. `active` is energy above idle power.
         drift: disagreement of the two baselines' energy as a log ratio (>= 0); None when there is no closing bracket.
         idle_spread_w: what the board's idle power differs by between the cells of the visit; None where under two know it.
-        idle_drifted: whether that is more than `IDLE_SHARE` and `IDLE_W` allow.
         flags: what a reader must know about this comparison.
     """
 
@@ -96,7 +95,8 @@ def visit_effects(arms: Iterable[Arm]) -> list[VisitEffect]:
         opening, closing = (next((arm for arm in members if arm.cell["bracket"] == end), None) for end in ("open", "close"))
         if opening is not None:
             tactics = [arm for arm in members if arm.cell["bracket"] is None and arm.cell["tactic"] != "baseline"]
-            idle = _idle_powers(members)
+            powers = [arm.idle_w for arm in members if arm.idle_w is not None]
+            idle = (min(powers), max(powers)) if len(powers) > 1 else None
             effects += [_visit_effect(arm, opening, closing, (block_id, visit), idle) for arm in tactics]
     return effects
 
@@ -111,11 +111,9 @@ def _visit_effect(
         flags.append("the visit was cut short: one baseline only, drift unknown")
     elif any(energies) and not (len(energies) == 2 and all(energies)):
         flags.append("only one of the visit's baselines can be used: drift unknown")
-    drift = None
-    if len(energies) == 2 and energies[0] is not None and energies[1] is not None:
-        drift = abs(math.log(energies[1].mean / energies[0].mean))
-        if drifted(drift):
-            flags.append(f"the visit's baselines disagree by {math.expm1(drift):.1%}".replace("%", " %"))
+    drift = _disagreement(energies)
+    if drift is not None and drifted(drift):
+        flags.append(f"the visit's baselines disagree by {math.expm1(drift) * 100:.1f} %")
     if baselines and (arm.energy_j is None or not any(energies)):
         blank = [a for a in (arm, *baselines) if a.energy_j is None]
         reasons = dict.fromkeys(reason for a in blank for reason in (*a.missing_reasons, *a.rejected))
@@ -144,26 +142,21 @@ def drifted(drift: float | None) -> bool:
     return drift is not None and math.expm1(drift) > DRIFT_LIMIT
 
 
-def _idle_powers(members: Sequence[Arm]) -> tuple[float, float] | None:
-    """Lowest and highest idle power of the board over the cells of a visit, W; None where under two know it."""
-    known = [arm.idle_w for arm in members if arm.idle_w is not None]
-    return (min(known), max(known)) if len(known) > 1 else None
-
-
 def _comparable(arm: Arm, baseline: Arm, flags: list[str]) -> bool:
     """Same scope, same device; other software versions are compared, and said."""
+    ours, theirs, why = arm.cell, baseline.cell, ""
     if arm.scope is None or arm.scope != baseline.scope:
         scopes = [scope or "different parts" for scope in (arm.scope, baseline.scope)]
-        flags.append(f"not compared: energy counts {scopes[0]} here and {scopes[1]} in the baseline")
+        why = f"energy counts {scopes[0]} here and {scopes[1]} in the baseline"
+    elif any(ours[name] != theirs[name] for name in ("host", "gpu_uuid", "device")):
+        why = "the baseline ran on another device"
+    elif ours["num_threads"] != theirs["num_threads"]:
+        why = "the baseline ran on another number of threads"
+    if why:
+        flags.append(f"not compared: {why}")
         return False
-    if any(arm.cell[name] != baseline.cell[name] for name in ("host", "gpu_uuid", "device")):
-        flags.append("not compared: the baseline ran on another device")
-        return False
-    if arm.cell["num_threads"] != baseline.cell["num_threads"]:
-        flags.append("not compared: the baseline ran on another number of threads")
-        return False
-    versions = [name for name in VERSIONS if arm.cell[name] != baseline.cell[name]]
-    flags += [f"{name.removesuffix('_version')} differs: {arm.cell[name]} against {baseline.cell[name]}" for name in versions]
+    versions = [name for name in VERSIONS if ours[name] != theirs[name]]
+    flags += [f"{name.removesuffix('_version')} differs: {ours[name]} against {theirs[name]}" for name in versions]
     return True
 
 
@@ -176,9 +169,14 @@ def _log_ratio(arm: Measured | None, baselines: Sequence[Measured | None]) -> Lo
     if arm is None or not known:
         return None
     noise = stats.quadrature([b.half_width for b in known])
-    drift = abs(math.log(known[1].mean / known[0].mean)) if len(known) == 2 else None
-    half = stats.quadrature([arm.half_width, None if noise is None else noise / len(known), drift])
-    return LogRatio(math.log(arm.mean / stats.mean([b.mean for b in known])), half)
+    half = stats.quadrature([arm.half_width, None if noise is None else noise / len(known), _disagreement(known)])
+    return LogRatio(math.log(arm.mean / fmean(b.mean for b in known)), half)
+
+
+def _disagreement(baselines: Sequence[Measured | None]) -> float | None:
+    """Of two baselines, as a log ratio (>= 0)."""
+    means = [baseline.mean for baseline in baselines if baseline is not None]
+    return abs(math.log(means[1] / means[0])) if len(means) == 2 else None
 
 
 def _subject(arm: Arm) -> Subject:

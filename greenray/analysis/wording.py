@@ -1,42 +1,41 @@
 """Numbers and findings in plain words. One place, so that terminal, page and headline say the same."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from greenray.analysis.accuracy import AccuracyChange
-from greenray.analysis.breakeven import BreakEven
+from greenray.analysis.cost import BreakEven
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.overall import OverallEffect
 from greenray.analysis.stats import Estimate
 
 UNKNOWN = "unknown"
 MINUS = "−"
+_FIGURE = re.compile(r"(?<![\w.:-])\d+(?:\.\d+)?(?![\w:-]|\.\d)")  # not those of names: UUIDs, package-0, intel-rapl:0
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def plural(noun: str) -> str:
-    """Two or more of them: cells, families."""
     return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
 
 def count(number: int, noun: str) -> str:
-    """1 cell, 2 cells."""
     return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
 def common(words: Iterable[str], otherwise: str) -> str:
-    """The word that all share, else another."""
     found = set(words)
     return found.pop() if len(found) == 1 else otherwise
 
 
 def number(value: float | None, *, digits: int = 3) -> str:
     """A figure with `digits` significant digits and thousands separated; unknown stays unknown."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return UNKNOWN
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else UNKNOWN
+    if value == 0:
+        return "0"
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, decimals)
     if abs(value) >= 1e-4:
@@ -72,8 +71,7 @@ def percent_change(estimate: Estimate | None) -> str:
     text = f"{signed(estimate.percent, decimals=decimals)} %"
     if estimate.low is None or estimate.high is None:
         return f"{text} (no interval)"
-    low, high = (signed((end - 1) * 100, decimals=decimals) for end in (estimate.low, estimate.high))
-    return f"{text} ({low} to {high})"
+    return f"{text} ({_range(estimate)})"
 
 
 def points_change(change: AccuracyChange | None) -> str:
@@ -104,7 +102,6 @@ def throughput_change(effect: ModelEffect) -> str:
 
 
 def pay_back(effect: ModelEffect, found: BreakEven, saving: Estimate | None) -> str:
-    """Break-even in samples, or the verdict."""
     if saving is None:
         return UNKNOWN
     if effect.subject.phase != "inference":
@@ -115,36 +112,31 @@ def pay_back(effect: ModelEffect, found: BreakEven, saving: Estimate | None) -> 
 
 
 def model_sentence(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, pay_back: BreakEven) -> str:
-    """One tactic on one model, as a person would say it."""
-    clauses = [_energy_clause(effect)]
+    energy = effect.energy
+    if energy is None:
+        clauses = [f"has no comparison of energy ({'; '.join(effect.flags) or 'no figures'})"]
+    else:
+        clauses = [f"{_change(energy, effect.unit, modelled=effect.modelled)} ({_figure(energy)}{_basis(energy)})"]
     if accuracy is not None:
         clauses.append(_accuracy_clause(accuracy, effect))
-    if effect.energy is not None and effect.subject.phase == "inference":
-        clauses.append(_pay_back_clause(effect.energy, pay_back, effect.unit))
-    return f"{label}: {effect.tactic} {', '.join(clause for clause in clauses if clause)}."
+    if energy is not None and effect.subject.phase == "inference":
+        clauses.append(_pay_back_clause(energy, pay_back, effect.unit))
+    return f"{label}: {effect.tactic} {', '.join(clauses)}."
 
 
 def overall_sentence(effect: OverallEffect, context: str = "") -> str:
-    """One tactic over models."""
     models = f"{count(effect.models, 'model')} of {count(effect.families, 'family')}"
     if effect.energy is None:
         return f"On these models ({models}{context}): {effect.tactic} has no comparison of energy."
     what = _change(effect.energy, effect.unit, modelled=effect.modelled)
     if effect.energy.low is None or effect.energy.high is None:
         return f"On these models ({models}{context}): {effect.tactic} {what} (no interval, under 3 families)."
-    return f"Over {models}{context}: {effect.tactic} {what} ({_figure(effect.energy)}95 % interval {_range(effect.energy)})."
-
-
-def _energy_clause(effect: ModelEffect) -> str:
-    if effect.energy is None:
-        return "has no comparison of energy (" + ("; ".join(effect.flags) or "no figures") + ")"
-    return f"{_change(effect.energy, effect.unit, modelled=effect.modelled)} ({_figure(effect.energy)}{_basis(effect.energy)})"
+    return f"Over {models}{context}: {effect.tactic} {what} ({_figure(effect.energy)}95 % interval {_range(effect.energy)} %)."
 
 
 def _change(estimate: Estimate, unit: str, *, modelled: bool) -> str:
     """The verb phrase; an energy that a model made up is never called used or saved."""
-    uses = "is estimated from CPU time to use" if modelled else "uses"
-    makes = "is estimated from CPU time to make" if modelled else "makes"
+    uses, makes = (f"is estimated from CPU time to {verb}" if modelled else f"{verb}s" for verb in ("use", "make"))
     if estimate.clear is False:
         return f"{makes} no clear difference to energy per {unit}"
     if estimate.ratio >= 2:
@@ -154,9 +146,7 @@ def _change(estimate: Estimate, unit: str, *, modelled: bool) -> str:
 
 
 def without_result(tactic: str, status: str, reason: str, models: Sequence[str]) -> str:
-    """Why cells have no result."""
-    said = _STATUSES.get(status, status)
-    return f"{', '.join(models)}: {tactic} {said} ({reason})."
+    return f"{', '.join(models)}: {tactic} {_STATUSES.get(status, status)} ({reason})."
 
 
 _STATUSES = {
@@ -182,16 +172,14 @@ def _basis(estimate: Estimate) -> str:
     if half is None:
         return f"{estimate.basis}, no interval"
     if estimate.percent - half <= -100:  # no ± can be read so: nothing uses less than nothing
-        return f"{estimate.basis}, {_range(estimate)}"
+        return f"{estimate.basis}, {_range(estimate)} %"
     return f"{estimate.basis}, ±{half:.{_decimals(estimate)}f}"
 
 
 def _range(estimate: Estimate) -> str:
     assert estimate.low is not None
     assert estimate.high is not None
-    decimals = _decimals(estimate)
-    low, high = ((end - 1) * 100 for end in (estimate.low, estimate.high))
-    return f"{signed(low, decimals=decimals)} to {signed(high, decimals=decimals)} %"
+    return " to ".join(signed((end - 1) * 100, decimals=_decimals(estimate)) for end in (estimate.low, estimate.high))
 
 
 def _decimals(estimate: Estimate) -> int:
@@ -203,10 +191,9 @@ def _decimals(estimate: Estimate) -> int:
 def _accuracy_clause(change: AccuracyChange, effect: ModelEffect) -> str:
     size, on = f"{abs(change.points):.1f}", f"on {change.samples:,} {plural(effect.unit)}"
     changed = float(size) != 0
+    clause = f"leaves {effect.measure} as it was"
     if changed:
         clause = f"{'costs' if change.points < 0 else 'gains'} {size} points of {effect.measure}"
-    else:
-        clause = f"leaves {effect.measure} as it was"
     if change.distinguishable is None:
         return f"{clause} ({on}, not compared pairwise)"
     return f"{clause} ({'' if change.distinguishable or not changed else 'not distinguishable from none '}{on})"
@@ -218,3 +205,24 @@ def _pay_back_clause(energy: Estimate, pay_back: BreakEven, unit: str) -> str:
     if isinstance(pay_back, int):
         return f"pays back after {round_count(pay_back)} {plural(unit)}"
     return {"at once": "pays back at once", "never": "never pays back", "unknown": "pay-back unknown"}[pay_back]
+
+
+def kind_of(reason: str) -> str:
+    """The sentence without its figures."""
+    return _FIGURE.sub("#", reason)
+
+
+def alike(reasons: Iterable[str]) -> list[list[str]]:
+    """Sentences by their kind, in the order in which the kinds come."""
+    kinds: dict[str, list[str]] = {}
+    for reason in reasons:
+        kinds.setdefault(kind_of(reason), []).append(reason)
+    return list(kinds.values())
+
+
+def merged(reasons: Sequence[str]) -> str:
+    """Sentences of one kind as one: figures that differ become ranges."""
+    columns = zip(*(_FIGURE.findall(reason) for reason in reasons), strict=True)
+    ordered = (sorted(set(figures), key=float) for figures in columns)
+    ranges = (each[0] if len(each) == 1 else f"{each[0]}\N{EN DASH}{each[-1]}" for each in ordered)
+    return _FIGURE.sub(lambda _: next(ranges), reasons[0])

@@ -21,10 +21,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-sweep.register(app)
-report.register(app)
-instrument.register(app)
-explore.register(app)
+for room in (sweep, report, instrument, explore):
+    room.register(app)
 
 
 def main() -> None:
@@ -43,7 +41,6 @@ def main() -> None:
 
 
 def _log_level() -> str:
-    """What `GREENRAY_LOG` asks for."""
     level = os.environ.get("GREENRAY_LOG", "").upper() or "WARNING"
     if level not in logging.getLevelNamesMapping():
         raise UserError(f"GREENRAY_LOG is {level.lower()!r}; it takes debug, info, warning, error or critical")

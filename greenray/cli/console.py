@@ -5,6 +5,7 @@ import sys
 from typing import TextIO
 
 from rich.console import Console
+from rich.table import Table
 
 _WIDTH_WITHOUT_TERMINAL = 160  # a log or a pipe has no width; 80 columns would cut tables that nobody's window cuts
 
@@ -14,3 +15,7 @@ def console(stream: TextIO | None = None, *, stderr: bool = False) -> Console:
     target = stream or (sys.stderr if stderr else sys.stdout)
     width = None if target.isatty() or "COLUMNS" in os.environ else _WIDTH_WITHOUT_TERMINAL
     return Console(file=target, width=width)
+
+
+def table(*columns: str) -> Table:
+    return Table(*columns, box=None, header_style="bold", pad_edge=False)

@@ -13,9 +13,8 @@ def register(app: typer.Typer) -> None:
 
 def status(out: Annotated[str, typer.Argument(metavar="OUT", help="The store: the OUT folder of a sweep.")]) -> None:
     """How far a sweep is, running or not, and what went wrong."""
-    from rich.table import Table
-
     from greenray.cli.console import console as make_console
+    from greenray.cli.console import table
     from greenray.driver.ledger import Stored
     from greenray.store import tables
     from greenray.store.registry import open_store
@@ -33,8 +32,7 @@ def status(out: Annotated[str, typer.Argument(metavar="OUT", help="The store: th
         console.print(f"{name}: {done.total()} of {len(declared)} cells settled ({counts}); {held}", highlight=False)
         ends = [state.result for state in ledger.cells.values() if state.result and state.status != "ok"]
         if ends:
-            columns = ("status", "model", "tactic", "device", "cell", "what happened")
-            grid = Table(*columns, box=None, header_style="bold", pad_edge=False)
+            grid = table("status", "model", "tactic", "device", "cell", "what happened")
             for end in sorted(ends, key=lambda end: (end.model, end.tactic)):
                 grid.add_row(end.status, end.model, end.tactic, end.device, end.cell_id, end.error or "")
             console.print(grid, markup=False)
@@ -42,27 +40,25 @@ def status(out: Annotated[str, typer.Argument(metavar="OUT", help="The store: th
 
 def schema() -> None:
     """The data dictionary: every column of the store with type, unit and meaning."""
-    from rich.table import Table
-
     from greenray.cli.console import console as make_console
+    from greenray.cli.console import table
     from greenray.store.schema import SCHEMA_VERSION, dictionary
 
-    console = make_console()
-    grid = Table("table", "column", "type", "unit", "meaning", box=None, header_style="bold", pad_edge=False)
+    console, columns = make_console(), ("table", "column", "type", "unit", "meaning")
+    grid = table(*columns)
     for row in dictionary():
-        grid.add_row(row["table"], row["column"], row["type"], row["unit"], row["meaning"])
+        grid.add_row(*(row[column] for column in columns))
     console.print(grid, markup=False)
     console.print(f"\nschema version {SCHEMA_VERSION}; sweep and tactic are keys of the path", highlight=False)
 
 
 def tactics() -> None:
     """The tactics, their devices, parameters and needs."""
-    from rich.table import Table
-
     from greenray.cli.console import console as make_console
+    from greenray.cli.console import table
     from greenray.tactics.registry import TACTICS, tactic_class
 
-    grid = Table("tactic", "devices", "parameters", "what it does", "needs", box=None, header_style="bold", pad_edge=False)
+    grid = table("tactic", "devices", "parameters", "what it does", "needs")
     for name in TACTICS:
         cls = tactic_class(name)
         params = ", ".join(f"{key}={value}" for key, value in cls.Params().model_dump(mode="json").items())

@@ -3,30 +3,26 @@
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.table import Table
 
+from greenray.analysis.cost import JOULES_PER_KWH
 from greenray.analysis.prices import load as load_prices
+from greenray.cli.console import table
 from greenray.config.cell import Block, Cell
 from greenray.config.spec import SweepConfig
 from greenray.driver.ledger import Stored
 from greenray.driver.plan import Plan
 from greenray.store.base import Store
 
-_J_PER_KWH = 3.6e6
-
 
 def print_plan(config: SweepConfig, *, store: Store, console: Console) -> None:
     """Print the blocks of a config against its store; what was never measured is "unknown", not guessed.
 
-    Raises:
-        ConfigError: the config contradicts itself.
-        StoreError: there is something at `store` and it is no store.
+    Raises ConfigError where the config contradicts itself, StoreError where there is something at `store` and it is no store.
     """
     stored = Stored.read(store)
     device, why = auto_device(config, stored=stored)
     plan = Plan(config, stored=stored, auto_device=device)
-    columns = ("cell", "visit", "phase", "model", "dataset", "device", "batch", "round", "tactic", "state")
-    grid = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    grid = table("cell", "visit", "phase", "model", "dataset", "device", "batch", "round", "tactic", "state")
     for block in plan.blocks:
         for row in _rows(block, plan):
             grid.add_row(*row)
@@ -69,7 +65,7 @@ def _expected(plan: Plan, *, out: str) -> str:
     left = [kind for block in plan.blocks for kind in plan.kinds_left(block)]
     if not left:
         return "nothing left to run"
-    known = [expected for kind in left if (expected := plan.ledger.expected(kind))]
+    known = list(filter(None, map(plan.ledger.expected, left)))
     to_run = f"{len(left)} cells to run, brackets included"
     if unknown := len(left) - len(known):
         return f"{to_run}; time, kWh and cost unknown ({unknown} of a kind not measured in {out})"
@@ -77,7 +73,7 @@ def _expected(plan: Plan, *, out: str) -> str:
     energies = [each.energy_j for each in known if each.energy_j is not None]
     if len(energies) < len(known):
         return f"{time}; kWh and cost unknown"
-    kwh = sum(energies) / _J_PER_KWH
+    kwh = sum(energies) / JOULES_PER_KWH
     price = load_prices().electricity
     cost = f"{kwh * price.value:.4f} {price.unit.split('/')[0]}" if price is not None else "cost unknown"
     return f"{time}, {kwh:.5f} kWh, {cost}"

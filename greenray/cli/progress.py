@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -46,16 +44,12 @@ def terminal_kept(log: Path) -> Iterator[Console]:
         os.close(descriptor)
 
 
-class _Base(Watcher):
+class PlainWatcher(Watcher):
+    """Lines only."""
+
     def __init__(self, console: Console) -> None:
         self._console = console
         self._count = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -64,39 +58,26 @@ class _Base(Watcher):
         self._count += 1
         line = Text(f"{self._count:>4} ")
         line.append(f"{result.status:<11} ", style=_STATUS_STYLE.get(result.status, "red"))
-        line.append(cell_label(cell))
-        line.append(f"  {result.duration_s:.1f} s")
+        line.append(f"{cell_label(cell)}  {result.duration_s:.1f} s")
         if result.energy_j is not None:
             line.append(f"  {result.energy_j:.0f} J")
-        if result.j_per_sample is not None:
-            line.append(f"  {_milli(result.j_per_sample)}J/sample")
+        if (joules := result.j_per_sample) is not None:
+            line.append(f"  {joules:.3g} J/sample" if joules >= 1 else f"  {joules * 1000:.3g} mJ/sample")
         if result.error:
             line.append(f"  {result.error}", style="dim")
         self._console.print(line, highlight=False, soft_wrap=True)
-
-
-class PlainWatcher(_Base):
-    """Lines only."""
 
     def update(self, snapshot: Snapshot) -> None:
         return None
 
 
-class LiveWatcher(_Base):
+class LiveWatcher(PlainWatcher):
     """The same lines, and below them what goes on right now."""
 
-    def __init__(self, console: Console, *, limits: Limits) -> None:
-        super().__init__(console)
-        self._limits = limits
+    def __init__(self, live: Live, *, limits: Limits) -> None:
+        super().__init__(live.console)
+        self._live, self._limits = live, limits
         self._began_s = time.monotonic()
-        self._live = Live(Text("starting workers ..."), console=console, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._live.stop()
 
     def update(self, snapshot: Snapshot) -> None:
         grid = Table(box=None, pad_edge=False, show_header=False)
@@ -107,24 +88,22 @@ class LiveWatcher(_Base):
             grid.add_row(f"{worker.host} {worker.gpu or 'CPU'}", Text(doing), power, heat)
         eta = f"about {_duration(snapshot.eta_s)} left" if snapshot.eta_s is not None else "time left unknown yet"
         failed = f", {snapshot.failed} failed" if snapshot.failed else ""
-        whole = Text(
-            f"{snapshot.done} of {snapshot.total} cells done{failed}, {_duration(time.monotonic() - self._began_s)} so far, {eta}"
-        )
-        stop = Text(
-            f"Ctrl-C finishes the cells in flight (at most {_duration(self._limits.cell_timeout_s)}), twice stops now",
-            style="dim",
-        )
+        so_far = _duration(time.monotonic() - self._began_s)
+        whole = Text(f"{snapshot.done} of {snapshot.total} cells done{failed}, {so_far} so far, {eta}")
+        most = _duration(self._limits.cell_timeout_s)
+        stop = Text(f"Ctrl-C finishes the cells in flight (at most {most}), twice stops now", style="dim")
         self._live.update(Group(grid, whole, stop))
 
 
-def watcher_for(console: Console, *, limits: Limits) -> PlainWatcher | LiveWatcher:
+@contextmanager
+def watching(console: Console, *, limits: Limits) -> Iterator[PlainWatcher]:
     """A live display where there is a terminal, lines elsewhere."""
-    return LiveWatcher(console, limits=limits) if console.is_terminal else PlainWatcher(console)
+    if not console.is_terminal:
+        yield PlainWatcher(console)
+        return
+    with Live(Text("starting workers ..."), console=console, refresh_per_second=4, transient=True) as live:
+        yield LiveWatcher(live, limits=limits)
 
 
 def _duration(seconds: float | None) -> str:
     return str(timedelta(seconds=round(seconds or 0.0)))
-
-
-def _milli(joules: float) -> str:
-    return f"{joules:.3g} " if joules >= 1 else f"{joules * 1000:.3g} m"

@@ -35,18 +35,16 @@ def report(
 
 
 def write(
-    store: "Store | Path",
+    store: "Store",
     *,
     html: Path | None = None,
     markdown: Path | None = None,
     prices: Path | None = None,
     region: str | None = None,
 ) -> "Analysis":
-    """Analyse a store and write both pages, and the comparisons where the page goes to its usual place; returns the analysis.
+    """Analyse a store and write both pages, and the comparisons where the page goes to its usual place.
 
-    Raises:
-        StoreError: it is no store, or a page cannot be written.
-        ConfigError: the prices or the region are not understood.
+    Raises StoreError where it is no store or a page cannot be written, ConfigError where prices or region are not understood.
     """
     from greenray.analysis import analyse, comparisons
     from greenray.report import write as write_pages
@@ -59,30 +57,27 @@ def write(
 
 
 def show(analysis: "Analysis", *, console: "Console") -> None:
-    """The headline and its table on a terminal."""
-    from rich.table import Table
+    from greenray.cli.console import table
 
     effects = headline_table(analysis)
     if effects.rows:
-        table = Table(*effects.columns, box=None, header_style="bold", pad_edge=False)
+        shown = table(*effects.columns)
         for row in effects.rows:
-            table.add_row(*row)
-        console.print(table, markup=False)
+            shown.add_row(*row)
+        console.print(shown, markup=False)
         console.print()
     for sentence in analysis.headline:
         console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def headline_table(analysis: "Analysis") -> "Grid":
-    """A row for each tactic on each model."""
     from greenray.analysis.wording import UNKNOWN, pay_back, percent_change, points_change, throughput_change
-    from greenray.report.document import grid
+    from greenray.report.document import NAMES, grid
 
     return grid(
         analysis.findings,
         {
-            "model": lambda f: f.label,
-            "tactic": lambda f: f.tactic,
+            **NAMES,
             "energy": lambda f: percent_change(f.effect.energy),
             "throughput": lambda f: throughput_change(f.effect),
             "latency p50": lambda f: percent_change(f.effect.latency_p50),

@@ -28,9 +28,13 @@ def sweep(
     tactics: Annotated[str | None, typer.Option(help="With --model: a,b,c; chains as a+b.  [default: the five]")] = None,
 ) -> None:
     """Run the matrix of a config, or go on with it; ends with the headline and the report."""
-    loaded = _config(config, model=model, dataset=dataset, tactics=tactics)
+    from greenray.config.load import load
 
-    from greenray.cli.progress import terminal_kept, watcher_for
+    if (config is None) == (model is None):
+        raise ConfigError("give either a config file or --model; `greenray sweep --help` shows both.")
+    loaded = load(config) if config is not None else _one_model(model or "", dataset=dataset, tactics=tactics)
+
+    from greenray.cli.progress import terminal_kept, watching
     from greenray.cli.report import show, write
     from greenray.driver.sweep import run_sweep
     from greenray.store import tables
@@ -39,8 +43,7 @@ def sweep(
     store = open_store(out or f"results/{loaded.name}")
     tables.require_writable(store)  # before anything is written there, the log included
     with store.log_file(tables.DRIVER_LOG) as log, terminal_kept(log) as console:
-        watcher = watcher_for(console, limits=loaded.limits)
-        with watcher:
+        with watching(console, limits=loaded.limits) as watcher:
             failed = run_sweep(loaded, store=store, address=address, extend=extend, watcher=watcher)
         analysis = write(store)
         show(analysis, console=console)
@@ -67,16 +70,6 @@ def plan(
     print_plan(loaded, store=open_store(out or f"results/{loaded.name}"), console=make_console())
 
 
-def _config(path: Path | None, *, model: str | None, dataset: str | None, tactics: str | None) -> "SweepConfig":
-    from greenray.config.load import load
-
-    if (path is None) == (model is None):
-        raise ConfigError("give either a config file or --model; `greenray sweep --help` shows both.")
-    if path is not None:
-        return load(path)
-    return _one_model(model or "", dataset=dataset, tactics=tactics)
-
-
 def _one_model(model: str, *, dataset: str | None, tactics: str | None) -> "SweepConfig":
     """The config that `--model` stands for: the five tactics, or those named, on one model."""
     from greenray.config.load import build
@@ -90,12 +83,7 @@ def _one_model(model: str, *, dataset: str | None, tactics: str | None) -> "Swee
     names = [name.strip() for name in tactics.split(",")] if tactics else list(FIVE_TACTICS)
     chains = [name.split("+") if "+" in name else name for name in names]
     slug = re.sub(r"[^a-z0-9._-]+", "-", model.lower()).strip("-._") or "model"
-    experiment = {
-        "name": "serve",
-        "phase": "inference",
-        "models": [spec],
-        "datasets": [dataset or task.datasets[0]],
-        "tactics": chains,
-    }
+    experiment = {"models": [spec], "datasets": [dataset or task.datasets[0]], "tactics": chains}
+    experiment |= {"name": "serve", "phase": "inference"}
     name = slug if slug[0].isalpha() else f"m-{slug}"
     return build({"name": name[:64], "experiments": [experiment], "folder": str(Path.cwd())})

@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from greenray.report.document import Chart
+
 Figure = dict[str, Any]
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#999933", "#44AA99", "#AA4499")
@@ -12,8 +14,11 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 BASELINE_COLOUR = "#888888"
 
 
+def chart(id: str, traces: Sequence[Figure], layout: Figure, caption: str) -> Chart:
+    return Chart(id=id, figure={"data": traces, "layout": layout}, caption=caption)
+
+
 def scatter(name: str, x: Sequence[float | None], y: Sequence[float | None], *, mode: str = "markers", **style: Any) -> Figure:
-    """One series of points or lines."""
     return {"type": "scatter", "mode": mode, "name": plain(name), "x": list(x), "y": list(y), **style}
 
 
@@ -30,10 +35,6 @@ def legend_only(names: Sequence[str], **style: Sequence[Any]) -> list[Figure]:
 def plain(text: str) -> str:
     """Plotly reads a little HTML in its labels; text from outside must not become any. A % would start a template."""
     return html.escape(text, quote=False).replace("%{", "% {")
-
-
-def shortened(text: str, limit: int = 34) -> str:
-    return plain(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
 def unique(values: Iterable[str]) -> list[str]:

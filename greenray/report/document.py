@@ -2,22 +2,21 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+NAMES: Mapping[str, Callable[[Any], str]] = {"model": attrgetter("label"), "tactic": attrgetter("tactic")}
+"""The first columns of a table of findings."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph."""
-
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bullets:
-    """A list of sentences under an optional heading."""
-
     items: tuple[str, ...]
     heading: str = ""
 
@@ -58,8 +57,6 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
-    """Text to be shown as it is."""
-
     text: str
     heading: str = ""
 
@@ -90,25 +87,28 @@ def grid(
     folded: bool = False,
 ) -> Grid:
     """A table with a row for each of `rows`; `columns` say how they are headed and what stands in them, `text` which are text."""
-    return Grid(
-        columns=tuple(columns),
-        rows=tuple(tuple(show(row) for show in columns.values()) for row in rows),
-        heading=heading,
-        text_columns=frozenset(place for place, name in enumerate(columns) if name in text),
-        folded=folded,
-    )
+    cells = tuple(tuple(show(row) for show in columns.values()) for row in rows)
+    left = frozenset(place for place, name in enumerate(columns) if name in text)
+    return Grid(columns=tuple(columns), rows=cells, heading=heading, text_columns=left, folded=folded)
 
 
-def notes(items: Sequence[str]) -> list[Block]:
-    """The sentences as a note; nothing where there are none."""
-    return [Notes(items=tuple(items))] if items else []
+def notes(items: Sequence[str]) -> Notes | None:
+    return Notes(items=tuple(items)) if items else None
+
+
+def bullets(heading: str, items: Sequence[str]) -> Bullets | None:
+    return Bullets(heading=heading, items=tuple(items)) if items else None
+
+
+def section(id: str, title: str, *blocks: Block | None) -> Section:
+    return Section(id=id, title=title, blocks=tuple(block for block in blocks if block is not None))
 
 
 def without_empty(grid: Grid, *, empty: str = "") -> Grid:
     """The table without the columns that say nothing in any row."""
-    kept = [
-        index for index in range(len(grid.columns)) if not grid.rows or any(row[index] not in ("", empty) for row in grid.rows)
-    ]
+    if not grid.rows:
+        return grid
+    kept = [index for index in range(len(grid.columns)) if any(row[index] not in ("", empty) for row in grid.rows)]
     return replace(
         grid,
         columns=tuple(grid.columns[index] for index in kept),

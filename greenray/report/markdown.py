@@ -30,8 +30,7 @@ def _block(block: Block) -> Iterator[str]:
         case Text():
             yield escape(block.text)
         case Bullets():
-            if block.heading:
-                yield from (f"### {escape(block.heading)}", "")
+            yield from _heading(block)
             yield from (f"- {escape(item)}" for item in block.items)
         case Notes():
             yield from (f"> - {escape(item)}" for item in block.items)
@@ -42,14 +41,16 @@ def _block(block: Block) -> Iterator[str]:
         case Chart():
             yield f"*Chart in the HTML page: {escape(block.caption)}*"
         case Code():
-            if block.heading:
-                yield from (f"### {escape(block.heading)}", "")
+            yield from _heading(block)
             yield from (f"    {line}" for line in block.text.splitlines())
 
 
+def _heading(block: Bullets | Grid | Code) -> tuple[str, ...]:
+    return (f"### {escape(block.heading)}", "") if block.heading else ()
+
+
 def _table(grid: Grid) -> Iterator[str]:
-    if grid.heading:
-        yield from (f"### {escape(grid.heading)}", "")
+    yield from _heading(grid)
     yield "| " + " | ".join(escape(column) for column in grid.columns) + " |"
     yield "|" + "|".join(" :--- " if index in grid.text_columns else " ---: " for index in range(len(grid.columns))) + "|"
     for row in grid.rows:

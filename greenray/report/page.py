@@ -19,15 +19,11 @@ def render(document: Document) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["kind"] = lambda block: type(block).__name__.lower()
-    charts = any(isinstance(block, Chart) for section in document.sections for block in section.blocks)
+    plotly = ""
+    if any(isinstance(block, Chart) for section in document.sections for block in section.blocks):
+        plotly = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
         document=document,
         style=Markup(resources.files("greenray.report").joinpath("templates", "page.css").read_text(encoding="utf-8")),
-        plotly=_plotly() if charts else "",
+        plotly=Markup(plotly.replace("</script", "<\\/script")),
     )
-
-
-def _plotly() -> Markup:
-    """plotly.js as the plotly package ships it; it ships one bundle only."""
-    script = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
-    return Markup(script.replace("</script", "<\\/script"))

@@ -45,11 +45,7 @@ class Store(Protocol):
         """Let go of an object, or of all below a folder; it need not exist."""
 
     def lock(self) -> AbstractContextManager[None]:
-        """Hold the store for one driver, until the block or this process ends.
-
-        Raises:
-            StoreError: another holds it.
-        """
+        """Hold the store for one driver, until the block or this process ends. Raises StoreError where another holds it."""
 
     def is_locked(self) -> bool:
         """Whether a driver holds it right now."""

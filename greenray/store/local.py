@@ -39,9 +39,7 @@ class LocalStore:
             raise StoreError(f"{self.out}: cannot be read ({error.strerror}).") from None
 
     def create(self, key: str, data: bytes) -> bool:
-        target = self._root / key
-        with _readable_errors(self.out), self._staged(data) as staged:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with self._staged(key, data) as (staged, target):
             try:
                 os.link(staged, target)
             except FileExistsError:
@@ -52,15 +50,11 @@ class LocalStore:
                 if target.exists():  # a file system without hard links: as good as it can be there
                     return False
                 staged.replace(target)
-            _sync_folder(target.parent)
         return True
 
     def replace(self, key: str, data: bytes) -> None:
-        target = self._root / key
-        with _readable_errors(self.out), self._staged(data) as staged:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with self._staged(key, data) as (staged, target):
             staged.replace(target)
-            _sync_folder(target.parent)
 
     def read(self, key: str) -> bytes | None:
         try:
@@ -74,10 +68,8 @@ class LocalStore:
         return (self._root / key).is_file()
 
     def list(self, prefix: str) -> list[str]:
-        folder = self._root / prefix
-        return sorted(
-            Path(parent, name).relative_to(self._root).as_posix() for parent, _, names in os.walk(folder) for name in names
-        )
+        files = (Path(parent, name) for parent, _, names in os.walk(self._root / prefix) for name in names)
+        return sorted(file.relative_to(self._root).as_posix() for file in files)
 
     def remove(self, key: str) -> None:
         target = self._root / key
@@ -112,10 +104,8 @@ class LocalStore:
         try:
             with (self._root / _LOCK).open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
         return False
 
     def scratch(self) -> Path:
@@ -155,17 +145,16 @@ class LocalStore:
             raise _no_space(self.out)
 
     @contextmanager
-    def _staged(self, data: bytes) -> Iterator[Path]:
-        with _written(self.scratch() / uuid.uuid4().hex, data) as staged:
-            yield staged
+    def _staged(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+        target = self._root / key
+        with _readable_errors(self.out), _written(self.scratch() / uuid.uuid4().hex, data) as staged:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield staged, target
+            _sync_folder(target.parent)
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace a file that lies in no store, as a whole.
-
-    Raises:
-        StoreError: the disk is full, or the file cannot be written.
-    """
+    """Replace a file that lies in no store, as a whole, or raise StoreError."""
     with _readable_errors(str(path.parent)):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, data)

@@ -22,11 +22,7 @@ def polars_schema(table: str) -> pl.Schema:
 
 
 def scan(store: Store | Path, *, table: str, sweep: str | None = None) -> pl.LazyFrame:
-    """One table of a store, lazily; rows without a commit in `cells` are left out.
-
-    Raises:
-        StoreError: it is no store.
-    """
+    """One table of a store, lazily, without rows that have no commit in `cells`. Raises StoreError where it is no store."""
     store = open_store(store) if isinstance(store, Path) else store
     require_store(store)
     frame = scan_files(store, table=table, files=entries(store, table=table, sweep=sweep))
@@ -36,13 +32,8 @@ def scan(store: Store | Path, *, table: str, sweep: str | None = None) -> pl.Laz
     return frame.join(committed, on="run_id", how="semi")
 
 
-def settled(store: Store | Path, *, sweep: str | None = None) -> pl.LazyFrame:
-    """The row that counts of each cell: its first ok attempt, else its last."""
-    return settle(scan(store, table="cells", sweep=sweep))
-
-
 def settle(cells: pl.LazyFrame) -> pl.LazyFrame:
-    """The same, of rows of `cells`."""
+    """The row that counts of each cell: its first ok attempt, else its last."""
     rank = pl.when(pl.col("status") == "ok").then(pl.col("attempt")).otherwise(pl.col("attempt").neg() + 10**9)
     return (
         cells.with_columns(rank.alias("_rank"))
@@ -53,20 +44,15 @@ def settle(cells: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def manifests(store: Store | Path) -> dict[str, dict[str, Any]]:
-    """Every sweep's manifest by name.
-
-    Raises:
-        StoreError: it is no store, or a manifest cannot be read.
-    """
+    """Every sweep's manifest by name. Raises StoreError where it is no store, or a manifest cannot be read."""
     store = open_store(store) if isinstance(store, Path) else store
     require_store(store)
     found = {}
-    for key in store.list("manifests"):
-        if key.endswith(".json"):
-            try:
-                found[key.removeprefix("manifests/").removesuffix(".json")] = json.loads(store.read(key) or b"")
-            except ValueError as error:
-                raise StoreError(f"{store.out}: the manifest {key} cannot be read ({error}).") from None
+    for key in filter(lambda key: key.endswith(".json"), store.list("manifests")):
+        try:
+            found[key.removeprefix("manifests/").removesuffix(".json")] = json.loads(store.read(key) or b"")
+        except ValueError as error:
+            raise StoreError(f"{store.out}: the manifest {key} cannot be read ({error}).") from None
     return found
 
 

@@ -14,11 +14,7 @@ STORES: dict[str, str] = {
 
 
 def open_store(out: str | Path) -> Store:
-    """The store at a folder or URI; nothing is read or written yet.
-
-    Raises:
-        StoreError: no kind of store has this scheme.
-    """
+    """The store at a folder or URI, not yet read or written. Raises StoreError where no kind of store has this scheme."""
     text = str(out)
     scheme = text.partition("://")[0] if "://" in text else "file"
     if scheme not in STORES:

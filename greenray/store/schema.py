@@ -42,7 +42,6 @@ class Column(NamedTuple):
 
 @functools.cache
 def columns(table: str) -> tuple[Column, ...]:
-    """The columns of one table in order, without the keys of the path."""
     text = resources.files("greenray.store").joinpath("columns.csv").read_text(encoding="utf-8")
     every = [Column(**row) for row in csv.DictReader(text.splitlines())]
     shared = (_EVERY_TABLE, table) if table in TABLES else (table,)
@@ -51,7 +50,6 @@ def columns(table: str) -> tuple[Column, ...]:
 
 @functools.cache
 def arrow_schema(table: str) -> pa.Schema:
-    """The Arrow schema of one table, its version and units in the metadata."""
     fields = [pa.field(c.column, _TYPES[c.type], metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns(table)]
     return pa.schema(fields, metadata={"greenray_schema_version": str(SCHEMA_VERSION)})
 
@@ -59,11 +57,9 @@ def arrow_schema(table: str) -> pa.Schema:
 def dictionary() -> list[dict[str, str]]:
     """The data dictionary, one entry a column, partition keys included."""
     meanings = ("name of the sweep; a key of the path", "slug of the tactic chain; a key of the path")
-    keys = [
-        {"column": key, "type": "string", "unit": "", "meaning": text} for key, text in zip(PARTITION_KEYS, meanings, strict=True)
-    ]
     found = []
     for table in (*TABLES, *DERIVED):
-        found += [{"table": table, **key} for key in keys] if table in TABLES else []
-        found += [{**column._asdict(), "type": str(_TYPES[column.type])} for column in columns(table)]
+        keys = [Column(table, key, "text", "", meaning) for key, meaning in zip(PARTITION_KEYS, meanings, strict=True)]
+        every = [*keys, *columns(table)] if table in TABLES else columns(table)
+        found += [{**column._asdict(), "type": str(_TYPES[column.type])} for column in every]
     return found

@@ -38,8 +38,6 @@ Rows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One file of a table, known from its key alone."""
-
     key: str
     table: str
     sweep: str
@@ -49,11 +47,7 @@ class Entry:
 
 
 def require_store(store: Store) -> None:
-    """Check that there is a store that can be read.
-
-    Raises:
-        StoreError: it does not exist, is no folder or holds no sweep.
-    """
+    """Raises StoreError where there is no store, is no folder or holds no sweep."""
     names = store.names()
     if not names:
         raise StoreError(f"{store.out}: there is no such store; run `greenray sweep CONFIG --out {store.out}` first.")
@@ -63,11 +57,7 @@ def require_store(store: Store) -> None:
 
 
 def require_writable(store: Store) -> None:
-    """Check that this is a store, or may become one, and can be written.
-
-    Raises:
-        StoreError: it is a file, holds files that no sweep wrote, or cannot be written.
-    """
+    """Raises StoreError where this is a file, holds files that no sweep wrote, or cannot be written; it need not exist."""
     names = store.names()
     _require_folders(store, names)
     if names and not _begun(store, names) and not any(key.endswith(".json") for key in store.list("manifests")):
@@ -101,7 +91,6 @@ def entries(store: Store, *, table: str, sweep: str | None = None) -> list[Entry
 
 
 def table_key(*, table: str, sweep: str, tactic: str, cell_id: str, attempt: int) -> str:
-    """The place of one table's rows of one attempt."""
     return f"{table}/sweep={sweep}/tactic={tactic}/{cell_id}.{attempt}.parquet"
 
 
@@ -116,27 +105,14 @@ def commit(
     predictions: Rows = (),
     checkpoint: Path | None = None,
 ) -> bool:
-    """Write one attempt. Every row gets the keys of `cell`; columns not given are NULL.
+    """Write one attempt; columns not given are NULL, and all rows get the keys of `cell`: cell_id, run_id and attempt.
 
     Files are created, never replaced: where the attempt is there already (a worker that was given up on was still at it),
-    nothing changes and the answer is False.
-
-    Args:
-        store: the store.
-        sweep: name of the sweep.
-        tactic: slug of the tactic chain.
-        cell: the row of `cells`, with cell_id, run_id and attempt.
-        windows: rows of `windows`, as a list of rows or as columns.
-        trace: rows of `trace`, likewise.
-        predictions: rows of `predictions`, likewise.
-        checkpoint: folder to upload to `checkpoints/<cell_id>`.
-
-    Raises:
-        StoreError: no space left, or the store cannot be written; nothing that was committed before is touched.
-        ValueError: a row has a column that the schema does not know.
+    nothing changes and the answer is False. The folder `checkpoint` goes to `checkpoints/<cell_id>`. Raises StoreError where the
+    store cannot be written (nothing that was committed before is touched), ValueError where the schema does not know a column.
     """
-    keys = {name: cell[name] for name in ("cell_id", "run_id", "attempt")}
     rows: dict[str, Rows] = {"trace": trace, "predictions": predictions, "windows": windows, "cells": [cell]}
+    keys = {name: cell[name] for name in ("cell_id", "run_id", "attempt")}
     tables = {name: _table(name, given, keys=keys) for name, given in rows.items()}
     where: dict[str, Any] = {"sweep": sweep, "tactic": tactic, "cell_id": cell["cell_id"], "attempt": cell["attempt"]}
     if store.exists(table_key(table="cells", **where)):  # else its checkpoint would be replaced
@@ -159,12 +135,10 @@ def clean(store: Store, *, sweep: str) -> int:
 
 
 def write_manifest(store: Store, *, sweep: str, manifest: Mapping[str, Any]) -> None:
-    """Write `manifests/<sweep>.json`."""
     store.replace(f"manifests/{sweep}.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
 
 
 def parquet(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file."""
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     return bytes(buffer.getvalue())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenray.analysis import Analysis, analyse, prices, wording
-from greenray.analysis.breakeven import break_even
+from greenray.analysis.cost import break_even
 from greenray.cli.report import headline_table
 from greenray.errors import ConfigError, StoreError
 from greenray.report.sections import estimators

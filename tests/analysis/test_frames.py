@@ -12,7 +12,7 @@ import pytest
 
 from greenray.analysis import analyse
 from greenray.analysis.frames import Frames
-from greenray.report.build import build
+from greenray.report import build
 from greenray.store import reader
 from greenray.store.registry import open_store
 from tests.support.synthetic import Sweep, quickstart

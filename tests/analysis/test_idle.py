@@ -8,7 +8,7 @@ import pytest
 
 from greenray.analysis import Analysis, analyse, comparisons
 from greenray.analysis.visits import VisitEffect
-from greenray.report.build import build
+from greenray.report import build
 from greenray.report.markdown import render
 from greenray.store.schema import arrow_schema
 from tests.support.synthetic import Sweep, quickstart

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenray.analysis import analyse
-from greenray.analysis.grading import kind_of, merged
+from greenray.analysis.wording import kind_of, merged
 from greenray.report.document import Text
 from greenray.report.sections import quality
 from tests.support.synthetic import Sweep

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from markdown_it import MarkdownIt
 
-from greenray.analysis.grading import kind_of
+from greenray.analysis.wording import kind_of
 from greenray.config.load import load
 from greenray.driver.ledger import Stored
 from greenray.driver.plan import Plan

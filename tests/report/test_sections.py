@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from greenray.analysis import analyse
-from greenray.report import markdown, page
-from greenray.report.build import build
+from greenray.report import build, markdown, page
 from greenray.report.sections import SECTIONS
 from tests.support.synthetic import Sweep, quickstart
 

@@ -85,7 +85,7 @@ def test_a_sweep_begins_commits_reads_and_cleans_up(store: Store) -> None:
     assert tables.clean(store, sweep="s") == 1
     tables.require_store(store)
     assert reader.manifests(store) == {"s": {"cells": []}}
-    assert reader.settled(store).collect()["cell_id"].to_list() == [CELL["cell_id"]]
+    assert reader.settle(reader.scan(store, table="cells")).collect()["cell_id"].to_list() == [CELL["cell_id"]]
     assert reader.scan(store, table="windows").collect().height == 1
     fetched = store.fetch_folder(f"checkpoints/{CELL['cell_id']}")
     assert (fetched / "deep" / "model").read_bytes() == b"old"

@@ -78,7 +78,7 @@ def test_without_its_cells_row_an_attempt_does_not_exist_and_is_cleaned_up(tmp_p
 def test_a_cell_is_settled_by_its_first_ok_else_by_its_last(tmp_path: Path, statuses: list[str], settled: int) -> None:
     for attempt, status in enumerate(statuses, 1):
         commit(tmp_path, attempt=attempt, status=status)
-    assert reader.settled(open_store(tmp_path)).collect()["attempt"].to_list() == [settled]
+    assert reader.settle(reader.scan(open_store(tmp_path), table="cells")).collect()["attempt"].to_list() == [settled]
 
 
 def test_older_files_without_a_column_still_scan(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.wording import UNKNOWN, points_change, quantity
 from greenray.report import charts
-from greenray.report.document import Block, Chart, Section, grid, notes
+from greenray.report.document import Chart, Section, grid, notes, section
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagon2", "triangle-down", "x")
 
@@ -20,8 +20,6 @@ def load(analysis: Analysis) -> Sequence[Changed] | None:
 
 
 def show(changed: Sequence[Changed], analysis: Analysis) -> Section:
-    figure = chart(changed, unit=analysis.unit, measure=analysis.measure)
-    caption = "Up and to the left is better. Shapes are models, colours are tactics, grey is the baseline."
     table = grid(
         changed,
         {
@@ -35,15 +33,12 @@ def show(changed: Sequence[Changed], analysis: Analysis) -> Section:
             "samples": lambda c: f"{c[1].samples:,}",
         },
     )
-    blocks: list[Block] = [
-        *notes(analysis.caveats_on("accuracy")),
-        *([Chart(id="accuracy", figure=figure, caption=caption)] if figure else []),
-        table,
-    ]
-    return Section(id="accuracy", title=analysis.measure[:1].upper() + analysis.measure[1:], blocks=tuple(blocks))
+    title = analysis.measure[:1].upper() + analysis.measure[1:]
+    picture = chart(changed, unit=analysis.unit, measure=analysis.measure)
+    return section("accuracy", title, notes(analysis.caveats_on("accuracy")), picture, table)
 
 
-def chart(changed: Sequence[Changed], *, unit: str, measure: str) -> charts.Figure | None:
+def chart(changed: Sequence[Changed], *, unit: str, measure: str) -> Chart | None:
     """Quality against energy per sample: one point for each arm, the baseline in grey."""
     known = [(f, change) for f, change in changed if f.effect.tactic_energy_j and f.effect.baseline_energy_j]
     if not known:
@@ -83,4 +78,5 @@ def chart(changed: Sequence[Changed], *, unit: str, measure: str) -> charts.Figu
             "range": charts.rounded((min(qualities) - 1, max(qualities) + 1)),
         },
     }
-    return {"data": traces + charts.legend_only(models, symbol=SYMBOLS), "layout": layout}
+    caption = "Up and to the left is better. Shapes are models, colours are tactics, grey is the baseline."
+    return charts.chart("accuracy", traces + charts.legend_only(models, symbol=SYMBOLS), layout, caption)

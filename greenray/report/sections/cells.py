@@ -7,7 +7,7 @@ import polars as pl
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm
 from greenray.analysis.wording import quantity
-from greenray.report.document import Section, Text, grid, without_empty
+from greenray.report.document import Section, Text, grid, section, without_empty
 
 
 def load(analysis: Analysis) -> tuple[int, float] | None:
@@ -42,7 +42,7 @@ def show(attempts: tuple[int, float], analysis: Analysis) -> Section:
         folded=len(analysis.arms) > 12,
         heading="All cells",
     )
-    return Section(id="cells", title="What happened to each cell", blocks=(Text(text=text), without_empty(table)))
+    return section("cells", "What happened to each cell", Text(text), without_empty(table))
 
 
 def _idle(arm: Arm) -> str:

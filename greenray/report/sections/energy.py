@@ -7,7 +7,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.wording import UNKNOWN, grades, number, percent_change, quantity
 from greenray.report import charts
-from greenray.report.document import Block, Chart, Grid, Section, Text, grid, notes, without_empty
+from greenray.report.document import NAMES, Block, Chart, Grid, Section, Text, grid, notes, section, without_empty
 
 
 def load(analysis: Analysis) -> Sequence[Finding] | None:
@@ -15,12 +15,10 @@ def load(analysis: Analysis) -> Sequence[Finding] | None:
 
 
 def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
-    figure, caption = chart(findings), "Left of zero is less than the baseline; bars are 95 % intervals."
     by_model = grid(
         findings,
         {
-            "model": lambda f: f.label,
-            "tactic": lambda f: f.tactic,
+            **NAMES,
             "energy": lambda f: percent_change(f.effect.energy),
             "interval": lambda f: f.effect.energy.basis if f.effect.energy else "",
             f"baseline / {analysis.unit}": lambda f: quantity(f.effect.baseline_energy_j, "J"),
@@ -32,25 +30,18 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
         heading="By model",
         text=("model", "tactic", "interval", "remarks"),
     )
-    explained = (
+    explained = Text(
         f"Grades of the work windows: {grades(analysis.grades) or 'none'}. A: every condition of a good measurement met; "
         "B: one missed; C: several missed; D: modelled."
     )
-    blocks: list[Block] = [
-        *notes(analysis.caveats_on("energy")),
-        *([Chart(id="energy", figure=figure, caption=caption)] if figure else []),
-        *over_models(analysis),
-        without_empty(by_model),
-        Text(text=explained),
-        *gross_and_active(findings, analysis.unit),
-    ]
-    return Section(id="energy", title="Energy", blocks=tuple(blocks))
+    said, active = notes(analysis.caveats_on("energy")), gross_and_active(findings, analysis.unit)
+    return section("energy", "Energy", said, chart(findings), over_models(analysis), without_empty(by_model), explained, *active)
 
 
-def over_models(analysis: Analysis) -> list[Grid]:
+def over_models(analysis: Analysis) -> Grid | None:
     """A table by tactic; nothing where each stands for one model."""
     if not analysis.overall:
-        return []
+        return None
     columns = {
         "tactic": lambda o: o.tactic,
         "over": lambda o: f"{o.models} models, {o.families} families{o.context(analysis.overall)}",
@@ -61,7 +52,7 @@ def over_models(analysis: Analysis) -> list[Grid]:
     if any(effect.wilcoxon_p is not None for effect in analysis.overall):
         columns["Wilcoxon p (Holm)"] = lambda o: number(o.wilcoxon_p, digits=2)
         columns["Cliff's delta"] = lambda o: number(o.cliffs_delta, digits=2)
-    return [grid(analysis.overall, columns, heading="Over models", text=("tactic", "over", "interval"))]
+    return grid(analysis.overall, columns, heading="Over models", text=("tactic", "over", "interval"))
 
 
 def gross_and_active(findings: Sequence[Finding], unit: str) -> list[Block]:
@@ -71,8 +62,7 @@ def gross_and_active(findings: Sequence[Finding], unit: str) -> list[Block]:
     table = grid(
         findings,
         {
-            "model": lambda f: f.label,
-            "tactic": lambda f: f.tactic,
+            **NAMES,
             "gross": lambda f: percent_change(f.effect.energy),
             "active": lambda f: percent_change(f.effect.active),
             f"baseline, active / {unit}": lambda f: quantity(f.effect.baseline_active_j, "J"),
@@ -84,7 +74,7 @@ def gross_and_active(findings: Sequence[Finding], unit: str) -> list[Block]:
         heading="Gross and active",
     )
     note = Text(
-        text="Active is gross less idle power × time: what the work itself adds. The board's idle power is that of the cell's "
+        "Active is gross less idle power × time: what the work itself adds. The board's idle power is that of the cell's "
         "own idle window, its context held and its model loaded; the host's is read while no cell runs, or modelled, and each "
         "worker answers for an even part of it. Gross is what is paid for, and what is meant where a figure is not called active."
     )
@@ -92,7 +82,6 @@ def gross_and_active(findings: Sequence[Finding], unit: str) -> list[Block]:
 
 
 def _share(finding: Finding) -> str:
-    """How much of the baseline's gross energy is active."""
     gross_j, active_j = finding.effect.baseline_energy_j, finding.effect.baseline_active_j
     return UNKNOWN if not gross_j or active_j is None else f"{100 * active_j / gross_j:.0f} %"
 
@@ -103,8 +92,7 @@ def _range(watts: Sequence[float | None]) -> str:
     return f"{' to '.join(dict.fromkeys((known[0], known[-1])))} W" if known else ""
 
 
-def chart(findings: Sequence[Finding]) -> charts.Figure | None:
-    """Change of energy per sample for each model and tactic, with intervals."""
+def chart(findings: Sequence[Finding]) -> Chart | None:
     known = [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]
     if not known:
         return None
@@ -133,10 +121,10 @@ def chart(findings: Sequence[Finding]) -> charts.Figure | None:
         "xaxis": {"title": {"text": "change of energy per sample against the baseline, %"}, "zeroline": True, "ticksuffix": " %"},
         "yaxis": {
             "tickvals": list(range(len(models))),
-            "ticktext": [charts.shortened(model) for model in models],
+            "ticktext": [charts.plain(model if len(model) <= 34 else f"{model[:33]}…") for model in models],
             "range": [len(models) - 0.5, -0.5],
             "zeroline": False,
             "showgrid": False,
         },
     }
-    return {"data": traces, "layout": layout}
+    return charts.chart("energy", traces, layout, "Left of zero is less than the baseline; bars are 95 % intervals.")

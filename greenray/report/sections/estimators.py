@@ -13,9 +13,8 @@ from statistics import median
 import numpy as np
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.arms import Arm
-from greenray.analysis.training import TrainingRun
-from greenray.report.document import Block, Bullets, Section, Text, grid
+from greenray.analysis.arms import Arm, TrainingRun
+from greenray.report.document import Section, Text, bullets, grid, section
 
 FIRST_EPOCHS = (1, 2, 3, 5)
 DESCRIPTORS = (("parameters",), ("MACs",), ("MACs", "MACs per parameter"))
@@ -24,14 +23,7 @@ SPARE_MODELS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimator:
-    """How well one estimator did.
-
-    Attributes:
-        name: what predicts what.
-        error: median absolute relative error (0.1 = 10 %); None without enough data, and `note` says what is missing.
-        worst: largest absolute relative error; None likewise.
-        cases: runs or models behind the errors; 0 without any.
-    """
+    """Median and worst absolute relative error (0.1 = 10 %) over runs or models; None without any, and `note` says why."""
 
     name: str
     error: float | None
@@ -47,20 +39,17 @@ def load(analysis: Analysis) -> list[Estimator] | None:
 
 
 def show(estimators: list[Estimator], analysis: Analysis) -> Section:
-    blocks: list[Block] = [Text(text="How far off a cheaper look would have been on these measurements. Errors are relative.")]
+    explained = Text("How far off a cheaper look would have been on these measurements. Errors are relative.")
     known = [found for found in estimators if found.error is not None]
-    if known:
-        columns = {
-            "estimate": lambda e: e.name,
-            "median error": lambda e: f"{e.error * 100:.1f} %",
-            "worst error": lambda e: f"{e.worst * 100:.1f} %",
-            "cases": lambda e: str(e.cases),
-        }
-        blocks.append(grid(known, columns, text=("estimate",)))
-    missing = tuple(f"{found.name}: {found.note}." for found in estimators if found.error is None)
-    if missing:
-        blocks.append(Bullets(heading="Not enough data", items=missing))
-    return Section(id="estimators", title="Predicting instead of measuring", blocks=tuple(blocks))
+    columns = {
+        "estimate": lambda e: e.name,
+        "median error": lambda e: f"{e.error * 100:.1f} %",
+        "worst error": lambda e: f"{e.worst * 100:.1f} %",
+        "cases": lambda e: str(e.cases),
+    }
+    table = grid(known, columns, text=("estimate",)) if known else None
+    missing = bullets("Not enough data", [f"{found.name}: {found.note}." for found in estimators if found.error is None])
+    return section("estimators", "Predicting instead of measuring", explained, table, missing)
 
 
 def short_profiles(runs: Iterable[TrainingRun]) -> list[Estimator]:
@@ -96,12 +85,8 @@ def _row(arms: Sequence[Arm]) -> dict[str, float]:
     cell = arms[0].cell
     energies = [arm.energy_j.mean for arm in arms if arm.energy_j]
     macs, parameters = math.log(cell["macs_per_sample"]), math.log(cell["parameters"])
-    return {
-        "energy": math.log(sum(energies) / len(energies)),
-        "parameters": parameters,
-        "MACs": macs,
-        "MACs per parameter": macs - parameters,
-    }
+    energy = math.log(sum(energies) / len(energies))
+    return {"energy": energy, "parameters": parameters, "MACs": macs, "MACs per parameter": macs - parameters}
 
 
 def _left_out(names: Sequence[str], rows: Sequence[dict[str, float]]) -> Estimator:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm, json_of
-from greenray.report.document import Grid, Section, without_empty
+from greenray.report.document import Grid, Section, section, without_empty
 
 PARTS = {
     "Machines": ("host", "cpu_name", "gpu_name", "gpu_uuid", "power_limit_w", "driver_version"),
@@ -19,14 +19,12 @@ def load(analysis: Analysis) -> Sequence[Arm] | None:
 
 
 def show(arms: Sequence[Arm], analysis: Analysis) -> Section:
-    grids = tuple(_distinct(arms, columns, heading) for heading, columns in PARTS.items())
-    return Section(id="hardware", title="Hardware and settings", blocks=grids)
-
-
-def _distinct(arms: Sequence[Arm], columns: tuple[str, ...], heading: str) -> Grid:
-    rows = sorted({tuple(_value(arm, name) for name in columns) for arm in arms})
-    names = tuple(name.replace("_", " ") for name in columns)
-    return without_empty(Grid(heading=heading, columns=names, rows=tuple(rows), text_columns=frozenset(range(len(columns)))))
+    grids = []
+    for heading, columns in PARTS.items():
+        rows = tuple(sorted({tuple(_value(arm, name) for name in columns) for arm in arms}))
+        names, left = tuple(name.replace("_", " ") for name in columns), frozenset(range(len(columns)))
+        grids.append(without_empty(Grid(heading=heading, columns=names, rows=rows, text_columns=left)))
+    return section("hardware", "Hardware and settings", *grids)
 
 
 def _value(arm: Arm, column: str) -> str:

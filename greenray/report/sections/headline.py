@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.wording import grades, percent_change, quantity
-from greenray.report.document import Block, Bullets, Section, Text, Tiles, notes
+from greenray.report.document import Section, Text, Tiles, bullets, notes, section
 
 
 def load(analysis: Analysis) -> tuple[float | None, int]:
@@ -15,29 +15,26 @@ def load(analysis: Analysis) -> tuple[float | None, int]:
 
 
 def show(attempts: tuple[float | None, int], analysis: Analysis) -> Section:
-    blocks: list[Block] = [Tiles(items=tuple(_tiles(analysis, *attempts)))]
     places = sorted({f"{a.hardware} ({a.cell['device']}), counting {a.scope}" for a in analysis.arms if a.ok and a.scope})
-    if places:
-        blocks.append(Text(text=f"On {'; '.join(places)}."))
+    missing = None
     if not analysis.arms:
-        blocks.append(Text(text="The store holds no attempts yet: nothing was measured."))
+        missing = Text("The store holds no attempts yet: nothing was measured.")
     elif not analysis.headline:
-        blocks.append(
-            Text(text="Nothing was compared: no tactic ran beside a baseline. What was measured stands below."),
-        )
-    blocks += notes([caveat.text for caveat in analysis.caveats if caveat.weighty])
-    for heading, items in (
-        ("Over models", analysis.over_models),
-        ("By model", analysis.by_model),
-        ("Without a result", analysis.without_result),
-    ):
-        if items:
-            blocks.append(Bullets(heading=heading, items=items))
-    return Section(id="headline", title="In short", blocks=tuple(blocks))
+        missing = Text("Nothing was compared: no tactic ran beside a baseline. What was measured stands below.")
+    return section(
+        "headline",
+        "In short",
+        Tiles(items=tuple(_tiles(analysis, *attempts))),
+        Text(f"On {'; '.join(places)}.") if places else None,
+        missing,
+        notes([caveat.text for caveat in analysis.caveats if caveat.weighty]),
+        bullets("Over models", analysis.over_models),
+        bullets("By model", analysis.by_model),
+        bullets("Without a result", analysis.without_result),
+    )
 
 
 def _tiles(analysis: Analysis, energy_j: float | None, unknown: int) -> Iterator[tuple[str, str]]:
-    """Best finding, and how much there is."""
     known = [(f.effect.energy, f) for f in analysis.findings if f.effect.energy is not None]
     clear = [(energy.ratio, f) for energy, f in known if energy.clear is not False and energy.ratio < 1]
     if clear:

@@ -10,7 +10,7 @@ import polars as pl
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm
 from greenray.report import charts
-from greenray.report.document import Chart, Section
+from greenray.report.document import Chart, Section, section
 from greenray.store.schema import WINDOW_KINDS
 
 MAX_POINTS = 1500
@@ -24,13 +24,9 @@ Series = dict[str, tuple[list[float], tuple[float, ...]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerTrace:
-    """What the sensors saw of one cell.
+    """What the sensors saw of one cell: "power" in watts or "busy CPUs", seconds since the attempt's first window or sample.
 
-    Attributes:
-        label: the cell, for people.
-        quantity: "power" in watts or "busy CPUs".
-        series: for each sensor its times (s since the attempt's first window) and values.
-        windows: (kind, start, end) on the same clock.
+    `series` are times and values by sensor, `windows` (kind, start, end) on the same clock.
     """
 
     label: str
@@ -50,25 +46,17 @@ def show(trace: PowerTrace, analysis: Analysis) -> Section:
     caption = f"{trace.label}. Shaded are the windows whose energy is read off this trace."
     if trace.quantity != "power":
         caption += " This host has no power sensor: what is seen is processor time."
-    block = Chart(id="trace", figure=chart(trace), caption=caption)
-    return Section(id="measurement", title="What a measurement looks like", blocks=(block,))
+    return section("measurement", "What a measurement looks like", chart(trace, caption))
 
 
-def chart(trace: PowerTrace) -> charts.Figure:
-    """The sensors over time, with the cell's windows shaded."""
+def chart(trace: PowerTrace, caption: str) -> Chart:
     lines = [
         charts.scatter(name, times, values, mode="lines", line={"color": charts.colour(place), "width": 1.5})
         for place, (name, (times, values)) in enumerate(sorted(trace.series.items()))
     ]
     band = {"type": "rect", "xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below", "line": {"width": 0}}
     shapes = [
-        {
-            **band,
-            "x0": start,
-            "x1": end,
-            "fillcolor": WINDOW_COLOURS.get(kind, GREY),
-            "opacity": 0.22 if place % 2 else 0.15,
-        }
+        band | {"x0": start, "x1": end, "fillcolor": WINDOW_COLOURS.get(kind, GREY), "opacity": 0.22 if place % 2 else 0.15}
         for place, (kind, start, end) in enumerate(trace.windows)
     ]
     layout = {
@@ -81,7 +69,7 @@ def chart(trace: PowerTrace) -> charts.Figure:
         "xaxis": {"title": {"text": "time, s"}, "zeroline": False},
         "yaxis": {"title": {"text": "power, W" if trace.quantity == "power" else "busy CPUs"}, "rangemode": "tozero"},
     }
-    return {"data": lines, "layout": layout}
+    return charts.chart("trace", lines, layout, caption)
 
 
 def _window_names(trace: PowerTrace) -> list[charts.Figure]:
@@ -92,11 +80,8 @@ def _window_names(trace: PowerTrace) -> list[charts.Figure]:
     place = {"y": 1, "xref": "x", "yref": "paper", "yanchor": "bottom", "showarrow": False, "font": {"size": 11}}
     return [
         place
-        | {
-            "x": charts.rounded([(start + end) / 2])[0],
-            "text": charts.plain(kind),
-            "textangle": -40 if end - start < 0.12 * whole else 0,
-        }
+        | {"x": charts.rounded([(start + end) / 2])[0], "text": charts.plain(kind)}
+        | {"textangle": -40 if end - start < 0.12 * whole else 0}
         for kind, start, end in runs
         if end - start > 0.01 * whole
     ]
@@ -107,9 +92,8 @@ def _trace(analysis: Analysis, arm: Arm) -> PowerTrace | None:
     if samples is None:
         return None
     samples = samples.sort("sensor", "monotonic_s")
-    series, quantity = _power(samples), "power"
-    if not series:
-        series, quantity = _busy(samples), "busy CPUs"
+    power, busy = _power(samples), _busy(samples)
+    series, quantity = (power, "power") if power else (busy, "busy CPUs")
     if not series:
         return None
     windows = (
@@ -140,7 +124,6 @@ def _power(samples: pl.DataFrame) -> Series:
 
 
 def _busy(samples: pl.DataFrame) -> Series:
-    """Processor time per second, where that is all there is to see."""
     groups = samples.drop_nulls("cpu_seconds").group_by("sensor", maintain_order=True)
     return {str(sensor): _slope(rows, "cpu_seconds") for (sensor,), rows in groups if rows.height > 1}
 

@@ -6,7 +6,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.wording import pay_back, plural, quantity
 from greenray.report import charts
-from greenray.report.document import Block, Chart, Section, Text, grid
+from greenray.report.document import NAMES, Chart, Section, Text, grid, section
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
@@ -16,28 +16,21 @@ def load(analysis: Analysis) -> Sequence[Finding] | None:
 
 
 def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
-    figure = chart(findings)
-    caption = "Below the dotted line the tactic has paid back what it cost to apply. Line styles are models."
     table = grid(
         findings,
         {
-            "model": lambda f: f.label,
-            "tactic": lambda f: f.tactic,
+            **NAMES,
             "energy to apply": lambda f: quantity(f.optimize_energy_j, "J"),
             "time to apply": lambda f: quantity(f.optimize_time_s, "s"),
             "pays back energy after": lambda f: pay_back(f.effect, f.energy_break_even, f.effect.energy),
             "pays back time after": lambda f: pay_back(f.effect, f.time_break_even, f.effect.time),
         },
     )
-    blocks: list[Block] = [
-        Text(text=f"Cost of N {plural(analysis.unit)} = energy to apply + N x energy of one."),
-        *([Chart(id="break-even", figure=figure, caption=caption)] if figure else []),
-        table,
-    ]
-    return Section(id="one-off", title="One-off cost and pay-back", blocks=tuple(blocks))
+    formula = Text(f"Cost of N {plural(analysis.unit)} = energy to apply + N x energy of one.")
+    return section("one-off", "One-off cost and pay-back", formula, chart(findings), table)
 
 
-def chart(findings: Sequence[Finding]) -> charts.Figure | None:
+def chart(findings: Sequence[Finding]) -> Chart | None:
     """Energy of N samples with a tactic, its one-off cost included, over that of the baseline: below 1 it has paid back."""
     known = [f for f in findings if f.optimize_energy_j and f.effect.tactic_energy_j and f.effect.baseline_energy_j]
     if not known:
@@ -71,4 +64,5 @@ def chart(findings: Sequence[Finding]) -> charts.Figure | None:
         "yaxis": {"title": {"text": "energy, tactic / baseline"}, "range": [0, 2.5], "zeroline": False},
         "shapes": [level | {"line": {"color": charts.BASELINE_COLOUR, "dash": "dot"}}],
     }
-    return {"data": traces + charts.legend_only(models, dash=DASHES), "layout": layout}
+    caption = "Below the dotted line the tactic has paid back what it cost to apply. Line styles are models."
+    return charts.chart("break-even", traces + charts.legend_only(models, dash=DASHES), layout, caption)

@@ -5,24 +5,17 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from greenray.analysis import grading
+from greenray.analysis import frames
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.wording import grades
-from greenray.report.document import Block, Bullets, Section, Text, grid, notes, without_empty
+from greenray.analysis.wording import grades, kind_of, merged
+from greenray.report.document import Section, Text, bullets, grid, notes, section, without_empty
 
 NO_REASON = "no reason was written down"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """One thing that was missed, over all sweeps of the store.
-
-    Attributes:
-        text: the sentence; figures that differ are ranges.
-        grades: number of windows by grade, "" for those without one.
-        windows, cells: how many of them it concerns.
-        without_energy: how many of the windows have no total energy.
-    """
+    """One thing that was missed, and how many windows and cells it concerns; figures that differ are ranges in its text."""
 
     text: str
     grades: Mapping[str, int]
@@ -32,35 +25,32 @@ class Reason:
 
 
 def load(analysis: Analysis) -> tuple[list[Reason], list[str]]:
-    """What was missed, and the boards that the last run refused."""
     refused = (dict.fromkeys(manifest.get("refused", ())) for manifest in analysis.frames.manifests.values())
     return reasons(analysis.frames.work), [f"{sentence.rstrip('.')}." for told in refused for sentence in told]
 
 
 def show(loaded: tuple[list[Reason], list[str]], analysis: Analysis) -> Section:
     missed, refused = loaded
-    blocks: list[Block] = []
     work = analysis.frames.work
-    if work.height:
-        unknown = work["total_energy_j"].null_count()
-        counted = grades(analysis.grades, of="of grade ")
-        text = f"{work.height:,} work windows in {work['run_id'].n_unique():,} cells: {counted}."
-        if unknown:
-            text += f" {unknown:,} have no total energy: they are left out, and nothing stands in for them."
-        blocks.append(Text(text=text))
-    blocks += notes([caveat.text for caveat in analysis.caveats if caveat.topic == "wall"])
-    if missed:
-        columns = {
-            "why not better": lambda r: r.text,
-            "windows": lambda r: f"{r.windows:,}",
-            "cells": lambda r: f"{r.cells:,}",
-            "grades": lambda r: grades(r.grades, none="without"),
-            "without energy": lambda r: f"{r.without_energy:,}" if r.without_energy else "",
-        }
-        blocks.append(without_empty(grid(missed, columns, text=("why not better", "grades"))))
-    if refused:
-        blocks.append(Bullets(heading="Refused when the sweep last ran", items=tuple(refused)))
-    return Section(id="quality", title="How good the measurements are", blocks=tuple(blocks))
+    counted = grades(analysis.grades, of="of grade ")
+    text = f"{work.height:,} work windows in {work['run_id'].n_unique():,} cells: {counted}."
+    if unknown := work["total_energy_j"].null_count():
+        text += f" {unknown:,} have no total energy: they are left out, and nothing stands in for them."
+    columns = {
+        "why not better": lambda r: r.text,
+        "windows": lambda r: f"{r.windows:,}",
+        "cells": lambda r: f"{r.cells:,}",
+        "grades": lambda r: grades(r.grades, none="without"),
+        "without energy": lambda r: f"{r.without_energy:,}" if r.without_energy else "",
+    }
+    return section(
+        "quality",
+        "How good the measurements are",
+        Text(text) if work.height else None,
+        notes([caveat.text for caveat in analysis.caveats if caveat.topic == "wall"]),
+        without_empty(grid(missed, columns, text=("why not better", "grades"))) if missed else None,
+        bullets("Refused when the sweep last ran", refused),
+    )
 
 
 def reasons(work: pl.DataFrame) -> list[Reason]:
@@ -81,7 +71,7 @@ def reasons(work: pl.DataFrame) -> list[Reason]:
         )
         .drop_nulls("reason")
     )
-    kinds = {reason: grading.kind_of(reason) for reason in told["reason"].unique()}
+    kinds = {reason: kind_of(reason) for reason in told["reason"].unique()}
     told = told.with_columns(kind=pl.col("reason").replace_strict(kinds, return_dtype=pl.String))
     found = [_reason(rows) for _, rows in told.group_by("kind", maintain_order=True)]
     return sorted(found, key=lambda reason: (-reason.windows, reason.text))
@@ -90,8 +80,8 @@ def reasons(work: pl.DataFrame) -> list[Reason]:
 def _reason(rows: pl.DataFrame) -> Reason:
     once = rows.unique(["run_id", "window"], maintain_order=True)
     return Reason(
-        text=grading.merged(rows["reason"].unique(maintain_order=True).to_list()),
-        grades=grading.grades(once),
+        text=merged(rows["reason"].unique(maintain_order=True).to_list()),
+        grades=frames.grades(once),
         windows=once.height,
         cells=once["run_id"].n_unique(),
         without_energy=int(once["unknown"].sum()),

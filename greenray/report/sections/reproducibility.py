@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from greenray.analysis.analyse import Analysis
-from greenray.report.document import Block, Code, Section, Text
+from greenray.report.document import Block, Code, Section, Text, section
 
 
 def load(analysis: Analysis) -> str:
@@ -17,18 +17,15 @@ def load(analysis: Analysis) -> str:
 def show(ended: str, analysis: Analysis) -> Section:
     blocks: list[Block] = []
     if ended:
-        text = f"The last attempt ended at {ended}. The same command with the same config resumes this sweep."
-        blocks.append(Text(text=text))
+        blocks.append(Text(f"The last attempt ended at {ended}. The same command with the same config resumes this sweep."))
     for name, manifest in analysis.frames.manifests.items():
         for part in ("config", "versions", "hardware"):
             if manifest.get(part):
                 given = _without_nulls(manifest[part])
                 text = yaml.safe_dump(given, sort_keys=True, allow_unicode=True, default_flow_style=False)
                 blocks.append(Code(heading=f"{part.capitalize()} of {name}", text=text))
-    blocks.append(
-        Text(text="Every figure on this page is computed from the store's Parquet files; greenray report computes it again.")
-    )
-    return Section(id="reproducibility", title="Reproducibility", blocks=tuple(blocks))
+    again = Text("Every figure on this page is computed from the store's Parquet files; greenray report computes it again.")
+    return section("reproducibility", "Reproducibility", *blocks, again)
 
 
 def _without_nulls(value: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.wording import UNKNOWN, number, percent_change, plural, throughput_change
-from greenray.report.document import Section, Text, grid
+from greenray.report.document import NAMES, Section, Text, grid, section
 
 
 def load(analysis: Analysis) -> Sequence[Finding] | None:
@@ -14,13 +14,12 @@ def load(analysis: Analysis) -> Sequence[Finding] | None:
 
 def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
     note = Text(
-        text="Latency is the wall time of one batch, copy to the device and synchronisation included, with one batch in flight."
+        "Latency is the wall time of one batch, copy to the device and synchronisation included, with one batch in flight."
     )
     table = grid(
         findings,
         {
-            "model": lambda f: f.label,
-            "tactic": lambda f: f.tactic,
+            **NAMES,
             f"baseline, {plural(analysis.unit)}/s": lambda f: _throughput(f.effect.baseline_time_s),
             f"tactic, {plural(analysis.unit)}/s": lambda f: _throughput(f.effect.tactic_time_s),
             "throughput": lambda f: throughput_change(f.effect),
@@ -28,7 +27,7 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
             "latency p95": lambda f: percent_change(f.effect.latency_p95),
         },
     )
-    return Section(id="speed", title="Latency and throughput", blocks=(note, table))
+    return section("speed", "Latency and throughput", note, table)
 
 
 def _throughput(time_s: float | None) -> str:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.arms import Arm
-from greenray.analysis.training import TrainingRun
+from greenray.analysis.arms import Arm, TrainingRun
 from greenray.analysis.wording import UNKNOWN, common, quantity
-from greenray.report.document import Block, Section, Text, grid, without_empty
+from greenray.report.document import Section, Text, grid, section, without_empty
 
 
 def load(analysis: Analysis) -> Sequence[TrainingRun] | None:
@@ -31,10 +30,8 @@ def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
         },
         text=("model", "tactic", "settings"),
     )
-    blocks: list[Block] = [without_empty(table)]
-    if any(run.arm.modelled for run in runs):
-        blocks.insert(0, Text(text="Energies are estimated from CPU time."))
-    return Section(id="training", title="Training", blocks=tuple(blocks))
+    modelled = Text("Energies are estimated from CPU time.") if any(run.arm.modelled for run in runs) else None
+    return section("training", "Training", modelled, without_empty(table))
 
 
 def _quality(arm: Arm) -> str:
