@@ -114,10 +114,7 @@ class Verdict(Message):
 
 
 class Done(Message, frozen=False):
-    """The cell's result, filled in while it runs; names and units are those of the `cells` table.
-
-    Labels and predictions have one entry a sample.
-    """
+    """The cell's result, filled in while it runs; names and units are those of the `cells` table, labels one a sample."""
 
     type: Literal["done"] = "done"
     evidence: dict[str, Any] = Field(default_factory=dict)

@@ -54,8 +54,6 @@ class Tactic(ABC, Generic[P]):
     """An optimisation applied to a loaded model.
 
     Attributes:
-        name: how configs call it.
-        summary: one sentence on what it does.
         devices: devices on which `check` can pass.
         needs: what else has to be there, for `greenray tactics`; empty if nothing.
     """

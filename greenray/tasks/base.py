@@ -101,15 +101,13 @@ class Task(ABC):
     """A kind of work.
 
     Attributes:
-        name: how configs call it.
         unit: what a sample is, a singular noun.
         quality: its measure of quality; the value goes into the columns `accuracy`, `accuracy_low` and `accuracy_high`.
         presets: (architecture, preset) of the models that it builds with fresh weights, and what their configuration says.
         datasets: data sets that it knows by name; others are hub ids and paths.
         preload: modules that its cells import, for the fork server.
-        family: model_type of the model's configuration, once `prepare` knows it.
-        split: the split that is measured and evaluated, once `prepare` knows it.
-        training_samples: how many there are to learn from, once `prepare` knows it.
+        family, split, training_samples: model_type of the model's configuration, the split that is measured and evaluated, and
+            how many samples there are to learn from; once `prepare` knows it.
     """
 
     name: ClassVar[str]
