@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from greenray.cell import footprint, runtime, work
 from greenray.cell.protocol import CellTask, Done
 from greenray.cell.stages import compiled_inside
-from greenray.config.cell import Hyperparameters
+from greenray.config.refs import Hyperparameters
 from greenray.errors import CellError, Refused, Unsupported
 from greenray.tactics.base import Context
 from greenray.tactics.registry import Chain

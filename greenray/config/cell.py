@@ -12,58 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import Frozen
 from greenray.config.spec import TacticStep
 from greenray.tactics.registry import tactic_class
 
 BASELINE = (TacticStep(name="baseline"),)
-
-
-class ModelRef(Frozen):
-    """Which model a cell runs.
-
-    Attributes:
-        source: hub, folder, config (fresh weights by architecture and preset) or checkpoint (of a training cell).
-        id: hub id, path as written, `architecture-preset`, or the id of the training cell.
-        label: what reports call it.
-        path: absolute folder for `folder` models; not part of the identity.
-    """
-
-    source: Literal["hub", "folder", "config", "checkpoint"]
-    id: str
-    label: str
-    revision: str | None = None
-    architecture: str | None = None
-    preset: str | None = None
-    path: str | None = None
-
-    def identity(self) -> dict[str, Any]:
-        if self.source == "checkpoint":
-            return {"from": self.id}
-        return self.model_dump(include={"architecture", "preset"} if self.source == "config" else {"id", "revision"})
-
-
-class DatasetRef(Frozen):
-    """Which data a cell reads; `path` is the absolute form of a local `id` and not part of the identity."""
-
-    id: str
-    split: str | None = None
-    samples: int | None = None
-    revision: str | None = None
-    path: str | None = None
-
-    def identity(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"path"})
-
-
-class Hyperparameters(Frozen):
-    """What training is told."""
-
-    epochs: int
-    learning_rate: float
-    schedule: str
-    optimizer: str
-    weight_decay: float
 
 
 class Cell(Frozen):

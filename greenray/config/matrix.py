@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from itertools import product
 
-from greenray.config.cell import Block, Cell, DatasetRef, Hyperparameters, ModelRef, make_cell
+from greenray.config.cell import Block, Cell, make_cell
+from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import is_path, resolve_path
 from greenray.config.spec import DatasetSpec, Experiment, ModelSpec, SweepConfig
 from greenray.errors import ConfigError

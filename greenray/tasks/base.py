@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from greenray.config.cell import DatasetRef, ModelRef
+    from greenray.config.refs import DatasetRef, ModelRef
     from greenray.config.settings import Trust
 
 Inputs = dict[str, "Tensor"]

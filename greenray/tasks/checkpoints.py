@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from greenray.config.cell import ModelRef
+from greenray.config.refs import ModelRef
 from greenray.config.settings import Trust
 from greenray.errors import CellError, GreenRayError, Refused, ResourceError
 from greenray.tasks import hub

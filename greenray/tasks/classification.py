@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from greenray.config.cell import DatasetRef, ModelRef
+    from greenray.config.refs import DatasetRef, ModelRef
     from greenray.config.settings import Trust
 
 

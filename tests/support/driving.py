@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from greenray.cell import main as cell_module
 from greenray.cell.protocol import CellTask, Channel, Done, Failed, Message, Ready, Settle, Settled, Verdict, Window
-from greenray.config.cell import Cell, DatasetRef, Hyperparameters, ModelRef
+from greenray.config.cell import Cell
+from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import Measure, Trust
 from greenray.config.spec import TacticStep
 from greenray.tactics.registry import build

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageClassification, ResNetConfig
 
-from greenray.config.cell import DatasetRef, ModelRef
+from greenray.config.refs import DatasetRef, ModelRef
 from greenray.config.settings import Trust
 from greenray.errors import CellError, Refused, ResourceError
 from greenray.tasks import checkpoints, hub

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenray.config.cell import DatasetRef
+from greenray.config.refs import DatasetRef
 from greenray.config.settings import is_path
 from greenray.errors import Refused, ResourceError
 from greenray.tasks import hub

@@ -8,7 +8,7 @@ from greenray.tasks.classification import Classification
 from greenray.tasks.image_classification import data
 
 if TYPE_CHECKING:
-    from greenray.config.cell import DatasetRef
+    from greenray.config.refs import DatasetRef
     from greenray.tasks.base import Inputs
     from greenray.tasks.labelled import Labelled, Purpose
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from greenray.config.cell import DatasetRef
+from greenray.config.refs import DatasetRef
 from greenray.errors import Refused, ResourceError
 from greenray.tasks.image_classification import data
 

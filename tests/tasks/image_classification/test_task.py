@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from greenray.cell import footprint, runtime
-from greenray.config.cell import DatasetRef
+from greenray.config.refs import DatasetRef
 from greenray.tasks.image_classification.task import IMAGE_SIZE, PRESETS, ImageClassification
 from greenray.tasks.labelled import Labelled
 from tests.support.driving import folder, make_job, preset

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from greenray.config.cell import DatasetRef
+from greenray.config.refs import DatasetRef
 from greenray.tasks.labelled import Labelled, Purpose, draw, holdout
 
 NAME = "standard-library"

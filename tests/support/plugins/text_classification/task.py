@@ -13,7 +13,7 @@ from text_classification import data
 if TYPE_CHECKING:
     from torch import nn
 
-    from greenray.config.cell import DatasetRef
+    from greenray.config.refs import DatasetRef
     from greenray.tasks.base import Inputs
     from greenray.tasks.labelled import Labelled, Purpose
 
