@@ -36,11 +36,19 @@ def measured(tmp_path: Path, *argv: str, options: tuple[str, ...] = (), **change
     return result, json.loads(out.read_text())
 
 
+def as_from_a_shell() -> None:
+    """In a child before exec: what our own caller ignores (nohup SIGHUP, a shell's `&` SIGINT, SIGQUIT) is not ignored there."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 @contextmanager
 def measuring(*argv: str, **options: object) -> "Iterator[subprocess.Popen[str]]":
     """A running measurement; it and its group are killed at the end."""
     command = [*COMMAND, "measure", "--", *argv]
-    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **options}
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, "preexec_fn": as_from_a_shell}
+    settings |= options
     process = subprocess.Popen(command, env=environment(), text=True, **settings)
     try:
         yield process
@@ -144,7 +152,7 @@ print(seen.decode())
 def test_ctrl_c_reaches_the_command_once_and_the_terminal_is_its_own():
     """The command asks whether its input is a terminal, gets the terminal's Ctrl-C once, and reads what is typed."""
     driver = [sys.executable, "-c", TERMINAL, *COMMAND, "measure", "--", *hears("SIGINT")]
-    result = subprocess.run(driver, env=environment(), capture_output=True, text=True, timeout=60)
+    result = subprocess.run(driver, env=environment(), preexec_fn=as_from_a_shell, capture_output=True, text=True, timeout=60)
     assert result.stdout.startswith("0\n"), result
     assert re.findall("ready without|ready|SIG[A-Z0-9]+", result.stdout) == ["ready", "SIGINT", "SIGUSR2"], result.stdout
 
@@ -153,6 +161,7 @@ def test_what_the_caller_ignores_stays_ignored():
     """As under nohup: it ends neither us nor the command, and a command that wants to know of it hears only what it is sent."""
 
     def ignoring() -> None:
+        as_from_a_shell()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     code = "import signal\nassert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN" + hears("SIGHUP")[-1]
@@ -181,7 +190,7 @@ def test_the_command_inherits_what_a_shell_would_give_it(tmp_path):
 def test_stopping_before_the_command_starts_never_starts_it(tmp_path):
     mark = tmp_path / "ran"
     command = [*COMMAND, "measure", "--idle", "60", "--", "touch", str(mark)]
-    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=environment(), preexec_fn=as_from_a_shell, stderr=subprocess.PIPE, text=True) as process:
         held = 1 << signal.SIGTERM - 1
 
         def holds() -> bool:
