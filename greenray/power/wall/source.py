@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,7 +47,7 @@ class Found:
     asked: bool
 
 
-class Source:
+class Source(ABC):
     """A place where readings come from.
 
     Attributes:
@@ -67,11 +68,11 @@ class Source:
         self._value, self._stamp = meter.value, meter.time
         self._rest = b""
 
+    @abstractmethod
     def read(self) -> Iterator[Found | str]:
         """One answer, one run of a command or one look at a file: readings as they come, and sentences on what is none."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # most hold nothing
         """Gives back what is held from one `read` to the next."""
 
     def _found(self, document: Any, *, before_s: float, after_s: float, asked: bool = False) -> Found | str:
