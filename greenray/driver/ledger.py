@@ -119,12 +119,18 @@ class Stored:
             results.setdefault(row["sweep"], []).append(AttemptResult.of_row(row))
         return cls(manifests=reader.manifests(store), results=results)
 
-    def ledger(self, sweep: str, *, max_attempts: int) -> Ledger:
-        """The attempts of one sweep, beside which the others tell what like cells cost."""
+    def ledger(self, sweep: str, *, max_attempts: int, refused_again: bool = False) -> Ledger:
+        """The attempts of one sweep, beside which the others tell what like cells cost.
+
+        `refused_again`: what was refused may be tried again, as when `trust` has changed since.
+        """
         ledger = Ledger(max_attempts=max_attempts)
         for name, results in self.results.items():
             for result in results:
                 (ledger.record if name == sweep else ledger.learn)(result)
+        for state in ledger.cells.values():
+            if refused_again and state.result is not None and state.result.error_kind == "refused":
+                state.tries, state.result = 0, None
         return ledger
 
 

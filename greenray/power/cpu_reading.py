@@ -39,7 +39,7 @@ class CpuReading:
     host: Energy = field(default_factory=Energy)
     dram: Energy = field(default_factory=Energy)
     host_dram: Energy | None = None
-    idle: IdlePower = field(default_factory=lambda: IdlePower(cpu_w=0.0, source="rapl"))
+    idle: IdlePower
     cell_s: float | None = None
     neighbours_busy: float | None = None
     host_share: HostShare

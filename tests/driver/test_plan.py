@@ -71,6 +71,18 @@ def test_what_is_settled_left_and_new_is_known_from_one_reading_and_from_results
     assert read(store, *TACTICS).settled() == 1  # what was not written is not there
 
 
+def test_what_was_refused_is_settled_until_trust_changes(store: Store) -> None:
+    (block,) = plan_of(fresh(*TACTICS)).blocks
+    write(store, block.cells[0], "failed", error_kind="refused", visit=1)
+    write(store, block.cells[1], "failed", visit=1)
+    tables.write_manifest(store, sweep="t", manifest=plan_of(fresh(*TACTICS)).manifest(HERE))
+    assert read(store, *TACTICS).pending(block) == [block.cells[1]]
+    trusting = read(store, *TACTICS, trust={"pickle": ["o/m"]})
+    assert trusting.pending(block) == list(block.cells)
+    assert [trusting.ledger.state(cell.cell_id).highest_attempt for cell in block.cells] == [1, 1]
+    assert trusting.ledger.state(block.cells[1].cell_id).tries == 1
+
+
 def test_a_store_that_is_not_there_yet_holds_nothing_and_what_is_none_is_refused(store: Store, tmp_path: Path) -> None:
     plan = read(store, *TACTICS)
     assert (plan.settled(), plan.new) == (0, [])

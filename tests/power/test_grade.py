@@ -58,7 +58,9 @@ def test_every_missed_condition_costs_and_is_named(change, grade, word):
 
 
 SHARE = HostShare(logical_cores=4, model=CpuModel())
-ALONE = CpuReading(energy=Energy(energy_j=50.0), source="rapl", neighbours_busy=0.05, host_share=SHARE)
+ALONE = CpuReading(
+    energy=Energy(energy_j=50.0), source="rapl", idle=IdlePower(cpu_w=10.0, source="rapl"), neighbours_busy=0.05, host_share=SHARE
+)
 
 
 @pytest.mark.parametrize(

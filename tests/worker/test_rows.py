@@ -10,13 +10,14 @@ from greenray.config.matrix import expand
 from greenray.config.settings import CpuModel
 from greenray.power.cpu_reading import CpuReading, HostShare
 from greenray.power.estimate.energy import Energy
+from greenray.power.sharing import IdlePower
 from greenray.power.window import WindowReading
 from greenray.worker.assignment import Assignment
 from greenray.worker.rows import cell_row
 from greenray.worker.supervise import Outcome
 from tests.driver.pretend_pool import slot
 
-CPU = CpuReading(energy=Energy(energy_j=1.0), host_share=HostShare(logical_cores=1, model=CpuModel()))
+CPU = CpuReading(energy=Energy(energy_j=1.0), idle=IdlePower(cpu_w=1.0), host_share=HostShare(logical_cores=1, model=CpuModel()))
 
 
 def grade_of(*windows: dict[str, Any]) -> str | None:
