@@ -34,7 +34,8 @@ class Signals:
     def pause(self, seconds: float) -> None:
         """Waits; raises `Interrupted` as soon as somebody wants this process to end."""
         found = signal.sigtimedwait(self.ending, seconds)
-        if found is not None:
+        # Stopped (Ctrl-Z) and continued after the time was over, CPython returns what nobody has filled in.
+        if found is not None and found.si_signo in self.ending:
             raise Interrupted(found.si_signo)
 
     def forget(self) -> None:

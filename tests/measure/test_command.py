@@ -119,6 +119,29 @@ def test_a_command_that_signals_its_whole_group_is_not_signalled_again():
     assert (output, process.returncode) == ("", 0)
 
 
+PAUSES = """
+import sys, time
+from greenray.measure.signals import holding_signals
+with holding_signals() as signals:
+    begun_s = time.monotonic()
+    print(begun_s, flush=True)
+    signals.pause(0.3)
+    print(time.monotonic() - begun_s >= 0.3)
+"""
+
+
+def test_a_pause_that_is_stopped_and_continued_after_its_end_was_not_interrupted():
+    command = [sys.executable, "-c", PAUSES]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True, preexec_fn=as_from_a_shell) as process:
+        begun_s = float(process.stdout.readline())
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        wait_until(lambda: time.monotonic() > begun_s + 0.4, timeout_s=20, what="the end of the pause")
+        process.send_signal(signal.SIGCONT)
+        output, _ = process.communicate(timeout=30)
+    assert (output, process.returncode) == ("True\n", 0)
+
+
 TERMINAL = """
 import os, pty, signal, sys
 pid, terminal = pty.fork()
