@@ -14,6 +14,7 @@ from greenray.cell.protocol import CellTask, Channel, Done, Ready, Verdict, Wind
 from tests import simnvml
 
 CONTROL, STRANGER = "GREENRAY_TEST_CONTROL", "GREENRAY_TEST_STRANGER"
+WINDOWS = 3
 
 
 def quiet(connection: socket.socket) -> int:
@@ -27,13 +28,13 @@ def busy(connection: socket.socket) -> int:
 
 
 def reset(connection: socket.socket) -> int:
-    """The driver is reloaded in the second steady window."""
-    return _run(connection, in_second=lambda: _befall(reset_at=time.monotonic()))
+    """The driver is reloaded in the last steady window."""
+    return _run(connection, in_last=lambda: _befall(reset_at=time.monotonic()))
 
 
 def lost(connection: socket.socket) -> int:
-    """The board falls off the bus in the second steady window."""
-    return _run(connection, in_second=lambda: _befall(lost_from=time.monotonic()))
+    """The board falls off the bus in the last steady window."""
+    return _run(connection, in_last=lambda: _befall(lost_from=time.monotonic()))
 
 
 def joined(connection: socket.socket) -> int:
@@ -54,15 +55,15 @@ def elsewhere(connection: socket.socket) -> int:
 
 
 def unmetered(connection: socket.socket) -> int:
-    """RAPL vanishes in the second steady window."""
-    return _run(connection, in_second=lambda: _blank("intel-rapl:0/energy_uj"))
+    """RAPL vanishes in the last steady window."""
+    return _run(connection, in_last=lambda: _blank("intel-rapl:0/energy_uj"))
 
 
 def _run(
     connection: socket.socket,
     *,
     spend: Callable[[float], None] = time.sleep,
-    in_second: Callable[[], None] | None = None,
+    in_last: Callable[[], None] | None = None,
     uuid: str | None = None,
 ) -> int:
     channel = Channel(connection)
@@ -80,8 +81,8 @@ def _run(
         number += 1
         start_s = time.monotonic()
         spend(task.steady_window_s / 2)
-        if number == 2 and in_second is not None:
-            in_second()
+        if number == WINDOWS and in_last is not None:
+            in_last()
         spend(task.steady_window_s / 2)
         channel.send(Window(kind="steady", start_s=start_s, end_s=time.monotonic(), samples=320, iterations=10))
         answer = channel.receive(timeout_s=30)

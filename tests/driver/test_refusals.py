@@ -23,13 +23,20 @@ from greenray.report.markdown import escape
 from greenray.store import reader, tables
 from greenray.store.registry import open_store
 from tests import simnvml
-from tests.driver.pretend_cell import CONTROL
+from tests.driver.pretend_cell import CONTROL, WINDOWS
 from tests.driver.refusals import CASES, REFUSED_AT_ONCE, REFUSED_LATER, cell_of, number_of
 from tests.support import ROOT
 from tests.support.running import greenray, write_config
 
 # A window holds 70 updates of a counter of 20 ms; one of 100 ms makes 21 of them.
-MEASURE = {"window_s": 1.4, "min_windows": 2, "max_windows": 2, "min_counter_updates": 20, "idle_s": 0.1, "target_ci": 0.5}
+MEASURE = {
+    "window_s": 1.4,
+    "min_windows": WINDOWS,
+    "max_windows": WINDOWS,
+    "min_counter_updates": 20,
+    "idle_s": 0.1,
+    "target_ci": 0.5,
+}
 PROCESSES = 4
 MEASURED = [name for name in CASES if name not in (REFUSED_AT_ONCE, REFUSED_LATER)]
 pytestmark = pytest.mark.timeout(170)
@@ -89,7 +96,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     tables.write_manifest(open_store(out), sweep=config.name, manifest=manifest)
     windows = reader.scan(out, table="windows").filter(pl.col("kind") == "steady").sort("window").collect()
     steady = {name: windows.filter(pl.col("cell_id") == cell_of(config, name).cell_id).to_dicts() for name in MEASURED}
-    assert {len(rows) for rows in steady.values()} == {2}
+    assert {len(rows) for rows in steady.values()} == {WINDOWS}
     ended = greenray("report", out)
     assert ended.code == 0, ended.err
     page = re.sub(r"<script.*?</script>", "", (out / "report.html").read_text(), flags=re.DOTALL)
@@ -98,10 +105,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_grade_and_reasons_are_in_the_row(store: Store, name: str) -> None:
-    # A machine with other things to do can starve the recorder, which rightly costs a window: not both, as a rule.
-    case, (first, second) = CASES[name], store.windows[name]
-    row = first if not in_second(name) and _as_told(first, name) else second
-    assert _as_told(row, name), f"{first['grade_reasons']}, {second['grade_reasons']}"
+    # A machine with other things to do can starve the recorder, which rightly costs a window: not all of them, as a rule.
+    case, rows = CASES[name], store.windows[name][-1:] if in_last(name) else store.windows[name]
+    row = next((row for row in rows if _as_told(row, name)), None)
+    assert row is not None, [row["grade_reasons"] for row in rows]
     main = "gpu" if case.board is not None else "cpu"
     assert row[f"{main}_energy_source"] == case.source
     if case.source is None:
@@ -114,8 +121,8 @@ def test_grade_and_reasons_are_in_the_row(store: Store, name: str) -> None:
         assert row["gpu_energy_j"] == pytest.approx(300 * row["duration_s"], rel=0.03)
 
 
-def in_second(name: str) -> bool:
-    """Whether the fault befalls the second window."""
+def in_last(name: str) -> bool:
+    """Whether the fault befalls the last window only."""
     return CASES[name].cell in ("reset", "lost", "unmetered")
 
 
@@ -125,15 +132,15 @@ def _as_told(row: dict, name: str) -> bool:
     return same and row["grade"] == case.grade
 
 
-@pytest.mark.parametrize("name", [name for name in MEASURED if in_second(name)])
-def test_the_window_before_a_fault_keeps_its_energy(store: Store, name: str) -> None:
-    assert store.windows[name][0]["total_energy_j"] > 0
+@pytest.mark.parametrize("name", [name for name in MEASURED if in_last(name)])
+def test_the_windows_before_a_fault_keep_their_energy(store: Store, name: str) -> None:
+    assert any(row["total_energy_j"] is not None and row["total_energy_j"] > 0 for row in store.windows[name][:-1])
 
 
 @pytest.mark.parametrize("name", [name for name in MEASURED if CASES[name].reasons])
 def test_every_reason_stands_in_the_report_with_its_windows(store: Store, name: str) -> None:
     rows = _table(store.twin)
-    reasons = store.windows[name][1]["grade_reasons"]
+    reasons = store.windows[name][-1]["grade_reasons"]
     assert reasons
     for reason in reasons:
         _, windows, cells, *_ = next(row for row in rows if _kind_of(row[0]) == kind_of(escape(reason)))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,15 +82,28 @@ RUNS: dict[str, tuple[tuple[simnvml.Board, ...], tuple[object, ...]]] = {
 }
 
 
+# A busy host can starve the recorder, which rightly leaves figures unknown: another run may have them.
+STARVED: dict[str, Callable[[Ended], bool]] = {
+    "meters": lambda ended: any(ended.section(2)["data"][name]["apart"] is None for name in ("idle", "steady")),
+    "windows": lambda ended: (
+        len(ended.section(4)["data"]) < 3 or any(entry["additivity_j"] is None for entry in ended.section(4)["data"].values())
+    ),
+}
+
+
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory, library: Path) -> dict[str, Ended]:
     """The sections on boards of their own, all at once."""
 
     def one(name: str) -> Ended:
         boards, arguments = RUNS[name]
-        folder = tmp_path_factory.mktemp(name)
-        placed = [folder / argument if argument == "traces" else argument for argument in arguments]
-        return check(folder, environment(folder, library, *boards), *placed)
+        for _ in range(3):
+            folder = tmp_path_factory.mktemp(name)
+            placed = [folder / argument if argument == "traces" else argument for argument in arguments]
+            ended = check(folder, environment(folder, library, *boards), *placed)
+            if name not in STARVED or not STARVED[name](ended):
+                break
+        return ended
 
     with ThreadPoolExecutor(max_workers=len(RUNS)) as pool:  # they mostly wait
         return dict(zip(RUNS, pool.map(one, RUNS), strict=True))
