@@ -84,6 +84,7 @@ RUNS: dict[str, tuple[tuple[simnvml.Board, ...], tuple[object, ...]]] = {
 
 # A busy host can starve the recorder, which rightly leaves figures unknown: another run may have them.
 STARVED: dict[str, Callable[[Ended], bool]] = {
+    "idle": lambda ended: any(None in found.values() for found in ended.section(3)["data"].values()),
     "meters": lambda ended: any(ended.section(2)["data"][name]["apart"] is None for name in ("idle", "steady")),
     "windows": lambda ended: (
         len(ended.section(4)["data"]) < 3 or any(entry["additivity_j"] is None for entry in ended.section(4)["data"].values())

@@ -125,7 +125,7 @@ def whole_periods(lengths_s: Sequence[float], period_s: float) -> list[float]:
 
 
 def additivity_j(read: Read, *, span: tuple[float, float], count: int = 40, seed: int = 0) -> float | None:
-    """The largest |E(a, b) + E(b, c) - E(a, c)| of random triples, those with an unknown energy left out; None when none is left."""
+    """The largest |E(a, b) + E(b, c) - E(a, c)| of random triples whose energies are known; None when none are."""
     dice = random.Random(seed)
     apart_j: list[float] = []
     for _ in range(count):
