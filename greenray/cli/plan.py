@@ -41,8 +41,8 @@ def auto_device(config: SweepConfig, *, stored: Stored) -> tuple[str, str]:
         return str(manifest["auto_device"]), "as in the store"
     from greenray.gpu import registry
 
-    boards = len(registry.gpus())
-    return ("cuda", f"{boards} boards here, if torch can use them") if boards else ("cpu", "no GPU here")
+    gpus = len(registry.gpus())
+    return ("cuda", f"{gpus} boards here, if torch can use them") if gpus else ("cpu", "no GPU here")
 
 
 def _rows(block: Block, plan: Plan) -> Iterator[list[str]]:

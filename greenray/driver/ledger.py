@@ -1,7 +1,7 @@
 """What a store holds of attempts, cell by cell: read once, in one scan, and kept current by results."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,17 +119,17 @@ class Stored:
             results.setdefault(row["sweep"], []).append(AttemptResult.of_row(row))
         return cls(manifests=reader.manifests(store), results=results)
 
-    def ledger(self, sweep: str, *, max_attempts: int, refused_again: bool = False) -> Ledger:
+    def ledger(self, sweep: str, *, max_attempts: int, trusted: Collection[str] = ()) -> Ledger:
         """The attempts of one sweep, beside which the others tell what like cells cost.
 
-        `refused_again`: what was refused may be tried again, as when `trust` has changed since.
+        `trusted`: cells whose model `trust` names now. The sentence of a refusal says to do so: they are tried again.
         """
         ledger = Ledger(max_attempts=max_attempts)
         for name, results in self.results.items():
             for result in results:
                 (ledger.record if name == sweep else ledger.learn)(result)
-        for state in ledger.cells.values():
-            if refused_again and state.result is not None and state.result.error_kind == "refused":
+        for state in filter(None, map(ledger.cells.get, trusted)):
+            if state.result is not None and state.result.error_kind == "refused" and "trust:" in (state.result.error or ""):
                 state.tries, state.result = 0, None
         return ledger
 

@@ -66,11 +66,12 @@ class Plan:
         self.blocks = expand(config, auto_device=auto_device)
         self.cells = {cell.cell_id: cell for block in self.blocks for cell in block.cells}
         self._earlier = stored.manifests.get(config.name)
-        # The sentence of a refusal says to extend `trust`: whoever does must find the cell tried again.
-        changed = self._earlier is not None and self._earlier.get("config", {}).get("trust") != config.trust.model_dump(
-            mode="json"
+        trusted = {*config.trust.pickle, *config.trust.remote_code}
+        self.ledger = stored.ledger(
+            config.name,
+            max_attempts=config.limits.max_attempts,
+            trusted={id_ for id_, cell in self.cells.items() if trusted & {cell.model.id, cell.model.path}},
         )
-        self.ledger = stored.ledger(config.name, max_attempts=config.limits.max_attempts, refused_again=changed)
         before = {cell["cell_id"] for cell in self._earlier.get("cells", ())} if self._earlier else self.cells.keys()
         self.new = [cell_id for cell_id in self.cells if cell_id not in before]
 

@@ -8,7 +8,7 @@ import importlib.util
 import json
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +61,13 @@ def check(ref: ModelRef, *, trust: Trust) -> None:
     if ref.source == "folder":
         folder = Path(ref.path or ref.id)
         _check_folder(ref, folder)
-        _judge(ref, trust, files={file.name for file in folder.iterdir()}, config=_json(folder / "config.json"))
+        found = hub.Found({file.name for file in folder.iterdir()}, hub.json_object(folder / "config.json", of=ref.label))
     elif ref.source == "hub":
         trusted = named(ref, (*trust.pickle, *trust.remote_code))
-        files, config = hub.find_model(ref.id, revision=ref.revision, pickled=trusted)
-        _judge(ref, trust, files=files, config=config)
+        found = hub.find_model(ref.id, revision=ref.revision, pickled=trusted)
+    else:
+        return
+    _judge(ref, trust, found)
 
 
 def read(ref: ModelRef, *, checkpoint: str | None, trust: Trust, auto_processor: str | None) -> Blueprint:
@@ -143,11 +145,12 @@ def named(ref: ModelRef, allowed: Sequence[str]) -> bool:
     return bool({ref.id, ref.path} & set(allowed))
 
 
-def _judge(ref: ModelRef, trust: Trust, *, files: Collection[str], config: Mapping[str, Any]) -> None:
+def _judge(ref: ModelRef, trust: Trust, found: hub.Found) -> None:
     """Pass if the model can be loaded under `trust`, judged by its files and its configuration."""
     if named(ref, trust.remote_code):
         return
-    if "AutoConfig" in config.get("auto_map", {}) and not _known_to_transformers(str(config.get("model_type"))):
+    files, config = found
+    if "AutoConfig" in (config.get("auto_map") or ()) and not _known_to_transformers(str(config.get("model_type"))):
         raise ResourceError(_needs_code(ref))
     if any(name in files for name in SAFETENSORS):
         return
@@ -191,7 +194,7 @@ def _loading(ref: ModelRef, trust: Trust) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, KeyError, TypeError, SafetensorError) as error:
         text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
         found: GreenRayError = CellError(f"model {ref.label} cannot be loaded: {text[:300]}")
         if "trust_remote_code=True" in text and not named(ref, trust.remote_code):
@@ -206,12 +209,3 @@ def _check_folder(ref: ModelRef, folder: Path) -> None:
         raise ResourceError(f"model {ref.label}: there is no folder {folder}.")
     if not (folder / "config.json").is_file():
         raise ResourceError(f"model {ref.label}: {folder} has no config.json, so it is no model saved by transformers.")
-
-
-def _json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file; {} where it is none, which loading the model will say better."""
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -1,5 +1,6 @@
 """Whether something exists on the hub: its cache first, then the network with a short deadline."""
 
+import contextlib
 import json
 import os
 from collections.abc import Collection, Mapping
@@ -59,7 +60,15 @@ def _cached(repo_id: str, *, pickled: bool, revision: str | None) -> Found | Non
         return None
     config = paths.pop("config.json")
     files = {name for name, path in paths.items() if isinstance(path, str)}
-    return Found(files, json.loads(Path(config).read_text())) if isinstance(config, str) and files else None
+    return Found(files, json_object(Path(config), of=repo_id)) if isinstance(config, str) and files else None
+
+
+def json_object(file: Path, *, of: str) -> dict[str, Any]:
+    """What a JSON file of a model holds; raises ResourceError where that is no object."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        if isinstance(found := json.loads(file.read_text()), dict):
+            return found
+    raise ResourceError(f"model {of}: its {file.name} cannot be read or holds no JSON object.")
 
 
 def _ask(repo_id: str, *, kind: Literal["model", "dataset"], revision: str | None) -> Any:

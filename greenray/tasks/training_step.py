@@ -2,8 +2,8 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from greenray.tasks.base import Task, TrainingBatch
 
@@ -22,6 +22,7 @@ class TrainingStep:
         forward: mean loss of a batch, and how many of its samples were answered right (None where nothing is).
         backward: gradients from the loss.
         update: new weights from the gradients.
+        states: what else changes with the steps, such as a gradient scaler: objects with `state_dict` and `load_state_dict`.
     """
 
     model: "nn.Module"
@@ -29,6 +30,7 @@ class TrainingStep:
     forward: "Callable[[TrainingBatch], tuple[Tensor, Tensor | None]]"
     backward: "Callable[[Tensor], object]"
     update: Callable[[], object]
+    states: list[Any] = field(default_factory=list)
 
     def __call__(self, batch: TrainingBatch) -> "tuple[Tensor, Tensor | None]":
         """Train on one batch; returns what `forward` did, the loss without its graph."""
@@ -53,19 +55,20 @@ def plain_step(task: Task, model: "nn.Module", optimizer: "torch.optim.Optimizer
 def rehearse(step: TrainingStep, batch: TrainingBatch, *, times: int) -> None:
     """Run the step, so that all its code is compiled, and put everything back: what follows is an untouched start.
 
-    Put back are weights and buffers (the statistics of batch normalisation among them), gradients, the optimizer's state and
-    the random numbers; order of the data and schedule are not touched by a step.
+    Put back are weights and buffers (the statistics of batch normalisation among them), gradients, the states of the optimizer
+    and of what joined the step, and the random numbers; order of the data and schedule are not touched by a step.
     """
     import torch
 
     tensors = [*step.model.parameters(), *step.model.buffers()]
     before = [tensor.detach().to("cpu", copy=True) for tensor in tensors]  # in host memory: the board's may just do
-    optimizer = copy.deepcopy(step.optimizer.state_dict())
+    states = [(one, copy.deepcopy(one.state_dict())) for one in (step.optimizer, *step.states)]
     with torch.random.fork_rng():
         for _ in range(times):
             step(batch)
     with torch.no_grad():
         for tensor, kept in zip(tensors, before, strict=True):
             tensor.copy_(kept)
-    step.optimizer.load_state_dict(optimizer)
+    for one, state in states:
+        one.load_state_dict(state)
     step.optimizer.zero_grad(set_to_none=True)

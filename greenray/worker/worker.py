@@ -152,32 +152,32 @@ class Worker:
         return next((message for message in heard if isinstance(message, Ready | Failed)), None)
 
     def _wait_for_memory(self) -> None:
-        """Wait until the board's memory is back where it was: a cell must not share it with its predecessor's remains."""
-        board = self._instrument.gpu
-        if board is None or self._idle_memory is None:
+        """Wait until the GPU's memory is back where it was: a cell must not share it with its predecessor's remains."""
+        gpu = self._instrument.gpu
+        if gpu is None or self._idle_memory is None:
             return
         deadline = time.monotonic() + _MEMORY_TIMEOUT_S
-        while (used := board.memory_used_bytes()) is not None and used > self._idle_memory + _MEMORY_SLACK_BYTES:
+        while (used := gpu.memory_used_bytes()) is not None and used > self._idle_memory + _MEMORY_SLACK_BYTES:
             if time.monotonic() > deadline:
                 raise MeasurementError(
-                    f"board {board.uuid} still holds {used / 2**30:.1f} GiB, {_MEMORY_TIMEOUT_S:g} s after its last cell"
+                    f"board {gpu.uuid} still holds {used / 2**30:.1f} GiB, {_MEMORY_TIMEOUT_S:g} s after its last cell"
                 )
             time.sleep(0.1)
 
 
 def worker_info(instrument: Instrument, *, uses_cuda: bool, sees_store: bool, notes: Sequence[str] = ()) -> WorkerInfo:
     """What a worker with this instrument tells of itself and its host."""
-    board, host = instrument.gpu, instrument.host
+    gpu, host = instrument.gpu, instrument.host
     return WorkerInfo(
         host=host.hostname,
         machine=host.boot_id or host.hostname,
         cpu_name=host.cpu_name,
         physical_cores=host.physical_cores,
         usable_cores=host.usable_cores,
-        gpu_uuid=board.uuid if board else None,
-        gpu_name=board.name if board else None,
-        power_limit_w=board.power_limit_w if board else None,
-        driver_version=board.driver_version if board else None,
+        gpu_uuid=gpu.uuid if gpu else None,
+        gpu_name=gpu.name if gpu else None,
+        power_limit_w=gpu.power_limit_w if gpu else None,
+        driver_version=gpu.driver_version if gpu else None,
         uses_cuda=uses_cuda,
         energy_scope=instrument.energy_scope,
         sees_store=sees_store,

@@ -71,15 +71,21 @@ def test_what_is_settled_left_and_new_is_known_from_one_reading_and_from_results
     assert read(store, *TACTICS).settled() == 1  # what was not written is not there
 
 
-def test_what_was_refused_is_settled_until_trust_changes(store: Store) -> None:
-    (block,) = plan_of(fresh(*TACTICS)).blocks
-    write(store, block.cells[0], "failed", error_kind="refused", visit=1)
+def test_what_was_refused_is_settled_until_trust_names_its_model(store: Store) -> None:
+    tactics = (*TACTICS, "prune-global")
+    (block,) = plan_of(fresh(*tactics)).blocks
+    write(store, block.cells[0], "failed", error="allow it with trust: {pickle: [vit-tiny]}", error_kind="refused", visit=1)
     write(store, block.cells[1], "failed", visit=1)
-    tables.write_manifest(store, sweep="t", manifest=plan_of(fresh(*TACTICS)).manifest(HERE))
-    assert read(store, *TACTICS).pending(block) == [block.cells[1]]
-    trusting = read(store, *TACTICS, trust={"pickle": ["o/m"]})
-    assert trusting.pending(block) == list(block.cells)
-    assert [trusting.ledger.state(cell.cell_id).highest_attempt for cell in block.cells] == [1, 1]
+    write(store, block.cells[2], "failed", error="no labelled images", error_kind="refused", visit=1)
+    tables.write_manifest(store, sweep="t", manifest=plan_of(fresh(*tactics)).manifest(HERE))
+    others = list(block.cells[3:])
+    assert read(store, *tactics).pending(block) == [block.cells[1], *others]
+    assert read(store, *tactics, trust={"pickle": ["o/another"]}).pending(block) == [block.cells[1], *others]
+    for _ in range(2):  # also when the sweep that was to try it was stopped after it had written its manifest
+        trusting = read(store, *tactics, trust={"pickle": ["vit-tiny"]})
+        assert trusting.pending(block) == [*block.cells[:2], *others]
+        tables.write_manifest(store, sweep="t", manifest=trusting.manifest(HERE))
+    assert [trusting.ledger.state(cell.cell_id).highest_attempt for cell in block.cells[:3]] == [1, 1, 1]
     assert trusting.ledger.state(block.cells[1].cell_id).tries == 1
 
 

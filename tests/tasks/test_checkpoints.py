@@ -92,6 +92,13 @@ def test_code_that_transformers_has_itself_is_not_needed_from_the_checkpoint(sav
     assert type(model).__module__.startswith("transformers.")
 
 
+def test_a_configuration_that_transformers_cannot_digest_is_told_in_a_sentence(saved: Path) -> None:
+    (saved / "config.json").write_text('{"model_type": "resnet", "auto_map": null}')
+    checkpoints.check(folder(saved), trust=SAFE)
+    with pytest.raises(CellError, match=r"cannot be loaded"):
+        read(folder(saved), SAFE)
+
+
 def test_missing_folders_configurations_and_weights_are_named(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="there is no folder"):
         checkpoints.check(folder(tmp_path / "nowhere"), trust=SAFE)
@@ -99,6 +106,13 @@ def test_missing_folders_configurations_and_weights_are_named(saved: Path, tmp_p
         checkpoints.check(folder(tmp_path), trust=SAFE)
     (saved / "model.safetensors").unlink()
     with pytest.raises(ResourceError, match=r"has no weights"):
+        checkpoints.check(folder(saved), trust=SAFE)
+
+
+@pytest.mark.parametrize("text", ["{bad", "null", "[]", "[" * 100_000])
+def test_a_configuration_that_is_none_is_found_before_anything_is_loaded(saved: Path, text: str) -> None:
+    (saved / "config.json").write_text(text)
+    with pytest.raises(ResourceError, match=r"its config\.json cannot be read or holds no JSON object"):
         checkpoints.check(folder(saved), trust=SAFE)
 
 

@@ -78,6 +78,20 @@ def test_a_rehearsal_leaves_no_trace(tactic: tuple[str, dict[str, Any]], optimiz
     assert after == untouched.train(3)
 
 
+def test_a_rehearsal_puts_back_what_joined_the_step() -> None:
+    rig = Rig(("baseline", {}))
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+    rig.step.backward = lambda loss: scaler.scale(loss).backward()
+    rig.step.update = lambda: (scaler.step(rig.optimizer), scaler.update())
+    rig.step.states.append(scaler)
+    rig.step(rig.batch())
+    before = scaler.state_dict()
+    rehearse(rig.step, rig.batch(), times=3)
+    assert scaler.state_dict() == before
+    rig.step(rig.batch())
+    assert scaler.state_dict() != before
+
+
 def zeros(rig: Rig) -> int:
     weights = (module.weight for module in rig.model.modules() if isinstance(module, nn.Conv2d | nn.Linear))
     return sum(int((weight == 0).sum()) for weight in weights)
