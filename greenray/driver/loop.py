@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenray.config.cell import Cell
+from greenray.driver.awake import AwakeClock
 from greenray.driver.ledger import committed, kind_of
 from greenray.driver.plan import Plan, Schedule, Visit, assign, is_exclusive
 from greenray.driver.pool import Died, Ended, Event, IdleRead, Pool, Refused, WorkerSlot
@@ -56,7 +57,7 @@ class VisitLoop:
         self._pool = pool
         self._watcher = watcher
         self._interrupts = interrupts
-        self._clock = clock
+        self._clock = AwakeClock(clock)
         self._schedule = Schedule(plan)
         self._exclusive = plan.config.host.exclusive_hosts
         self._runs: dict[WorkerSlot, _Run] = {}

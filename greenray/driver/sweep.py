@@ -10,6 +10,7 @@ import uuid
 
 from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
+from greenray.driver.awake import AwakeClock
 from greenray.driver.cluster import connected
 from greenray.driver.ledger import Stored
 from greenray.driver.loop import VisitLoop
@@ -100,7 +101,8 @@ def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Int
     Raises ResourceError where there is none in time, StoreError where a worker does not see the store, StopNow at Ctrl-C.
     """
     needs_cuda = any("cuda" in experiment.devices for experiment in config.experiments)
-    begin_s = time.monotonic()
+    clock = AwakeClock()
+    begin_s = clock()
     while True:
         if interrupts.count:
             raise StopNow
@@ -109,7 +111,7 @@ def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Int
             hosts = ", ".join(pool.unshared)
             raise StoreError(f"{out}: not shared, {hosts} does not see it; give a folder that every host mounts with --out.")
         infos = [worker.info for worker in pool.workers]
-        waited_s = time.monotonic() - begin_s
+        waited_s = clock() - begin_s
         if not pool.starting:
             if infos and (not needs_cuda or any(info.uses_cuda for info in infos)):
                 return infos
