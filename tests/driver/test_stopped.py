@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from greenray.driver.awake import AwakeClock
 from greenray.driver.loop import VisitLoop
 from greenray.driver.progress import Interrupts
 from greenray.store.registry import open_store
@@ -27,18 +26,6 @@ def stop(pool: PretendPool, *, at: float, seconds: float) -> None:
 def all_well(notes: Notes) -> bool:
     ends = [(result.bracket or result.tactic, result.visit, result.status) for result in notes.results]
     return ends == [("open", 1, "ok"), ("compile", 1, "ok"), ("close", 1, "ok")]
-
-
-def test_a_clock_that_counts_only_while_it_is_asked() -> None:
-    now = 100.0
-    clock = AwakeClock(lambda: now)
-    assert clock() == 100.0
-    now = 104.0
-    assert clock() == 104.0
-    now = 1104.0
-    assert clock() == 104.0
-    now = 1105.0
-    assert clock() == 105.0
 
 
 def test_a_visit_that_ended_meanwhile_does_not_look_like_a_minute_without_workers(tmp_path: Path) -> None:
