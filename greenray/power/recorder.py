@@ -55,15 +55,16 @@ class _Sampled:
         self.fast, self._slow = _Buffer(sensor.fast), _Buffer(sensor.slow)
         self._faults: list[tuple[float, str]] = []
         self._failing: str | None = None
-        self._quickest_s = float("inf")
+        self._quickest_s: float | None = None
 
     def sample(self) -> None:
         sensor, clock = self._sensor, time.monotonic
         before_s, values, after_s = clock(), sensor.sample(), clock()
-        if after_s - before_s > self._quickest_s + _INTERRUPTED_S:
+        if after_s - before_s > (self._quickest_s or 0.0) + _INTERRUPTED_S:
             # The thread lost its processor on the way, so nobody knows to which moment the reading belongs: read again.
             before_s, values, after_s = clock(), sensor.sample(), clock()
-        self._quickest_s = min(self._quickest_s, after_s - before_s)
+        took_s = after_s - before_s
+        self._quickest_s = took_s if self._quickest_s is None else min(self._quickest_s, took_s)
         # The reading belongs to some moment of the call: the middle halves the doubt.
         self.fast.append((before_s + after_s) / 2, values)
         fault = sensor.fault

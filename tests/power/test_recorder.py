@@ -72,6 +72,21 @@ def test_samples_keep_their_rate_and_a_fault_is_noted_once():
     assert 20.0 in rows["temperature_c"]
 
 
+def test_a_first_reading_that_was_interrupted_is_taken_again():
+    class Interrupted(Meter):
+        def sample(self):
+            if self.count == 0:
+                time.sleep(0.3)  # as if stopped
+            return super().sample()
+
+    meter = Interrupted(enough=2)
+    recorder = Recorder([meter], hz=50)
+    recorder.start()
+    assert meter.enough.wait(10)
+    recorder.stop()
+    assert recorder.trace().series["wall:made"].fast.column("counter_j")[0] == 2
+
+
 def test_who_was_stopped_looks_again_before_it_gives_up_on_the_samples():
     class Stopped(Recorder):
         looks = 0
