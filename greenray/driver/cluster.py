@@ -59,7 +59,7 @@ def connected(address: str | None) -> Iterator[Any]:
 
         try:
             ray.init(**options, log_to_driver=False, configure_logging=False)
-        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except Exception as error:  # a plain one where a process of Ray's does not come up in time, as on a host that is starved
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ResourceError(f"{failure}: {reason}") from None
         stack.callback(ray.shutdown)

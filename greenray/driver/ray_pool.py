@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenray.driver.cluster import sentence, why_ended
-from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, WorkerSlot
+from greenray.driver.pool import LONGEST_TURN_S, Died, Ended, Event, IdleRead, Refused, WorkerSlot
 from greenray.errors import MeasurementError, StoreError
+from greenray.processes.awake import AwakeClock
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerSettings
 from greenray.worker.worker import actor_class
 
@@ -52,6 +53,7 @@ class RayPool:
         self._ray = ray
         self._settings = settings
         self._say = say
+        self._clock = AwakeClock(longest_turn_s=LONGEST_TURN_S)
         self._refreshed_s = 0.0
         self._fruitless: dict[_Place, int] = {}
         self._closed: set[_Place] = set()
@@ -66,7 +68,7 @@ class RayPool:
         return len(self._starting)
 
     def refresh(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._refreshed_s >= _REFRESH_S:
             self._refreshed_s = now
             self._start_missing()
@@ -143,7 +145,7 @@ class RayPool:
             num_cpus=int(not place.has_gpu),
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=place.node_id, soft=False),
         ).remote(self._settings)
-        self._starting[place] = actor, actor.describe.remote(), time.monotonic()
+        self._starting[place] = actor, actor.describe.remote(), self._clock()
 
     def _take_in(self, place: _Place, *, now: float) -> None:
         actor, description, began_s = self._starting[place]

@@ -14,9 +14,11 @@ from greenray.driver.cluster import connected
 from greenray.driver.ledger import Stored
 from greenray.driver.loop import VisitLoop
 from greenray.driver.plan import Plan, check_measured_alike
+from greenray.driver.pool import LONGEST_TURN_S
 from greenray.driver.progress import Interrupts, StopNow, Watcher
 from greenray.driver.ray_pool import RayPool
 from greenray.errors import ResourceError, StoreError
+from greenray.processes.awake import AwakeClock
 from greenray.store import tables
 from greenray.store.base import Store
 from greenray.tasks.registry import task_class
@@ -100,7 +102,8 @@ def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Int
     Raises ResourceError where there is none in time, StoreError where a worker does not see the store, StopNow at Ctrl-C.
     """
     needs_cuda = any("cuda" in experiment.devices for experiment in config.experiments)
-    begin_s = time.monotonic()
+    clock = AwakeClock(longest_turn_s=LONGEST_TURN_S)
+    begin_s = clock()
     while True:
         if interrupts.count:
             raise StopNow
@@ -109,7 +112,7 @@ def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Int
             hosts = ", ".join(pool.unshared)
             raise StoreError(f"{out}: not shared, {hosts} does not see it; give a folder that every host mounts with --out.")
         infos = [worker.info for worker in pool.workers]
-        waited_s = time.monotonic() - begin_s
+        waited_s = clock() - begin_s
         if not pool.starting:
             if infos and (not needs_cuda or any(info.uses_cuda for info in infos)):
                 return infos

@@ -209,7 +209,8 @@ def _surprises(trace: Trace, ended: Ended) -> list[str]:
         notes.append(f"{count} process{'es' if count > 1 else ''} of the command outlived it: counted up to its end only")
     times = next((series.fast.times for series in trace.series.values() if len(series.fast.times) > 2), None)
     if times is not None:
-        inside = times[(times >= ended.start_s) & (times <= ended.end_s)]
+        # Whoever goes on after a stop may hear of the command's end before it takes the next sample.
+        inside = times.clip(ended.start_s, ended.end_s)
         paused_s = float(sum(step for step in inside[1:] - inside[:-1] if step > _PAUSED_S))
         if paused_s:
             notes.append(f"nothing was sampled for {paused_s:.1f} s of it: it was stopped, or the machine slept")

@@ -8,7 +8,7 @@ import numpy as np
 
 from greenray.config.settings import CpuModel
 from greenray.power.activity import HOST_STEP_S
-from greenray.power.estimate.energy import Energy, interpolate, rapl_energy, unknown
+from greenray.power.estimate.energy import GAP_PERIODS, GAP_SHARE, Energy, gaps_of, interpolate, rapl_energy, unknown
 from greenray.power.sharing import IdlePower, modelled_host_j, modelled_idle, share_j
 from greenray.power.trace import Series, Trace
 
@@ -63,15 +63,17 @@ def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: floa
         busy_s = max(host_s, cell_s or 0.0)
         host_j = modelled_host_j(model, logical_cores=cores, host_s=busy_s, duration_s=duration_s)
         host, source = Energy(energy_j=host_j), "modelled"
+    missed = _missed(trace, start_s, end_s)
     memory = trace.of_part("dram")
     dram = _sum(memory, start_s, end_s, trace.hz) if memory else unknown("no DRAM domain")
+    energy = _cell_share(host, idle.cpu_w, host_share.workers, cell_s, host_s, duration_s, missed)
     return CpuReading(
-        energy=_cell_share(host, idle.cpu_w, host_share.workers, cell_s, host_s, duration_s),
-        source=source if host.energy_j is not None and cell_s is not None and host_s is not None else None,
+        energy=energy,
+        source=source if energy.energy_j is not None else None,
         host=host,
         host_dram=dram if memory else None,
         # Without a known idle power all of the memory's energy goes by processor time.
-        dram=_cell_share(dram, idle.dram_w or 0.0, host_share.workers, cell_s, host_s, duration_s),
+        dram=_cell_share(dram, idle.dram_w or 0.0, host_share.workers, cell_s, host_s, duration_s, missed),
         idle=idle,
         cell_s=cell_s,
         neighbours_busy=None if host_s is None or cell_s is None or duration_s <= 0 else max(0.0, host_s - cell_s) / duration_s,
@@ -98,7 +100,13 @@ def idle_of(trace: Trace) -> IdlePower | None:
 
 
 def _cell_share(
-    host: Energy, idle_w: float, workers: int, cell_s: float | None, host_s: float | None, duration_s: float
+    host: Energy,
+    idle_w: float,
+    workers: int,
+    cell_s: float | None,
+    host_s: float | None,
+    duration_s: float,
+    missed: tuple[float, float],
 ) -> Energy:
     if host.energy_j is None:
         return host
@@ -111,12 +119,16 @@ def _cell_share(
         )
 
     energy_j = share(host.energy_j, max(host_s, cell_s))
+    gap_s, doubt_s = missed
+    doubt_j = doubt_s * max(host.energy_j - idle_w * duration_s, 0.0) / max(host_s, cell_s, 1e-9)
+    if doubt_j > GAP_SHARE * energy_j:
+        return unknown(f"the recorder missed {gap_s:.2f} s at an edge of the window")
     if host.error_j is None:
         return Energy(energy_j=energy_j)
     # Both the meter and the coarse count of the host's processor seconds carry over.
     metered_j = abs(share(host.energy_j + host.error_j, max(host_s, cell_s)) - energy_j)
     counted_j = abs(share(host.energy_j, max(host_s, cell_s) + 2 * HOST_STEP_S) - energy_j)
-    return Energy(energy_j=energy_j, error_j=float(np.hypot(metered_j, counted_j)))
+    return Energy(energy_j=energy_j, error_j=float(np.linalg.norm([metered_j, counted_j, doubt_j])))
 
 
 def _sum(domains: Sequence[Series], start_s: float, end_s: float, hz: float) -> Energy:
@@ -133,6 +145,25 @@ def _sum(domains: Sequence[Series], start_s: float, end_s: float, hz: float) -> 
         total_j += energy.energy_j
         square += energy.error_j**2
     return Energy(energy_j=total_j, error_j=float(np.sqrt(square)))
+
+
+def _missed(trace: Trace, start_s: float, end_s: float) -> tuple[float, float]:
+    """The longest pause of the recorder that an edge falls into, and by how many seconds of use the cell's may be off for it."""
+    cell = trace.series.get("cpu:cell")
+    if cell is None:
+        return 0.0, 0.0
+    times, values = cell.fast.times, cell.fast.column("cpu_seconds")
+    times, values = times[np.isfinite(values)], values[np.isfinite(values)]
+    gaps = [(begin, end) for begin, end in gaps_of(times, hz=trace.hz) if begin < start_s < end or begin < end_s < end]
+    if not gaps:
+        return 0.0, 0.0
+    doubts_s = []
+    for begin, end in gaps:
+        at = int(np.searchsorted(times, begin))
+        around = np.unique(np.clip([at - GAP_PERIODS, at, at + 1, at + 1 + GAP_PERIODS], 0, len(times) - 1))
+        # Who goes on as before was not missed: as with a meter, a quarter of what the gap and its neighbours differ by.
+        doubts_s.append(0.25 * np.ptp(np.diff(values[around]) / np.diff(times[around])) * (end - begin))
+    return max(end - begin for begin, end in gaps), float(np.linalg.norm(doubts_s))
 
 
 def _used(trace: Trace, sensor: str, start_s: float, end_s: float) -> float | None:

@@ -17,12 +17,13 @@ from greenray.power.estimate.energy import Energy, power_energy, unknown
 from greenray.power.estimate.grid import changes
 from greenray.power.sensors import Setup
 from greenray.power.trace import EMPTY, Floats, Readings, Series, readings
+from greenray.processes.awake import AwakeClock
 
 CLOCK_SHIFT = 0.05
 """A change of level by more than this share of the clock rejects a window. A boost step is 15 MHz, under 1 %; power goes with
 clock x voltage squared, so a twentieth of the clock is a tenth or more of the power, far beyond what the meters disagree by."""
 _MIN_CLOCK_READINGS = 4
-_POLLED_S, _ENOUGH_MOVES = 1.2, 48
+_POLLED_S, _LONGEST_POLL_S, _ENOUGH_MOVES = 1.2, 0.1, 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +71,17 @@ def open_sensors(setup: Setup) -> list[GpuSensor]:
 
 
 def calibrate(sensors: Sequence[GpuSensor]) -> None:
-    """Measures how the GPUs' counters move: reads all as fast as is sensible until each moved often enough, 1.2 s at most."""
+    """Measures how the GPUs' counters move: reads all as fast as is sensible until each moved often enough, 1.2 s at most.
+
+    A moment for which this process was stopped does not count: what is found here holds for all that is measured later.
+    """
     polled = [sensor for sensor in sensors if sensor.facts.counter_missing is None]
     times: list[list[float]] = [[] for _ in polled]
     values: list[list[float]] = [[] for _ in polled]
     moved = [0] * len(polled)
-    until_s = time.monotonic() + _POLLED_S
-    while polled and min(moved) <= _ENOUGH_MOVES and time.monotonic() < until_s:
+    clock = AwakeClock(longest_turn_s=_LONGEST_POLL_S)
+    until_s = clock() + _POLLED_S
+    while polled and min(moved) <= _ENOUGH_MOVES and clock() < until_s:
         for i, sensor in enumerate(polled):
             before_s = time.monotonic()
             value = sensor.sample()[0]

@@ -10,11 +10,13 @@ import numpy as np
 
 from greenray.power.sensors import Follower, Sampler, Sensor
 from greenray.power.trace import Readings, Series, Trace
+from greenray.processes.awake import AwakeClock
 
 logger = logging.getLogger(__name__)
 
 SLOW_HZ = 5.0
 _INTERRUPTED_S = 1e-3
+_LATE_S = 0.05
 STEP = 0.9727
 """The sampling step as a share of 1 / hz. A little short of it, so that the samples never run in step with a counter that itself
 moves at a round rate: only samples at every phase of the counter's period show when it moves."""
@@ -53,15 +55,16 @@ class _Sampled:
         self.fast, self._slow = _Buffer(sensor.fast), _Buffer(sensor.slow)
         self._faults: list[tuple[float, str]] = []
         self._failing: str | None = None
-        self._quickest_s = float("inf")
+        self._quickest_s: float | None = None
 
     def sample(self) -> None:
         sensor, clock = self._sensor, time.monotonic
         before_s, values, after_s = clock(), sensor.sample(), clock()
-        if after_s - before_s > self._quickest_s + _INTERRUPTED_S:
+        if after_s - before_s > (self._quickest_s or 0.0) + _INTERRUPTED_S:
             # The thread lost its processor on the way, so nobody knows to which moment the reading belongs: read again.
             before_s, values, after_s = clock(), sensor.sample(), clock()
-        self._quickest_s = min(self._quickest_s, after_s - before_s)
+        took_s = after_s - before_s
+        self._quickest_s = took_s if self._quickest_s is None else min(self._quickest_s, took_s)
         # The reading belongs to some moment of the call: the middle halves the doubt.
         self.fast.append((before_s + after_s) / 2, values)
         fault = sensor.fault
@@ -117,9 +120,11 @@ class Recorder:
 
     def wait_past(self, moment_s: float, *, limit_s: float) -> None:
         """Waits until every sensor was read after a moment, at most `limit_s` seconds past it or past now."""
-        deadline_s = max(moment_s, time.monotonic()) + limit_s
-        while self.running() and self.last_s() < moment_s and time.monotonic() < deadline_s:
-            time.sleep(min(0.5 / self._hz, max(moment_s - time.monotonic(), 0.001)))
+        look_s = 0.5 / self._hz
+        clock = AwakeClock(longest_turn_s=look_s + _LATE_S)  # stopped together, the sampling thread may be the last to go on
+        deadline_s = max(moment_s, clock()) + limit_s
+        while self.running() and self.last_s() < moment_s and clock() < deadline_s:
+            time.sleep(min(look_s, max(moment_s - time.monotonic(), 0.001)))
 
     def latest(self, sensor: str, *, seconds: float) -> Readings:
         """The fast readings of one sensor over about the last `seconds`."""

@@ -21,10 +21,14 @@ from typing import Any
 
 import psutil
 
+from greenray.processes.awake import AwakeClock
+
 logger = logging.getLogger(__name__)
 
 MARK = "GREENRAY_MARK"
 """Environment variable that every process of a launcher bears; see `new_mark` for its value."""
+
+_LONGEST_LOOK_S = 0.1
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -198,7 +202,8 @@ def _kill_until_none(find: Callable[[], list[int]], *, spare: Collection[int] = 
     safe = {os.getpid(), *ancestors(os.getpid()), *spare}
     killed: set[int] = set()
     empty_looks = 0
-    deadline = time.monotonic() + timeout_s
+    clock = AwakeClock(longest_turn_s=_LONGEST_LOOK_S)
+    deadline = clock() + timeout_s
     while empty_looks < 2:  # one can miss a process that its parent forked, and left, during the look
         found = [pid for pid in find() if pid not in safe]
         empty_looks = 0 if found else empty_looks + 1
@@ -206,7 +211,7 @@ def _kill_until_none(find: Callable[[], list[int]], *, spare: Collection[int] = 
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         killed.update(found)
-        if found and time.monotonic() > deadline:
+        if found and clock() > deadline:
             logger.warning("processes %s were sent SIGKILL and still live after %g s", found, timeout_s)
             break
         time.sleep(0.001 if found else 0.0)

@@ -68,6 +68,8 @@ def supervise(
     killed = watchdog.killed
     if lingers and killed is None:
         killed = Kill(kind="deadline", sentence=f"the cell had finished but did not end within {exit_s:g} s")
+    if exit_status.code is not None or exit_status.signal not in (None, signal.SIGKILL):
+        killed = None  # it had ended by itself: who was stopped for a while looks at a deadline too late
     done = last_word if isinstance(last_word, Done) else None
     failed = last_word if isinstance(last_word, Failed) else None
     status: Status

@@ -14,6 +14,7 @@ import pytest
 from greenray.config.settings import CpuModel
 from greenray.power import Instrument
 from greenray.power.activity import HostActivity, TreeActivity
+from greenray.power.gpu_reading import GpuSensor, calibrate
 from greenray.power.recorder import STEP, Recorder
 from greenray.power.sensors import SENSORS, Setup, open_sensors
 
@@ -69,6 +70,56 @@ def test_samples_keep_their_rate_and_a_fault_is_noted_once():
     assert rows["counter_j"][0] == 1.0
     assert None in rows["counter_j"]
     assert 20.0 in rows["temperature_c"]
+
+
+def test_a_first_reading_that_was_interrupted_is_taken_again():
+    class Interrupted(Meter):
+        def sample(self):
+            if self.count == 0:
+                time.sleep(0.3)  # as if stopped
+            return super().sample()
+
+    meter = Interrupted(enough=2)
+    recorder = Recorder([meter], hz=50)
+    recorder.start()
+    assert meter.enough.wait(10)
+    recorder.stop()
+    assert recorder.trace().series["wall:made"].fast.column("counter_j")[0] == 2
+
+
+def test_who_was_stopped_looks_again_before_it_gives_up_on_the_samples():
+    class Stopped(Recorder):
+        looks = 0
+
+        def running(self) -> bool:
+            return True
+
+        def last_s(self) -> float:
+            self.looks += 1
+            if self.looks > 1:
+                return math.inf
+            time.sleep(0.3)  # as if stopped, beyond the limit
+            return -math.inf
+
+    recorder = Stopped([], hz=50)
+    recorder.wait_past(time.monotonic(), limit_s=0.2)
+    assert recorder.looks == 2
+
+
+def test_a_counter_s_period_is_found_although_its_first_reading_took_long():
+    class Meter:
+        power_source, counter_missing, fault, sample_slow, close = "gpu", None, None, None, None
+        read = 0
+
+        def sample(self):
+            self.read += 1
+            if self.read == 2:
+                time.sleep(1.3)  # as if stopped, for all the time that there was
+            return (time.monotonic() // 0.02, 100.0)
+
+    sensor = GpuSensor(SimpleNamespace(uuid="made", meter=Meter))
+    calibrate([sensor])
+    assert sensor.facts.period_s == pytest.approx(0.02, rel=0.2)
 
 
 def test_a_sensor_needs_one_file_and_one_line(tmp_path, monkeypatch):

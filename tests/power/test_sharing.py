@@ -1,5 +1,7 @@
 """The sharing rule as arithmetic; under real loads: test_shared_host.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,6 +72,34 @@ def test_a_cell_that_nobody_follows_is_unknown():
     cpu = read_cpu(trace, HostShare(logical_cores=8, model=CpuModel()), start_s=2, end_s=7)
     assert (cpu.energy.energy_j, cpu.source) == (None, None)
     assert cpu.host.energy_j == pytest.approx(500)
+
+
+def stopped(trace: Trace, begin_s: float, end_s: float, *, works_from_s: float) -> Trace:
+    """The same, its recorder stopped for a while; the cell does nothing until it works."""
+    series = {}
+    for name, one in trace.series.items():
+        columns = dict(one.fast.columns)
+        if name == "cpu:cell":
+            columns["cpu_seconds"] = np.maximum(one.fast.times - works_from_s, 0.0)
+        kept = (one.fast.times < begin_s) | (one.fast.times > end_s)
+        fast = readings(one.fast.times[kept], **{column: values[kept] for column, values in columns.items()})
+        series[name] = replace(one, fast=fast)
+    return replace(trace, series=series)
+
+
+@pytest.mark.parametrize("package_w", [0, 100])
+def test_what_the_recorder_missed_at_an_edge_is_not_made_up(package_w):
+    host_share = HostShare(logical_cores=8, model=CpuModel(), idle=IdlePower(cpu_w=20, source="rapl"))
+    made = host_trace(package_w=package_w, cell=1, host=1)
+    began_in_it = read_cpu(stopped(made, 2, 5, works_from_s=4.5), host_share, start_s=4.5, end_s=5.5)
+    assert began_in_it.energy.energy_j is None
+    assert began_in_it.source is None
+    assert began_in_it.energy.reason == "the recorder missed 3.04 s at an edge of the window"
+    goes_on = read_cpu(stopped(made, 2, 5, works_from_s=-1), host_share, start_s=4.5, end_s=5.5)
+    undisturbed = read_cpu(made, host_share, start_s=4.5, end_s=5.5)
+    assert goes_on.energy.energy_j == pytest.approx(undisturbed.energy.energy_j)
+    inside = read_cpu(stopped(made, 2, 5, works_from_s=3), host_share, start_s=1.5, end_s=5.5)
+    assert inside.energy.energy_j is not None
 
 
 def test_idle_power_is_the_mean_over_the_interval():

@@ -46,6 +46,22 @@ def found(value: Any, stamp: Any = None, *, moment_s: float = 1000.0, asked: boo
     return Found(value=value, stamp=stamp, moment_s=moment_s, doubt_s=0.01, asked=asked)
 
 
+def test_who_is_stopped_between_the_two_clocks_does_not_shift_every_stamp() -> None:
+    now_s, looks = 1000.0, 0
+
+    def wall_clock() -> float:
+        nonlocal now_s, looks
+        read_s, looks = EPOCH_S + now_s, looks + 1
+        now_s += 3.0 if looks == 1 else 0.0
+        return read_s
+
+    made = WallMeter(url="http://plug.lan/", period_s=1)
+    sensor = WallSensor(Silent(made), meter=made, clock=lambda: now_s, wall_clock=wall_clock)
+    sensor.take(found(10.0, EPOCH_S + now_s))
+    sensor.close()
+    assert everything(sensor).fast.times.tolist() == [now_s]
+
+
 def test_what_cannot_be_a_reading_is_dropped_and_counted_in_words(clocks: Clocks) -> None:
     sensor = clocks.sensor(period_s=1)
     now_s = EPOCH_S

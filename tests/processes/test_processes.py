@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenray.processes import tree as processes
+from greenray.processes.awake import AwakeClock
 from greenray.processes.server import receive_frame, send_frame
 from greenray.processes.tree import MARK, ancestors, children, is_alive, kill_marked, marked, new_mark, start_ticks, tree_of
 
@@ -61,6 +63,34 @@ def test_a_process_that_forks_while_it_is_being_killed_leaves_nothing() -> None:
     assert marked(mark) == []
     assert bomb.wait(timeout=2) == -signal.SIGKILL
     bomb.stdout.close()
+
+
+def test_who_was_stopped_between_two_looks_does_not_say_that_what_it_killed_still_lives(caplog: pytest.LogCaptureFixture) -> None:
+    with subprocess.Popen(["sleep", "300"]) as child:
+        looks: list[int] = []
+
+        def find() -> list[int]:
+            looks.append(child.pid)
+            if len(looks) > 1:
+                return []
+            time.sleep(0.3)  # as if stopped, beyond the deadline
+            return [child.pid]
+
+        assert processes._kill_until_none(find, timeout_s=0.2) == 1
+    assert len(looks) == 3
+    assert not caplog.records
+
+
+def test_a_clock_counts_little_of_the_time_in_which_nobody_asked() -> None:
+    now = 100.0
+    clock = AwakeClock(longest_turn_s=5.0, clock=lambda: now)
+    assert clock() == 100.0
+    now = 104.0
+    assert clock() == 104.0
+    now = 1104.0
+    assert clock() == 109.0
+    now = 1105.0
+    assert clock() == 110.0
 
 
 @pytest.mark.parametrize("look", ["children", "parent"])

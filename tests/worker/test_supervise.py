@@ -5,6 +5,7 @@ import re
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from greenray.processes.launcher import CellProcess, Launcher
 from greenray.processes.tree import is_alive, marked
 from greenray.processes.watchdog import MemoryMeter
 from greenray.worker.supervise import Outcome, supervise
-from tests.support.processes import all_dead
+from tests.support.processes import all_dead, wait_until
 
 MIB = 2**20
 Launch = Callable[[str], Launcher]
@@ -84,6 +85,23 @@ def test_a_cell_that_never_ends_is_killed_at_its_deadline(launch: Launch, tmp_pa
     outcome = run(launch(function), tmp_path, has_spoken=True, deadline_s=0.2)
     assert (outcome.status, outcome.error_kind) == ("timeout", "deadline")
     assert outcome.error == "the cell did not end within 0.2 s"
+
+
+@pytest.mark.parametrize(
+    ("function", "status", "error"),
+    [("returns", "ok", None), ("crashes_after_its_result", "crashed", "the cell ended by SIGBUS after it had given its result")],
+)
+def test_a_cell_that_had_ended_is_not_said_to_have_been_killed(
+    launch: Launch, tmp_path: Path, function: str, status: str, error: str | None
+) -> None:
+    def look_late(message: AnyMessage) -> None:
+        for watchdog in [thread for thread in threading.enumerate() if thread.name == "greenray-watchdog"]:
+            watchdog.join(30)
+
+    process = start(launch(function), tmp_path)
+    wait_until(lambda: not is_alive(process.pid), timeout_s=60, what="the end of the cell")
+    outcome = supervise(process, deadline_s=0.0, memory_limit_bytes=None, handle=look_late)
+    assert (outcome.status, outcome.error) == (status, error)
 
 
 def test_a_cell_that_lingers_after_its_result_is_killed(launch: Launch, tmp_path: Path) -> None:

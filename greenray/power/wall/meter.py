@@ -29,6 +29,7 @@ _UNITS = {"W": ("power_w", 1.0), "J": ("counter_j", 1.0), "Wh": ("counter_j", 36
 _WIDTH = 3  # time, reading, doubt about the time
 _KEEP_S = 90_000.0  # longer than a cell may last
 _LONGEST_WAIT_S = 30.0
+_LOOKS_AT_CLOCKS = 5
 
 
 class WallSensor:
@@ -50,7 +51,7 @@ class WallSensor:
         self._column, self._factor = _UNITS[meter.unit]
         self._clock = clock
         # Once and for all: a host's clock that is set anew must not move readings against each other.
-        self._epoch_s = wall_clock() - clock()
+        self._epoch_s = _between_clocks(clock, wall_clock)
         self._begun_s = clock()
         self._changed = threading.Condition()
         self._data = array("d")
@@ -189,6 +190,15 @@ class WallSensor:
             else:
                 due_s, pause_s = max(due_s + source.pause_s, time.monotonic()), source.pause_s
         source.close()
+
+
+def _between_clocks(clock: Callable[[], float], wall_clock: Callable[[], float]) -> float:
+    """What is to be added to one clock for the other: of a few looks the quickest, for between two clocks one may be stopped."""
+    looks: list[tuple[float, float]] = []
+    for _ in range(_LOOKS_AT_CLOCKS):
+        before_s, wall_s, after_s = clock(), wall_clock(), clock()
+        looks.append((after_s - before_s, wall_s - (before_s + after_s) / 2))
+    return min(looks)[1]
 
 
 def open_sensors(setup: Setup) -> list[WallSensor]:
