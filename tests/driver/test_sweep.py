@@ -8,6 +8,7 @@ import pytest
 
 from greenray.store import reader
 from tests.support.running import TINY_TRAINING, Ended, cells, greenray, tiny_serving, write_config
+from tests.support.starved import starved
 
 NO_RAPL = {"GREENRAY_POWERCAP_ROOT": "/nonexistent"}  # whatever this host has
 
@@ -57,6 +58,9 @@ def test_windows_are_measured_on_the_cells_clock(finished: tuple[Path, Path, End
     steady = served.filter(pl.col("kind") == "steady")
     assert (steady["duration_s"] >= 0.1).all()
     assert (steady["samples"] > 0).all()
+    spoiled = [starved(reasons) for reasons in steady["grade_reasons"]]
+    assert not all(spoiled)
+    steady = steady.filter(~pl.Series(spoiled))
     assert steady.select("total_energy_j", "active_energy_j", "cpu_active_energy_j").null_count().row(0) == (0, 0, 0)
     assert (steady["total_energy_j"] > 0).all()
     # Without a board there is nothing to settle, and idle is the host's: the cell had it to itself.
