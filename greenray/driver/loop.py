@@ -11,7 +11,7 @@ from typing import Any
 from greenray.config.cell import Cell
 from greenray.driver.ledger import committed, kind_of
 from greenray.driver.plan import Plan, Schedule, Visit, assign, is_exclusive
-from greenray.driver.pool import LONGEST_TURN_S, Died, Ended, Event, IdleRead, Pool, Refused, WorkerSlot
+from greenray.driver.pool import Died, Ended, Event, IdleRead, Pool, Refused, WorkerSlot
 from greenray.driver.progress import Interrupts, Snapshot, StopNow, Watcher, WorkerView, cell_label
 from greenray.errors import ResourceError
 from greenray.power.sharing import IdlePower
@@ -57,7 +57,7 @@ class VisitLoop:
         self._pool = pool
         self._watcher = watcher
         self._interrupts = interrupts
-        self._clock = AwakeClock(longest_turn_s=LONGEST_TURN_S, clock=clock)
+        self._clock = AwakeClock(clock=clock)
         self._schedule = Schedule(plan)
         self._exclusive = plan.config.host.exclusive_hosts
         self._runs: dict[WorkerSlot, _Run] = {}

@@ -7,9 +7,6 @@ from typing import Literal, Protocol
 from greenray.power.sharing import IdlePower
 from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerInfo
 
-LONGEST_TURN_S = 5.0
-"""What a turn of the driver counts at most where it is judged how long others take, see `greenray.processes.awake`."""
-
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class WorkerSlot:

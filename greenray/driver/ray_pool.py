@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenray.driver.cluster import sentence, why_ended
-from greenray.driver.pool import LONGEST_TURN_S, Died, Ended, Event, IdleRead, Refused, WorkerSlot
+from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, WorkerSlot
 from greenray.errors import MeasurementError, StoreError
 from greenray.processes.awake import AwakeClock
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerSettings
@@ -53,7 +53,7 @@ class RayPool:
         self._ray = ray
         self._settings = settings
         self._say = say
-        self._clock = AwakeClock(longest_turn_s=LONGEST_TURN_S)
+        self._clock = AwakeClock()
         self._refreshed_s = 0.0
         self._fruitless: dict[_Place, int] = {}
         self._closed: set[_Place] = set()

@@ -14,7 +14,6 @@ from greenray.driver.cluster import connected
 from greenray.driver.ledger import Stored
 from greenray.driver.loop import VisitLoop
 from greenray.driver.plan import Plan, check_measured_alike
-from greenray.driver.pool import LONGEST_TURN_S
 from greenray.driver.progress import Interrupts, StopNow, Watcher
 from greenray.driver.ray_pool import RayPool
 from greenray.errors import ResourceError, StoreError
@@ -102,7 +101,7 @@ def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Int
     Raises ResourceError where there is none in time, StoreError where a worker does not see the store, StopNow at Ctrl-C.
     """
     needs_cuda = any("cuda" in experiment.devices for experiment in config.experiments)
-    clock = AwakeClock(longest_turn_s=LONGEST_TURN_S)
+    clock = AwakeClock()
     begin_s = clock()
     while True:
         if interrupts.count:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 class AwakeClock:
     """Seconds, for who asks again and again in a loop: from one time to the next at most `longest_turn_s` are counted."""
 
-    def __init__(self, *, longest_turn_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, longest_turn_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._longest_turn_s = longest_turn_s
         self._asked_s = self._counted_s = clock()
