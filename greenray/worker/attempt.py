@@ -42,6 +42,8 @@ def run_attempt(
     run_id = str(uuid.uuid4())
     checkpoint = store.scratch() / f"checkpoint-{run_id}" if cell.phase == "training" else None
     threads = max(1, info.usable_cores // assignment.workers_sharing)
+    # Before the cell starts and the recording begins: it may have to come over a network.
+    fetched = store.fetch_folder(f"checkpoints/{cell.model.id}") if cell.model.source == "checkpoint" else None
     started_at = datetime.now(UTC)
     with contextlib.ExitStack() as kept:
         # Compiled graphs and kernels must not come from an earlier cell: every cell gets empty caches.
@@ -62,7 +64,7 @@ def run_attempt(
                 measure=settings.measure,
                 steady_window_s=max(settings.measure.window_s, updates_s if gpu else 0.0),
                 threads=threads,
-                checkpoint=str(store.fetch_folder(f"checkpoints/{cell.model.id}")) if cell.model.source == "checkpoint" else None,
+                checkpoint=str(fetched) if fetched else None,
                 save_to=str(checkpoint) if checkpoint else None,
                 trust=settings.trust,
             )

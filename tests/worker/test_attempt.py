@@ -1,0 +1,55 @@
+"""An attempt's order of things, where it matters before the cell's process exists."""
+
+from pathlib import Path
+
+import pytest
+
+from greenray.config.settings import CpuModel
+from greenray.errors import StoreError
+from greenray.power import Instrument
+from greenray.processes.launcher import CellProcess, Spawn
+from greenray.store.base import Store
+from greenray.store.local import LocalStore
+from greenray.worker.assignment import Assignment, WorkerSettings
+from greenray.worker.attempt import run_attempt
+from greenray.worker.worker import worker_info
+from tests.driver.pretend_pool import TRAIN, config_of, plan_of, serve
+
+
+class NeverStarted(Spawn):
+    """A launcher that is not to be asked."""
+
+    def start(self, **_: object) -> CellProcess:
+        pytest.fail("the cell was started before its checkpoint was there")
+
+
+def test_a_checkpoint_is_there_before_the_cell_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(_: Store, key: str) -> Path:
+        raise StoreError(f"{key} cannot be fetched")
+
+    monkeypatch.setattr(LocalStore, "fetch_folder", fetch)
+    served = next(
+        cell for block in plan_of(TRAIN, serve("compile")).blocks for cell in block.cells if cell.model.source == "checkpoint"
+    )
+    config = config_of(TRAIN, serve("compile"))
+    instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel())
+    settings = WorkerSettings(
+        out=str(tmp_path / "out"),
+        probe=None,
+        sweep=config.name,
+        measure=config.measure,
+        cpu_model=config.host.cpu_model,
+        cell_timeout_s=60,
+        cell_memory_bytes=None,
+        trust=config.trust,
+    )
+    with NeverStarted(target="none:none") as launcher, pytest.raises(StoreError, match=served.model.id):
+        run_attempt(
+            Assignment(cell=served, attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
+            settings=settings,
+            info=worker_info(instrument, uses_cuda=False, sees_store=True),
+            instrument=instrument,
+            launcher=launcher,
+            memory_limit_bytes=1 << 34,
+        )
+    instrument.close()
