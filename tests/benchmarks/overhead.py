@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from tests.benchmarks.paired import MISSED, Neighbours, Ratio, rates, ratio_of, switch, verdict
+from tests.benchmarks.paired import MISSED, UNRESOLVED, Neighbours, Ratio, TooBusyError, rates, ratio_of, switch, verdict
 from tests.simnvml import Board, build, environment
 from tests.support.powercap import INTEL, make_tree
 
@@ -97,7 +97,11 @@ def compare(*, threads: int, blocks: int, pairs: int, seconds: float, env: dict[
     """Look both ways and print the ratios; the verdict's exit code."""
     neighbours = Neighbours()
     run_time, used = whole_runs(threads=threads, blocks=blocks, pairs=pairs, env=env)
-    ratio = switched(threads=threads, seconds=seconds, env=env, folder=folder)
+    try:
+        ratio = switched(threads=threads, seconds=seconds, env=env, folder=folder)
+    except TooBusyError as error:
+        print(f"{threads} thread(s): {error}")
+        return UNRESOLVED
     others = neighbours.cores()
     code, words = verdict(ratio, at_most=TARGET, others_cores=others)
     print(f"{threads} thread(s) on {os.cpu_count()} cores; others kept {others:.2f} cores busy")

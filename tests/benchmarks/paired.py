@@ -93,6 +93,10 @@ def switch(pid: int, *, seconds: float, slice_s: float) -> list[Slice]:
     return found
 
 
+class TooBusyError(Exception):
+    """Others left the work no time, so that nothing can be told; in a sentence."""
+
+
 def rates(ended_s: np.ndarray, slices: Sequence[Slice]) -> tuple[list[float], list[float]]:
     """Passes per second of each pair's slice with the process off and on, of the moments at which passes of some work ended."""
     ended_s = np.sort(ended_s)
@@ -101,7 +105,7 @@ def rates(ended_s: np.ndarray, slices: Sequence[Slice]) -> tuple[list[float], li
         # From the first pass that ends in the slice to the last: whole passes over the time that they took.
         first, end = np.searchsorted(ended_s, (part.start_s, part.end_s))
         if end - first < 2:
-            raise RuntimeError(f"the work stood still for {part.end_s - part.start_s:.2f} s: the machine is too busy")
+            raise TooBusyError(f"the work stood still for {part.end_s - part.start_s:.2f} s: the machine is too busy")
         found[part.on].append(float((end - first - 1) / (ended_s[end - 1] - ended_s[first])))
     return found[False], found[True]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks.paired import Neighbours, rates, ratio_of, switch, verdict
+from tests.benchmarks.paired import UNRESOLVED, Neighbours, TooBusyError, rates, ratio_of, switch, verdict
 from tests.simnvml import Board, build, environment
 
 BOARDS, HZ, SLICE_S = 8, 50.0, 0.08
@@ -96,7 +96,11 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="threads of the workload")
     options = parser.parse_args()
     neighbours = Neighbours()
-    off, on = throughputs(seconds=options.seconds, threads=options.threads)
+    try:
+        off, on = throughputs(seconds=options.seconds, threads=options.threads)
+    except TooBusyError as error:
+        print(f"{options.threads} thread(s): {error}")
+        return UNRESOLVED
     others = neighbours.cores()
     ratio = ratio_of(on, off)
     code, words = verdict(ratio, at_most=TARGET, others_cores=others)
