@@ -176,7 +176,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"{path}: the prices cannot be read ({why}).") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{path}: not valid YAML ({str(error).splitlines()[0]}).") from None
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path}: must map keys to values; known keys are {', '.join(KEYS)}.")
@@ -201,7 +201,7 @@ def _from_csv(path: Path, text: str) -> dict[str, Any]:
 def _number(path: Path, key: str, value: Any, least: float) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < least:
         raise ConfigError(f"{path}: {key} is {value!r}; it must be a number of at least {least:g}.")

@@ -9,7 +9,10 @@ import sys
 
 import typer
 
-from greenray.cli import explore, instrument, report, sweep
+from greenray.cli.explore import schema, status, tactics
+from greenray.cli.instrument import MEASURE, doctor, measure
+from greenray.cli.report import report
+from greenray.cli.sweep import plan, sweep
 from greenray.errors import UserError
 
 app = typer.Typer(
@@ -21,8 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (sweep, report, instrument, explore):
-    room.register(app)
+for command in (sweep, plan, report, measure, doctor, status, schema, tactics):
+    app.command(**(MEASURE if command is measure else {}))(command)
 
 
 def main() -> None:

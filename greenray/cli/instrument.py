@@ -14,15 +14,11 @@ from greenray.errors import ConfigError
 from greenray.measure.signals import Interrupted, holding_signals
 from greenray.store.local import beside, replace_file
 
-_HZ = (1.0, 1000.0)
-_IDLE_S = (0.1, 3600.0)
 _DESCRIPTORS = ("/dev/fd/", "/dev/std", "/proc/")
 
 
-def register(app: typer.Typer) -> None:
-    # The first word that is no option begins the command: from there on everything is its own, `--json` too.
-    app.command(context_settings={"allow_interspersed_args": False}, options_metavar="[OPTIONS] --")(measure)
-    app.command()(doctor)
+# The first word that is no option begins the command: from there on everything is its own, `--json` too.
+MEASURE: dict[str, Any] = {"context_settings": {"allow_interspersed_args": False}, "options_metavar": "[OPTIONS] --"}
 
 
 def measure(
@@ -47,15 +43,15 @@ def measure(
     """
     # Before anything that may start threads (numpy does): a thread without the mask would take the command's signals.
     with holding_signals() as signals:
-        from greenray.cli.console import console as make_console
+        from greenray.cli.console import make_console
         from greenray.cli.tables import show_measurement
         from greenray.measure.command import measure_command
 
         if not command:
             raise ConfigError("measure: no command; try: greenray measure -- python train.py")
-        _require_between("--hz", hz, _HZ, "samples a second")
+        _require_between("--hz", hz, (1.0, 1000.0), "samples a second")
         if idle is not None:
-            _require_between("--idle", idle, _IDLE_S, "seconds")
+            _require_between("--idle", idle, (0.1, 3600.0), "seconds")
         file = None if json_file is None else JsonFile(json_file)
         try:
             measurement = measure_command(command, signals=signals, hz=hz, idle_s=idle)
@@ -104,11 +100,12 @@ def doctor(
     a meter counts: it is modelled, grade D), 1 if a host did not answer or a board cannot be measured, 2 if there is no
     such cluster.
     """
-    from greenray.cli.console import console as make_console
+    from greenray.cli.console import make_console
     from greenray.cli.tables import show_host
+    from greenray.doctor.examine import examine
 
     _require_between("--timeout", timeout, (1.0, 3600.0), "seconds")
-    reports = [{"error": None, **_local_report()}] if address is None else _cluster_reports(address, timeout_s=timeout)
+    reports = [{"error": None, **examine()}] if address is None else _cluster_reports(address, timeout_s=timeout)
     if as_json:
         typer.echo(json.dumps(reports, indent=2))
     else:
@@ -119,18 +116,13 @@ def doctor(
         sys.exit(1)
 
 
-def _local_report() -> dict[str, Any]:
-    from greenray.doctor.examine import examine
-
-    return examine()
-
-
 def _cluster_reports(address: str, *, timeout_s: float) -> list[dict[str, Any]]:
     from greenray.cli.progress import terminal_kept
+    from greenray.doctor.examine import examine
     from greenray.driver.cluster import ask_every_host, connected
 
     with terminal_kept(Path("/dev/null")), connected(address) as ray:
-        answers = ask_every_host(ray, _local_report, timeout_s=timeout_s)
+        answers = ask_every_host(ray, examine, timeout_s=timeout_s)
     return [
         {"error": answer.problem, **(answer.value or {"host": {"hostname": answer.hostname}})} | {"node_id": answer.node_id}
         for answer in answers
@@ -171,12 +163,9 @@ class JsonFile:
         try:
             mode = self._path.stat().st_mode
         except FileNotFoundError:
-            mode = None
-        target = self._path.resolve()
-        if mode is None:
-            if not target.parent.is_dir():
-                raise ConfigError(f"--json {self._path}: there is no folder {self._path.parent}.")
-            _try(target)
+            if not self._path.resolve().parent.is_dir():
+                raise ConfigError(f"--json {self._path}: there is no folder {self._path.parent}.") from None
+            _try(self._path)
             return None
         if stat.S_ISDIR(mode):
             raise ConfigError(f"--json {self._path}: is a folder.")
@@ -185,13 +174,13 @@ class JsonFile:
         if not stat.S_ISREG(mode) or str(self._path).startswith(_DESCRIPTORS):
             return os.O_APPEND  # what the command wrote there is not ours to overwrite
         try:
-            _try(target)
+            _try(self._path)
         except OSError:
             return os.O_TRUNC
         return None
 
 
-def _try(target: Path) -> None:
-    partial = beside(target)
+def _try(path: Path) -> None:
+    partial = beside(path.resolve())
     partial.touch(exist_ok=False)
     partial.unlink()

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from greenray.cli.console import console as make_console
+from greenray.cli.console import make_console
 from greenray.config.cell import Cell
 from greenray.config.settings import Limits
 from greenray.driver.progress import Snapshot, Watcher, cell_label
@@ -25,7 +25,6 @@ _STATUS_STYLE = {"ok": "green", "unsupported": "yellow", "not_applied": "yellow"
 @contextmanager
 def terminal_kept(log: Path) -> Iterator[Console]:
     """Keep the terminal for us: libraries that write to stdout and stderr (Ray does, from C++) write to a log instead."""
-    log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)

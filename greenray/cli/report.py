@@ -5,16 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from greenray.errors import StoreError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from greenray.analysis import Analysis
     from greenray.report.document import Grid
-    from greenray.store.base import Store
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(report)
 
 
 def report(
@@ -25,49 +22,36 @@ def report(
     region: Annotated[str | None, typer.Option(help="Country whose electricity is used: ISO code or name.")] = None,
 ) -> None:
     """Analyse a store and write the report; never measures anything."""
-    from greenray.cli.console import console as make_console
-    from greenray.report import PAGE
+    from greenray.analysis import analyse
+    from greenray.cli.console import make_console
     from greenray.store.registry import open_store
 
-    store, console = open_store(out), make_console()
-    show(write(store, html=html, markdown=markdown, prices=prices, region=region), console=console)
-    console.print(f"report: {html or store.scan_path(PAGE)}", highlight=False, soft_wrap=True)
+    analysis = analyse(open_store(out), prices=prices, region=region)
+    present(analysis, console=make_console(), html=html, markdown=markdown)
 
 
-def write(
-    store: "Store",
-    *,
-    html: Path | None = None,
-    markdown: Path | None = None,
-    prices: Path | None = None,
-    region: str | None = None,
-) -> "Analysis":
-    """Analyse a store and write both pages, and the comparisons where the page goes to its usual place.
+def present(analysis: "Analysis", *, console: "Console", html: Path | None = None, markdown: Path | None = None) -> None:
+    """Write both pages, and the comparisons where the page goes to its usual place; print the headline.
 
-    Raises StoreError where it is no store or a page cannot be written, ConfigError where prices or region are not understood.
+    Raises StoreError where nothing was measured, or a page cannot be written.
     """
-    from greenray.analysis import analyse, comparisons
-    from greenray.report import write as write_pages
+    from greenray.analysis import comparisons
+    from greenray.cli.console import table
+    from greenray.report import PAGE, write
 
-    analysis = analyse(store, prices=prices, region=region)
-    write_pages(analysis, html=html, markdown=markdown)
+    store = analysis.frames.store
+    if analysis.frames.attempts.is_empty():
+        raise StoreError(f"{store.out}: nothing was measured there yet, so there is nothing to report; run its sweep first.")
+    write(analysis, html=html, markdown=markdown)
     if html is None:  # a page that goes elsewhere may come from a store that nobody may write to
         comparisons.write(analysis)
-    return analysis
-
-
-def show(analysis: "Analysis", *, console: "Console") -> None:
-    from greenray.cli.console import table
-
     effects = headline_table(analysis)
     if effects.rows:
-        shown = table(*effects.columns)
-        for row in effects.rows:
-            shown.add_row(*row)
-        console.print(shown, markup=False)
+        console.print(table(*effects.columns, rows=effects.rows), markup=False)
         console.print()
     for sentence in analysis.headline:
         console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    console.print(f"report: {html or store.scan_path(PAGE)}", highlight=False, soft_wrap=True)
 
 
 def headline_table(analysis: "Analysis") -> "Grid":

@@ -13,11 +13,6 @@ if TYPE_CHECKING:
     from greenray.config.spec import SweepConfig
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(sweep)
-    app.command()(plan)
-
-
 def sweep(
     config: Annotated[Path | None, typer.Argument(metavar="CONFIG", help="The config file; or use --model.")] = None,
     out: Annotated[str | None, typer.Option(help="The store to write or resume.  [default: results/NAME]")] = None,
@@ -34,8 +29,9 @@ def sweep(
         raise ConfigError("give either a config file or --model; `greenray sweep --help` shows both.")
     loaded = load(config) if config is not None else _one_model(model or "", dataset=dataset, tactics=tactics)
 
+    from greenray.analysis import analyse
     from greenray.cli.progress import terminal_kept, watching
-    from greenray.cli.report import show, write
+    from greenray.cli.report import present
     from greenray.driver.sweep import run_sweep
     from greenray.store import tables
     from greenray.store.registry import open_store
@@ -45,14 +41,15 @@ def sweep(
     with store.log_file(tables.DRIVER_LOG) as log, terminal_kept(log) as console:
         with watching(console, limits=loaded.limits) as watcher:
             failed = run_sweep(loaded, store=store, address=address, extend=extend, watcher=watcher)
-        analysis = write(store)
-        show(analysis, console=console)
-        console.print(f"report: {store.out}/report.html", highlight=False, soft_wrap=True)
+        if tables.entries(store, table="cells"):
+            present(analyse(store), console=console)
+        else:
+            console.print("nothing was measured, so there is no report", highlight=False)
         if failed is None:
             console.print("stopped; the same command goes on where it was", highlight=False)
         elif failed:
-            noun = "cell" if failed == 1 else "cells"
-            console.print(f"{failed} {noun} failed; `greenray status {store.out}` lists them", highlight=False)
+            many = "s" if failed > 1 else ""
+            console.print(f"{failed} cell{many} failed; `greenray status {store.out}` lists them", highlight=False)
     sys.exit(130 if failed is None else int(failed > 0))
 
 
@@ -61,7 +58,7 @@ def plan(
     out: Annotated[str | None, typer.Option(help="The store it would use.  [default: results/NAME]")] = None,
 ) -> None:
     """Show the cells of a config, what is done, and what the rest is expected to take; runs nothing."""
-    from greenray.cli.console import console as make_console
+    from greenray.cli.console import make_console
     from greenray.cli.plan import print_plan
     from greenray.config.load import load
     from greenray.store.registry import open_store

@@ -73,9 +73,7 @@ def _rows(measurement: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 def _lines(measurement: dict[str, Any]) -> list[str]:
     """What the figures are, in sentences."""
     gpus, cpu, dram = measurement["gpus"], measurement["cpu"], measurement["dram"]
-    lines: list[str] = []
-    for gpu in gpus:
-        lines += _why(_name(gpu), gpu)
+    lines = [line for gpu in gpus for line in _why(_name(gpu), gpu)]
     if above := [
         f"{_name(gpu)} {gpu['active_energy_j']:z,.2f} J (idle {gpu['idle_w']:.1f} W)"
         for gpu in gpus
@@ -185,11 +183,9 @@ def _host_table(report: dict[str, Any]) -> Table:
 
 def _gpu_source(gpu: dict[str, Any]) -> str:
     instant = {"gpu": "checked by instant power", "module": "checked by the instant power of the whole module"}
-    period_s, jitter_s = gpu["counter_period_s"], gpu["counter_jitter_s"]
+    period_s, jitter_s = gpu["counter_period_s"], gpu["counter_jitter_s"] or 0.0
     if gpu["source"] == "counter":
-        moves = (
-            "that does not move" if period_s is None else f"every {1000 * period_s:.1f} ms (±{1000 * (jitter_s or 0.0):.2f} ms)"
-        )
+        moves = "that does not move" if period_s is None else f"every {1000 * period_s:.1f} ms (±{1000 * jitter_s:.2f} ms)"
         return f"energy counter {moves}, {instant.get(gpu['instant_power'], 'unchecked')}"
     if gpu["source"] == "power":
         return "integral of instant power" if gpu["instant_power"] else "integral of power averaged over 1 s"

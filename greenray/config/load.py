@@ -23,8 +23,9 @@ def load(path: Path) -> SweepConfig:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}.") from None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        data = loader.construct_document(node) if node else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -36,6 +37,26 @@ def load(path: Path) -> SweepConfig:
     if "folder" in data:
         raise ConfigError(f"{path}: folder: unknown key.")
     return build({**data, "folder": str(path.resolve().parent)}, path=path, node=node)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses with its line what PyYAML lets pass or stumbles over: a key given twice, a value that is not of its type."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: dict[tuple[str, str], yaml.Node] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge")):
+            if (first := seen.setdefault((key.tag, key.value), key)) is not key:
+                problem = f"the key {key.value!r:.40} is given twice, first in line {first.start_mark.line + 1}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, LookupError, AttributeError) as error:
+            problem = f"{node.value!r:.30} is no {node.tag.rpartition(':')[2]} ({str(error).partition(';')[0]})"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
 def build(data: Mapping[str, Any], *, path: Path | None = None, node: yaml.Node | None = None) -> SweepConfig:
@@ -52,8 +73,7 @@ def _sentence(error: ValidationError, *, path: Path | None, node: yaml.Node | No
     first = problems[0]
     loc = [part for part in first["loc"] if not (isinstance(part, str) and re.search(r"[\[(]", part))]
     place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc).lstrip(".") or "config"
-    line = _line(node, loc)
-    where = f"{path}:{line}: " if path and line else f"{path}: " if path else ""
+    where = f"{path}:{_line(node, loc)}: " if node else ""
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key"
@@ -66,10 +86,8 @@ def _sentence(error: ValidationError, *, path: Path | None, node: yaml.Node | No
     return f"{where}{place}: {message}{more}."
 
 
-def _line(node: yaml.Node | None, loc: Sequence[int | str]) -> int | None:
+def _line(node: yaml.Node, loc: Sequence[int | str]) -> int:
     """The line of the deepest node on the way to `loc`, from 1."""
-    if node is None:
-        return None
     mark = node.start_mark
     for part in loc:
         inner: dict[int | str, tuple[yaml.Node, yaml.Node]] = {}

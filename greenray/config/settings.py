@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
+from greenray.errors import ConfigError
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -151,5 +153,8 @@ def is_path(name: str) -> bool:
 
 
 def resolve_path(name: str, *, folder: str) -> str:
-    """The absolute form of a local path; relative ones start at `folder`."""
-    return str((Path(folder) / Path(name).expanduser()).resolve())
+    """The absolute form of a local path; relative ones start at `folder`. Raises ConfigError where nothing can have it."""
+    try:
+        return str((Path(folder) / Path(name).expanduser()).resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, links in a circle, a character that paths cannot hold
+        raise ConfigError(f"{name!r} cannot be a path ({str(error).rstrip('.')}).") from None

@@ -128,5 +128,6 @@ def _what_is_to_do(plan: Plan, *, workers: int) -> str:
     if settled:
         news = f", {len(plan.new)} of them new in the config" if plan.new else ""
         return f"{settled} of {total} cells are settled already, {total - settled} to run{news}"
-    cells = f"{total} cell{'s' if total > 1 else ''}, and two baselines around each visit"
-    return f"{cells}, on {workers} worker{'s' if workers > 1 else ''}, device {plan.auto_device}"
+    cells = f"{total} cell{'s' if total > 1 else ''}"
+    brackets = ", and two baselines around each visit" if any(block.bracketed for block in plan.blocks) else ""
+    return f"{cells}{brackets}, on {workers} worker{'s' if workers > 1 else ''}, device {plan.auto_device}"

@@ -124,7 +124,6 @@ class Launcher(ABC):
         """
         ours, theirs = socket.socketpair()
         try:
-            log_path.parent.mkdir(parents=True, exist_ok=True)
             with theirs, log_path.open("ab") as log:
                 return CellProcess(pid=self._start(self._compose(env), theirs=theirs, log=log), socket=ours, launcher=self)
         except BaseException as error:

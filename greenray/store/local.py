@@ -1,5 +1,6 @@
 """A store in a folder of a file system, local or shared by every host."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -22,21 +23,23 @@ class LocalStore:
 
     def __init__(self, out: str) -> None:
         self.out = out.removeprefix("file://")
-        self._root = Path(self.out).expanduser()
+        try:
+            self._root = Path(self.out).expanduser()
+        except RuntimeError:
+            raise StoreError(f"{self.out}: nobody here has such a home folder; write the path in full.") from None
 
     @property
     def address(self) -> str:
         return str(self._root.resolve())
 
     def names(self) -> dict[str, Literal["file", "folder"]]:
-        try:
-            return {entry.name: "folder" if entry.is_dir() else "file" for entry in sorted(self._root.iterdir())}
-        except FileNotFoundError:
-            return {}
-        except NotADirectoryError:
-            raise StoreError(f"{self.out}: is a file; give a folder with --out.") from None
-        except OSError as error:
-            raise StoreError(f"{self.out}: cannot be read ({error.strerror}).") from None
+        with _sentences(self.out, "read"):
+            try:
+                return {entry.name: "folder" if entry.is_dir() else "file" for entry in sorted(self._root.iterdir())}
+            except FileNotFoundError:
+                return {}
+            except NotADirectoryError:
+                raise StoreError(f"{self.out}: is a file; give a folder with --out.") from None
 
     def create(self, key: str, data: bytes) -> bool:
         with self._staged(key, data) as (staged, target):
@@ -57,25 +60,25 @@ class LocalStore:
             staged.replace(target)
 
     def read(self, key: str) -> bytes | None:
-        try:
-            return (self._root / key).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreError(f"{self._root / key}: cannot be read ({error.strerror}).") from None
+        path = self._root / key
+        with _sentences(path, "read"), contextlib.suppress(FileNotFoundError):
+            return path.read_bytes()
+        return None
 
     def exists(self, key: str) -> bool:
-        return (self._root / key).is_file()
+        with _sentences(self._root / key, "read"):
+            return (self._root / key).is_file()
 
     def list(self, prefix: str) -> list[str]:
-        files = (Path(parent, name) for parent, _, names in os.walk(self._root / prefix) for name in names)
-        return sorted(file.relative_to(self._root).as_posix() for file in files)
+        """Whole or not at all: what cannot be listed must not read as empty, nor its commits as missing."""
+        with _sentences(self._root / prefix, "listed"):
+            return sorted(Path(file).relative_to(self._root).as_posix() for file in _files(self._root / prefix))
 
     def remove(self, key: str) -> None:
         target = self._root / key
-        with _readable_errors(self.out):
+        with _sentences(target, "removed"):
             if target.is_dir():
-                shutil.rmtree(target, ignore_errors=True)
+                shutil.rmtree(target, onerror=_unless_gone)
             else:
                 target.unlink(missing_ok=True)
 
@@ -83,22 +86,20 @@ class LocalStore:
     def lock(self) -> Iterator[None]:
         """The kernel lets go of it when the process ends, however it ends."""
         path = self._root / _LOCK
-        with _readable_errors(self.out):
-            self._root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = path.read_text(encoding="utf-8").strip() or "another process"
-                raise StoreError(
-                    f"{self.out}: in use by another sweep ({owner}); wait for it or give another folder with --out."
-                ) from None
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"pid {os.getpid()} on {os.uname().nodename}".encode())
+        with contextlib.ExitStack() as held:
+            with _sentences(self.out, "locked"):
+                self._root.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context(path.open("ab", buffering=0))
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    owner = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+                    raise StoreError(
+                        f"{self.out}: in use by another sweep ({owner}); wait for it or give another folder with --out."
+                    ) from None
+                file.truncate(0)
+                file.write(f"pid {os.getpid()} on {os.uname().nodename}".encode())
             yield
-        finally:
-            os.close(descriptor)
 
     def is_locked(self) -> bool:
         try:
@@ -109,13 +110,13 @@ class LocalStore:
         return False
 
     def scratch(self) -> Path:
-        with _readable_errors(self.out):
+        with _sentences(self.out):
             (self._root / STAGING).mkdir(parents=True, exist_ok=True)
         return self._root / STAGING
 
     def upload_folder(self, folder: Path, key: str) -> None:
         target = self._root / key
-        with _readable_errors(self.out):
+        with _sentences(self.out):
             for file in folder.rglob("*"):
                 if file.is_file():
                     with file.open("rb") as opened:
@@ -133,21 +134,23 @@ class LocalStore:
     def log_file(self, key: str) -> Iterator[Path]:
         """The file itself, so that it can be read while it grows."""
         path = self._root / key
-        with _readable_errors(self.out):
+        with _sentences(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()
         yield path
 
     def scan_path(self, key: str) -> str:
         return str(self._root / key)
 
     def require_space(self) -> None:
-        if shutil.disk_usage(self._root).free < _FULL_BYTES:
-            raise _no_space(self.out)
+        with _sentences(self.out):
+            if shutil.disk_usage(self._root).free < _FULL_BYTES:
+                raise OSError(errno.ENOSPC, "no space left")
 
     @contextmanager
     def _staged(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
         target = self._root / key
-        with _readable_errors(self.out), _written(self.scratch() / uuid.uuid4().hex, data) as staged:
+        with _sentences(self.out), _written(self.scratch() / uuid.uuid4().hex, data) as staged:
             target.parent.mkdir(parents=True, exist_ok=True)
             yield staged, target
             _sync_folder(target.parent)
@@ -155,7 +158,7 @@ class LocalStore:
 
 def write_file(path: Path, data: bytes) -> None:
     """Replace a file that lies in no store, as a whole, or raise StoreError."""
-    with _readable_errors(str(path.parent)):
+    with _sentences(str(path.parent)):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, data)
 
@@ -195,15 +198,31 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _no_space(out: str) -> StoreError:
-    return StoreError(f"{out}: no space left; free some and run the same command again, what is committed is safe.")
+def _files(folder: str | Path) -> Iterator[str]:
+    """Every file below a folder, which need not exist. Raises OSError: `os.walk` takes what it cannot read for empty."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files(entry.path)
+            else:
+                yield entry.path
+
+
+def _unless_gone(_call: object, _path: str, raised: tuple[object, BaseException, object]) -> None:
+    """What somebody else removed meanwhile is gone, and what somebody added is not what was to be removed."""
+    error = raised[1]
+    if getattr(error, "errno", None) not in (errno.ENOENT, errno.ENOTEMPTY):
+        raise error
 
 
 @contextmanager
-def _readable_errors(out: str) -> Iterator[None]:
+def _sentences(what: str | Path, done: str = "written") -> Iterator[None]:
+    """Say in a StoreError what could not be done."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_space(out) from None
-        raise StoreError(f"{out}: cannot be written ({error.strerror or error}); what is committed is safe.") from None
+            why = "no space left; free some and run the same command again, what is committed is safe"
+        else:
+            why = f"cannot be {done} ({error.strerror or error}); what is committed is safe"
+        raise StoreError(f"{what}: {why}.") from None

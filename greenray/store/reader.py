@@ -1,6 +1,5 @@
 """Reading a store: lazily, with the schema passed, committed rows only."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from greenray.errors import StoreError
 from greenray.store.base import Store
 from greenray.store.registry import open_store
 from greenray.store.schema import PARTITION_KEYS, arrow_schema
-from greenray.store.tables import Entry, entries, require_store
+from greenray.store.tables import Entry, entries, read_manifests, require_store
 
 
 def polars_schema(table: str) -> pl.Schema:
@@ -44,15 +43,14 @@ def settle(cells: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def manifests(store: Store | Path) -> dict[str, dict[str, Any]]:
-    """Every sweep's manifest by name. Raises StoreError where it is no store, or a manifest cannot be read."""
+    """Every sweep's manifest by name. Raises StoreError where it is no store, or a manifest is none."""
     store = open_store(store) if isinstance(store, Path) else store
     require_store(store)
     found = {}
-    for key in filter(lambda key: key.endswith(".json"), store.list("manifests")):
-        try:
-            found[key.removeprefix("manifests/").removesuffix(".json")] = json.loads(store.read(key) or b"")
-        except ValueError as error:
-            raise StoreError(f"{store.out}: the manifest {key} cannot be read ({error}).") from None
+    for name, manifest in read_manifests(store):
+        if manifest is None:
+            raise StoreError(f"{store.out}: manifests/{name}.json was not written by a sweep; put it right or move it elsewhere.")
+        found[name] = manifest
     return found
 
 

@@ -1,6 +1,6 @@
 """Which kinds of store there are. To add one: a file with its class, and a line here."""
 
-import importlib
+import pkgutil
 from pathlib import Path
 from typing import cast
 
@@ -21,5 +21,4 @@ def open_store(out: str | Path) -> Store:
         raise StoreError(
             f"{text}: object stores ({scheme}://) are not supported; give a folder that every host sees (NFS, a shared volume)."
         )
-    module, _, attribute = STORES[scheme].partition(":")
-    return cast("Store", getattr(importlib.import_module(module), attribute)(text))
+    return cast("Store", pkgutil.resolve_name(STORES[scheme])(text))

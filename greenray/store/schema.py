@@ -13,7 +13,6 @@ import pyarrow as pa
 
 SCHEMA_VERSION = 1
 PARTITION_KEYS = ("sweep", "tactic")
-STATUSES = ("ok", "not_applied", "unsupported", "oom", "timeout", "crashed", "failed")
 WINDOW_KINDS = ("data", "load", "idle", "optimize", "warmup", "steady", "evaluate", "epoch")
 TABLES = ("cells", "windows", "trace", "predictions")
 DERIVED = ("comparisons",)

@@ -11,9 +11,10 @@ Rows of windows, trace and predictions are written first; that of `cells` is the
 and the next sweep on the store removes it.
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,14 @@ import pyarrow.parquet as pq
 
 from greenray.errors import StoreError
 from greenray.store.base import Store
-from greenray.store.schema import TABLES, arrow_schema
+from greenray.store.schema import DERIVED, TABLES, arrow_schema
 
 DRIVER_LOG = "logs/driver.log"
 _FOLDERS = (*TABLES, "manifests", "checkpoints", "logs", ".staging")
-_MARKS = (*TABLES, "manifests")
 _BEGUN = {".lock", ".staging", "logs"}
+_DERIVED = {"report.html", "report.md", *(f"{table}.parquet" for table in DERIVED)}
 _FILE = re.compile(
-    r"(?P<table>[a-z]+)/sweep=(?P<sweep>[^/]+)/tactic=(?P<tactic>[^/]+)/(?P<cell_id>c\d+-[0-9a-f]{16})\.(?P<attempt>\d+)\.parquet"
+    r"[a-z]+/sweep=(?P<sweep>[^/]+)/tactic=(?P<tactic>[^/]+)/(?P<cell_id>c\d+-[0-9a-f]{16})\.(?P<attempt>\d+)\.parquet"
 )
 
 Rows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
@@ -39,7 +40,6 @@ Rows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     key: str
-    table: str
     sweep: str
     tactic: str
     cell_id: str
@@ -47,12 +47,12 @@ class Entry:
 
 
 def require_store(store: Store) -> None:
-    """Raises StoreError where there is no store, is no folder or holds no sweep."""
+    """Raises StoreError where there is no store, is no folder or holds neither manifest nor cells of a sweep."""
     names = store.names()
     if not names:
         raise StoreError(f"{store.out}: there is no such store; run `greenray sweep CONFIG --out {store.out}` first.")
     _require_folders(store, names)
-    if not any(mark in names for mark in _MARKS) and not _begun(store, names):
+    if not _is_ours(store, names) and not entries(store, table="cells"):
         raise StoreError(f"{store.out}: not a GreenRay store; give the OUT folder of a sweep.")
 
 
@@ -60,7 +60,7 @@ def require_writable(store: Store) -> None:
     """Raises StoreError where this is a file, holds files that no sweep wrote, or cannot be written; it need not exist."""
     names = store.names()
     _require_folders(store, names)
-    if names and not _begun(store, names) and not any(key.endswith(".json") for key in store.list("manifests")):
+    if names and not _is_ours(store, names):
         raise StoreError(
             f"{store.out}: not a GreenRay store, it holds other files and no sweep's manifest; "
             "give a new or empty folder with --out."
@@ -75,19 +75,30 @@ def _require_folders(store: Store, names: Mapping[str, str]) -> None:
             raise StoreError(f"{store.out}: {name} is a file where a store has a folder; give a new or empty folder with --out.")
 
 
-def _begun(store: Store, names: Mapping[str, str]) -> bool:
-    """Whether all there is are the traces of a sweep that ended before it had written its manifest."""
-    return _BEGUN.issuperset(names) and set(store.list("logs")) <= {DRIVER_LOG}
+def _is_ours(store: Store, names: Mapping[str, str]) -> bool:
+    """Whether there is a sweep's manifest, or nothing but the traces of a sweep that ended before it had written one."""
+    logs = store.list("logs")
+    begun = logs in ([], [DRIVER_LOG]) and names.keys() <= (_BEGUN | _DERIVED if logs else _BEGUN)
+    return begun or any(manifest is not None for _, manifest in read_manifests(store))
+
+
+def read_manifests(store: Store) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """What lies in `manifests`, by name; None for what is no sweep's manifest, as other people's files are not."""
+    for key in filter(lambda key: key.endswith(".json"), store.list("manifests")):
+        manifest = None
+        with contextlib.suppress(ValueError, RecursionError):
+            match json.loads(store.read(key) or b""):
+                case {"schema_version": int(), "auto_device": str(), "config": {"limits": {"max_attempts": int()}}} as found:
+                    cells = found.get("cells")
+                    fits = isinstance(cells, list) and all(isinstance(cell, dict) and "cell_id" in cell for cell in cells)
+                    manifest = found if fits else None
+        yield key.removeprefix("manifests/").removesuffix(".json"), manifest
 
 
 def entries(store: Store, *, table: str, sweep: str | None = None) -> list[Entry]:
     """Every file of a table, in a stable order, by listing."""
-    matches = map(_FILE.fullmatch, store.list(f"{table}/sweep={sweep}" if sweep else table))
-    return [
-        Entry(key=m[0], table=m["table"], sweep=m["sweep"], tactic=m["tactic"], cell_id=m["cell_id"], attempt=int(m["attempt"]))
-        for m in matches
-        if m
-    ]
+    found = filter(None, map(_FILE.fullmatch, store.list(f"{table}/sweep={sweep}" if sweep else table)))
+    return [Entry(key=m[0], sweep=m["sweep"], tactic=m["tactic"], cell_id=m["cell_id"], attempt=int(m["attempt"])) for m in found]
 
 
 def table_key(*, table: str, sweep: str, tactic: str, cell_id: str, attempt: int) -> str:
@@ -125,7 +136,7 @@ def commit(
 
 def clean(store: Store, *, sweep: str) -> int:
     """Remove what interrupted commits left behind; returns how many files of tables. Call it with the lock held."""
-    found = {table: entries(store, table=table, sweep=sweep) for table in TABLES}
+    found = {table: entries(store, table=table, sweep=sweep) for table in reversed(TABLES)}  # its commit last, as it is written
     committed = {(e.tactic, e.cell_id, e.attempt) for e in found["cells"]}
     left = [e.key for files in found.values() for e in files if (e.tactic, e.cell_id, e.attempt) not in committed]
     for key in left:

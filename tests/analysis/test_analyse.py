@@ -14,7 +14,7 @@ from greenray.errors import ConfigError, StoreError
 from greenray.report.sections import estimators
 from greenray.store.registry import open_store
 from greenray.store.tables import write_manifest
-from tests.support.synthetic import MODELS, Sweep, quickstart
+from tests.support.synthetic import MODELS, Sweep, manifest, quickstart
 
 
 def errors(analysis: Analysis) -> dict[str, estimators.Estimator]:
@@ -151,6 +151,9 @@ def test_own_prices(tmp_path: Path, name: str, text: str) -> None:
         ("gpu_per_hour: 3", "must map names"),
         ("- 1", "must map keys"),
         ("{", "not valid YAML"),
+        ("pue: 2026-13-45", "not valid YAML .month must be in"),
+        ("pue: " + 5000 * "9", "not valid YAML .Exceeds the limit"),
+        ("pue: " + 400 * "9", "must be a number"),
         ("currency: 3\nelectricity_per_kwh: 1", "currency"),
     ],
 )
@@ -226,7 +229,7 @@ def test_descriptors_need_enough_models_and_find_a_power_law(tmp_path: Path) -> 
 
 
 def test_empty_store_and_no_store(tmp_path: Path) -> None:
-    write_manifest(open_store(tmp_path / "out"), sweep="quick", manifest={"config": {"name": "quick"}})
+    write_manifest(open_store(tmp_path / "out"), sweep="quick", manifest=manifest("quick"))
     analysis = analyse(tmp_path / "out")
     assert analysis.headline == []
     assert headline_table(analysis).rows == ()

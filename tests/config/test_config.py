@@ -1,5 +1,6 @@
 """Configs: what is right is loaded as frozen data, what is wrong ends in one sentence that names the place."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from greenray.config.load import build, load
-from greenray.config.settings import Measure
+from greenray.config.settings import Measure, resolve_path
 from greenray.errors import ConfigError
 from tests.support import ROOT
 
@@ -116,6 +117,40 @@ def test_what_is_no_config_is_said(tmp_path: Path, text: str, part: str) -> None
     assert part in message(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: 2026-13-45\n", ":1: not valid YAML: '2026-13-45' is no timestamp (month must be in 1..12)"),
+        ("name: a\nseed: " + 5000 * "9", ":2: not valid YAML: '99999999"),
+        ("a: !!bool maybe", ":1: not valid YAML: 'maybe' is no bool"),
+        ("name: a\nseed: 1\nname: b\n", ":3: not valid YAML: the key 'name' is given twice, first in line 1"),
+        ("name: a\nexperiments:\n  - {rounds: 1, 'rounds': 2}\n", ":3: not valid YAML: the key 'rounds' is given twice"),
+        ("a: &a {x: 1}\nb: {<<: *a, x: 2, x: 3}", ":2: not valid YAML: the key 'x' is given twice"),
+    ],
+)
+def test_a_value_that_is_none_and_a_key_given_twice_are_said_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    found = message(path)
+    assert found.startswith(f"{path}{said}")
+    assert len(found) < 300
+
+
+def test_keys_that_are_merged_in_may_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "name: a\nexperiments:\n"
+        "  - &one {name: e, phase: inference, models: [o/m], datasets: [digits], rounds: 2}\n"
+        "  - &two {name: f, rounds: 3, <<: *one}\n"
+        "  - {name: g, <<: [*two, *one], batch_sizes: [1]}\n"
+    )
+    assert [(e.name, e.rounds, e.batch_sizes) for e in load(path).experiments] == [
+        ("e", 2, (32,)),
+        ("f", 3, (32,)),
+        ("g", 3, (1,)),
+    ]
+
+
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}")])
 @pytest.mark.parametrize("place", ["name: ", "name: x\nexperiments: "])
 def test_a_config_a_thousand_levels_deep_is_one_sentence(tmp_path: Path, place: str, opening: str, closing: str) -> None:
@@ -177,6 +212,12 @@ def test_relative_paths_start_at_the_configs_folder(tmp_path: Path) -> None:
     cell = expand(load(path), auto_device="cpu")[0].cells[0]
     assert (cell.model.id, cell.model.path) == ("./m", str(tmp_path / "m"))
     assert (cell.dataset.id, cell.dataset.path) == ("./d", str(tmp_path / "d"))
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "./a\0b"])
+def test_a_path_that_nothing_can_have_is_said(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"{name!r} cannot be a path (")):
+        resolve_path(name, folder=str(tmp_path))
 
 
 def test_a_chain_drops_the_baseline_and_fills_in_defaults() -> None:

@@ -1,36 +1,16 @@
 """What a user can get wrong ends in one plain sentence and exit code 2, before anything was started."""
 
-import io
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from greenray.cli.app import main
 from greenray.driver.ledger import Stored
 from greenray.driver.plan import Plan
 from greenray.store import tables
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment
 from tests.driver.pretend_pool import config_of, fresh, result_of, row_of
-from tests.support.running import TINY_TRAINING, greenray, tiny_serving, write_config
-
-
-def sentence(*arguments: str | Path, parts: tuple[str, ...]) -> None:
-    """The command, in this process: it ends before it starts any other."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["greenray", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    said = err.getvalue()
-    assert ended.value.code == 2, out.getvalue() + said
-    assert said.startswith("greenray: ")
-    assert said.count("\n") == 1
-    for part in parts:
-        assert part in said
-    assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
+from tests.support.running import TINY_TRAINING, greenray, sentence, tiny_serving, write_config
 
 
 def serving(model: object, dataset: object = "digits") -> dict[str, object]:
@@ -105,6 +85,35 @@ def test_a_folder_of_somebody_elses(tmp_path: Path, name: str) -> None:
     (out / name / "notes.txt").write_text("mine")
     sentence("sweep", config, "--out", out, parts=("not a GreenRay store", "--out"))
     assert sorted(path.name for path in out.rglob("*")) == sorted([name, "notes.txt"])
+
+
+@pytest.mark.parametrize("text", ["[]", '{"kind": "Deployment", "metadata": {"name": "x"}}'])
+def test_a_folder_with_manifests_of_another_kind(tmp_path: Path, text: str) -> None:
+    config, out = write_config(tmp_path, TINY_TRAINING), tmp_path / "out"
+    (out / "manifests").mkdir(parents=True)
+    (out / "manifests" / "a.json").write_text(text)
+    for command in (("sweep", config, "--out", out), ("plan", config, "--out", out), ("status", out), ("report", out)):
+        sentence(*command, parts=(f"{out}: not a GreenRay store",))
+    assert [path.name for path in out.rglob("*")] == ["manifests", "a.json"]
+
+
+def test_a_home_folder_that_nobody_has(tmp_path: Path) -> None:
+    config, out = write_config(tmp_path, TINY_TRAINING), "~nosuchuser/x"
+    for command in (("sweep", config, "--out", out), ("plan", config, "--out", out), ("status", out), ("report", out)):
+        sentence(*command, parts=(f"{out}: nobody here has such a home folder",))
+
+
+@pytest.mark.parametrize("dataset", ["~nosuchuser/x", "./a\0b"])
+def test_a_dataset_at_a_path_that_is_none(tmp_path: Path, dataset: str) -> None:
+    config = write_config(tmp_path, serving({"architecture": "vit", "preset": "tiny"}, dataset))
+    sentence("sweep", config, "--out", tmp_path / "out", parts=(f"{dataset!r} cannot be a path",))
+    sentence("plan", config, "--out", tmp_path / "out", parts=(f"{dataset!r} cannot be a path",))
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    config, out = write_config(tmp_path, TINY_TRAINING), tmp_path / "out"
+    (out / "logs" / "driver.log").mkdir(parents=True)
+    sentence("sweep", config, "--out", out, parts=(f"{out}/logs/driver.log: cannot be written (Is a directory)",))
 
 
 def test_a_store_measured_otherwise(tmp_path: Path) -> None:

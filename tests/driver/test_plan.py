@@ -8,6 +8,7 @@ import pytest
 from greenray.config.cell import Cell
 from greenray.driver.ledger import Stored, committed
 from greenray.driver.plan import Plan, check_measured_alike
+from greenray.driver.sweep import _what_is_to_do
 from greenray.errors import ConfigError, StoreError
 from greenray.store import tables
 from greenray.store.base import Store
@@ -145,6 +146,12 @@ def test_what_was_measured_otherwise_or_elsewhere_is_not_mixed_in(store: Store) 
     with pytest.raises(ConfigError, match="measured on a processor, which is not present now; give a new folder"):
         read(store, *TACTICS).check_hardware(elsewhere, out="OUT")
     read(store, "bf16").check_hardware(elsewhere, out="OUT")  # nothing of this sweep's is taken over
+
+
+def test_baselines_are_announced_where_there_are_some() -> None:
+    cells = "%s, on 1 worker, device cpu"
+    assert _what_is_to_do(plan_of(fresh("baseline")), workers=1) == cells % "1 cell"
+    assert _what_is_to_do(plan_of(fresh(*TACTICS)), workers=1) == cells % "2 cells, and two baselines around each visit"
 
 
 def test_the_manifest_names_every_cell_and_the_hardware(store: Store) -> None:

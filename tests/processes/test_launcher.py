@@ -42,7 +42,7 @@ def as_ray_leaves_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_cell_starts_clean(launch: Launch, tmp_path: Path, as_ray_leaves_it: None) -> None:
     launcher = launch("describes_itself")
-    log_path = tmp_path / "logs" / "cell.log"
+    log_path = tmp_path / "cell.log"
     cell = describe(launcher.start(env={"OMP_NUM_THREADS": None, "PICKED": "here"}, log_path=log_path))
     assert cell["environment"]["CUDA_VISIBLE_DEVICES"] == "2"
     assert "OMP_NUM_THREADS" not in cell["environment"]

@@ -17,7 +17,7 @@ from greenray.report.markdown import escape
 from greenray.store.registry import open_store
 from greenray.store.tables import write_manifest
 from tests.support.object_store import ObjectStore
-from tests.support.synthetic import Sweep, quickstart
+from tests.support.synthetic import Sweep, manifest, quickstart
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 EVIL = "<script>alert(1)</script>|`x`*_[a](javascript:b)"
@@ -127,7 +127,7 @@ def test_text_from_outside_stays_text(tmp_path: Path) -> None:
     sweep.visit("%{x}</script>", family="f", energy_j=0.004, tactics={"compile": 0.8}, block_id="b2")
     sweep.cell("prune-local", energy_j=None, status="failed", error=EVIL + "\n\n# heading", model=EVIL, visit=1, block_id="b1")
     sweep.cell("compile", energy_j=0.01, model=EVIL, block_id="b3", trace=True)
-    write_manifest(open_store(sweep.out), sweep="quick", manifest={"config": {"name": EVIL}, "versions": {EVIL: EVIL}})
+    write_manifest(open_store(sweep.out), sweep="quick", manifest=manifest(EVIL, versions={EVIL: EVIL}))
     page, twin = written(analyse(sweep.out), tmp_path)
     reader = Reader(page)
     assert reader.tags.count("script") == 2 + len(reader.charts) == 6
@@ -157,7 +157,7 @@ def test_a_store_of_another_kind_is_read_and_written_by_its_own_calls(tmp_path: 
 
 
 def test_empty_store_gives_a_sensible_page(tmp_path: Path) -> None:
-    write_manifest(open_store(tmp_path / "out"), sweep="quick", manifest={"config": {"name": "quick"}})
+    write_manifest(open_store(tmp_path / "out"), sweep="quick", manifest=manifest("quick"))
     page, twin = written(analyse(tmp_path / "out"), tmp_path)
     assert "nothing was measured" in Reader(page).text
     assert "nothing was measured" in twin

@@ -10,6 +10,7 @@ from greenray.errors import StoreError
 from greenray.store import reader, registry, tables
 from greenray.store.base import Store
 from tests.support.object_store import ObjectStore
+from tests.support.synthetic import manifest
 
 CELL = {"cell_id": "c1-0123456789abcdef", "run_id": "r", "attempt": 1, "status": "ok"}
 
@@ -71,7 +72,7 @@ def test_a_log_is_there_when_its_block_ends_and_grows(store: Store) -> None:
 
 def test_a_sweep_begins_commits_reads_and_cleans_up(store: Store) -> None:
     tables.require_writable(store)
-    tables.write_manifest(store, sweep="s", manifest={"cells": []})
+    tables.write_manifest(store, sweep="s", manifest=manifest("s"))
     for weights in (b"old", b"new"):
         staged = store.scratch() / "checkpoint"
         (staged / "deep").mkdir(parents=True)
@@ -84,7 +85,7 @@ def test_a_sweep_begins_commits_reads_and_cleans_up(store: Store) -> None:
     assert store.create(tables.table_key(**orphan), store.read(tables.entries(store, table="windows")[0].key) or b"")
     assert tables.clean(store, sweep="s") == 1
     tables.require_store(store)
-    assert reader.manifests(store) == {"s": {"cells": []}}
+    assert reader.manifests(store) == {"s": manifest("s")}
     assert reader.settle(reader.scan(store, table="cells")).collect()["cell_id"].to_list() == [CELL["cell_id"]]
     assert reader.scan(store, table="windows").collect().height == 1
     fetched = store.fetch_folder(f"checkpoints/{CELL['cell_id']}")

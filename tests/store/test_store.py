@@ -1,11 +1,12 @@
 """The store: what is committed can be read, what is not does not exist, and a full disk costs nothing that was there."""
 
+import json
 import multiprocessing
 import random
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pyarrow.dataset as ds
@@ -14,7 +15,9 @@ import pytest
 from greenray.errors import StoreError
 from greenray.store import reader, tables
 from greenray.store.registry import open_store
-from greenray.store.schema import STATUSES, TABLES, WINDOW_KINDS, arrow_schema, dictionary
+from greenray.store.schema import TABLES, WINDOW_KINDS, arrow_schema, dictionary
+from greenray.worker.supervise import Status
+from tests.support.synthetic import manifest
 
 CELL_ID = "c1-0123456789abcdef"
 
@@ -135,7 +138,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_committed_stays(small_disk: Pa
 
 @pytest.mark.parametrize("folder", [*TABLES, "manifests", "checkpoints", "logs"])
 def test_a_file_where_a_store_has_a_folder_is_named(tmp_path: Path, folder: str) -> None:
-    tables.write_manifest(open_store(tmp_path), sweep="s", manifest={})
+    tables.write_manifest(open_store(tmp_path), sweep="s", manifest=manifest("s"))
     shutil.rmtree(tmp_path / folder, ignore_errors=True)
     (tmp_path / folder).write_text("mine")
     for check in (tables.require_store, tables.require_writable):
@@ -144,14 +147,34 @@ def test_a_file_where_a_store_has_a_folder_is_named(tmp_path: Path, folder: str)
 
 
 @pytest.mark.parametrize(
-    "mine", ["notes.txt", "cells/mine.parquet", "logs/server.log", "manifests/deployment.yaml", "windows/x/y"]
+    ("mine", "text"),
+    [
+        *((name, "mine") for name in ("notes.txt", "cells/mine.parquet", "logs/server.log", "windows/x/y", "report.html")),
+        ("manifests/deployment.yaml", "kind: Deployment"),
+        ("manifests/a.json", "[]"),
+        ("manifests/deployment.json", '{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}'),
+        ("manifests/deep.json", 100_000 * "["),
+        ("manifests/half.json", '{"schema_version": 1, "auto_device": "cpu", "config": {"name": "x"}, "cells": []}'),
+        ("manifests/cells.json", json.dumps(manifest("x", cells=["c1"]))),
+    ],
 )
-def test_what_others_wrote_is_never_swept_into(tmp_path: Path, mine: str) -> None:
+def test_what_others_wrote_is_never_swept_into_nor_read(tmp_path: Path, mine: str, text: str) -> None:
     (tmp_path / mine).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / mine).write_text("mine")
+    (tmp_path / mine).write_text(text)
     with pytest.raises(StoreError, match="not a GreenRay store, it holds other files"):
         tables.require_writable(open_store(tmp_path))
+    with pytest.raises(StoreError, match="not a GreenRay store; give the OUT folder"):
+        tables.require_store(open_store(tmp_path))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / mine]
+
+
+def test_what_others_wrote_among_manifests_is_named(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    tables.write_manifest(store, sweep="s", manifest=manifest("s"))
+    (tmp_path / "manifests" / "notes.json").write_text("[]")
+    tables.require_writable(store)
+    with pytest.raises(StoreError, match=r"manifests/notes\.json was not written by a sweep"):
+        reader.manifests(store)
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
@@ -169,6 +192,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     tables.require_writable(new)
     with new.log_file(tables.DRIVER_LOG) as log, new.lock():
         log.write_text("a sweep that ended before its manifest")
+        (tmp_path / "new" / "deep" / "report.html").touch()  # of an earlier version, which wrote one all the same
         tables.require_writable(new)  # may go on
         tables.require_store(new)
 
@@ -216,5 +240,5 @@ def test_the_dictionary_has_every_column_of_every_table_with_a_meaning() -> None
 
 def test_the_dictionary_names_the_statuses_and_kinds_that_there_are() -> None:
     meaning = {(row["table"], row["column"]): row["meaning"] for row in dictionary()}
-    assert meaning["cells", "status"] == "one of " + ", ".join(STATUSES)
+    assert meaning["cells", "status"] == "one of " + ", ".join(get_args(Status))
     assert meaning["windows", "kind"] == "one of " + ", ".join(WINDOW_KINDS)

@@ -1,18 +1,21 @@
 """Runs the real `greenray` in a process of its own, with deadlines, and looks at what it leaves behind."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
+import pytest
 import yaml
 
+from greenray.cli.app import main
 from greenray.store import reader
 from tests.support.processes import of_sweep as of_sweep
 from tests.support.processes import wait_until as wait_until
@@ -99,6 +102,22 @@ def started(*arguments: str | Path, env: Mapping[str, str] | None = None) -> "It
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def sentence(*arguments: str | Path, parts: tuple[str, ...]) -> None:
+    """The command, in this process: it ends before it starts any other."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["greenray", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    said = err.getvalue()
+    assert ended.value.code == 2, out.getvalue() + said
+    assert said.startswith("greenray: ")
+    assert said.count("\n") == 1
+    for part in parts:
+        assert part in said
+    assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 
 
 class Gate:

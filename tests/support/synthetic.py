@@ -21,6 +21,12 @@ TACTICS = {"dynamic-quantization": 0.69, "compile": 0.8, "prune-local": 1.0}
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+def manifest(name: str, **more: Any) -> dict[str, Any]:
+    """The least that makes a manifest one, and more."""
+    config = {"name": name, "seed": 0, "limits": {"max_attempts": 2}}
+    return {"schema_version": 1, "auto_device": "cpu", "config": config, "cells": [], **more}
+
+
 @dataclass(kw_only=True)
 class Sweep:
     """A sweep to be written, cell by cell.
@@ -149,12 +155,8 @@ class Sweep:
 
     def finish(self) -> Path:
         """Write the manifest."""
-        manifest = {
-            "config": {"name": self.name, "seed": 0},
-            "versions": {"greenray": "0.1.0", "torch": "2.13.0"},
-            "hardware": {"host-1": {"cpu": "Some CPU"}},
-        }
-        tables.write_manifest(open_store(self.out), sweep=self.name, manifest=manifest)
+        more = {"versions": {"greenray": "0.1.0", "torch": "2.13.0"}, "hardware": {"host-1": {"cpu": "Some CPU"}}}
+        tables.write_manifest(open_store(self.out), sweep=self.name, manifest=manifest(self.name, **more))
         return self.out
 
     def _row(self, tactic: str, *, status: str, attempt: int, **columns: Any) -> dict[str, Any]:
