@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from greenray.errors import ConfigError
-from greenray.measure.signals import Interrupted, holding_signals
+from greenray.measure.signals import Interrupted, Signals
 from greenray.store.local import beside, replace_file
 
 _HZ = (1.0, 1000.0)
@@ -46,7 +46,7 @@ def measure(
     `greenray doctor` says how to mend it.
     """
     # Before anything that may start threads (numpy does): a thread without the mask would take the command's signals.
-    with holding_signals() as signals:
+    with Signals() as signals:
         from greenray.cli.console import console as make_console
         from greenray.cli.tables import show_measurement
         from greenray.measure.command import measure_command

@@ -1,7 +1,7 @@
 """Runs one command as a shell would: its signals, its exit code, and the processor time of everything that it started.
 
-with holding_signals() as signals:                  # first thing, before any thread exists
-    ended = run(["make"], environ=os.environ, signals=signals)
+with Signals() as signals:                  # first thing, before any thread exists
+    ended = run(["make"], signals=signals)
 
 Nothing is polled while the command runs. This process takes in the command's orphans (as a child subreaper), so the kernel hands
 over the exact processor time of each when it ends, however many there are.
@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from greenray.gpu import registry
@@ -51,8 +51,8 @@ class Ended:
         return self.user_s + self.system_s + self.running_s
 
 
-def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) -> Ended:
-    """Runs a command to its end; standard input, output and error, terminal and process group are this process's.
+def run(argv: Sequence[str], *, signals: Signals) -> Ended:
+    """Runs a command to its end; standard input, output and error, environment, terminal and process group are this process's.
 
     What a process sends to this process goes on to the command. What the terminal sends goes to both by itself, once; stopping
     and continuing (Ctrl-Z, fg) is the shell's business with both.
@@ -64,7 +64,7 @@ def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) ->
         signals.pause(0)
         start_s = time.monotonic()
         try:
-            pid = _spawn(argv, environ=environ, mask=signals.before)
+            pid = _spawn(argv, mask=signals.before)
         except (OSError, ValueError) as problem:
             missing = isinstance(problem, OSError) and problem.errno in (errno.ENOENT, errno.ENOTDIR)
             error = f"{argv[0] or repr(argv[0])}: {getattr(problem, 'strerror', None) or problem}"
@@ -93,13 +93,13 @@ def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) ->
     )
 
 
-def _spawn(argv: Sequence[str], *, environ: Mapping[str, str], mask: set[int | signal.Signals]) -> int:
+def _spawn(argv: Sequence[str], *, mask: set[int | signal.Signals]) -> int:
     if not argv[0]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # as execvp; posix_spawnp would speak of itself
 
     def spawn(path: str, arguments: list[str]) -> int:
         # Python ignores these two; the command gets them as it would from a shell.
-        return os.posix_spawnp(path, arguments, environ, setsigmask=mask, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
+        return os.posix_spawnp(path, arguments, os.environ, setsigmask=mask, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
 
     try:
         return spawn(argv[0], list(argv))

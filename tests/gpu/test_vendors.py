@@ -94,13 +94,13 @@ def test_doctor_shows_it_with_its_vendors_advice():
 
 
 BOTH = """
-import json, os
+import json
 from greenray.gpu import registry
 from greenray.measure.command import measure_command
-from greenray.measure.signals import holding_signals
+from greenray.measure.signals import Signals
 registry.VENDORS["made"] = "tests.gpu.made_vendor"
-with holding_signals() as signals:
-    found = measure_command(["sleep", "0.5"], signals=signals, environ=os.environ)
+with Signals() as signals:
+    found = measure_command(["sleep", "0.5"], signals=signals)
 print(json.dumps([found, [registry.resolve(name).uuid for name in ("0", "MADE-0")]]))
 """
 
