@@ -3,7 +3,6 @@
 import math
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,22 +17,19 @@ from greenray.power.host import clock_limit, container, host_info, sees_all_proc
 from greenray.power.rapl import Survey, powercap_root, survey
 
 
-def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) -> dict[str, Any]:
+def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
     """Looks at this host, changes nothing; takes about two seconds with GPUs, `busy_s` (to watch other processes) without.
 
     Returns plain data for JSON: the host, its GPUs (see `_gpu`, and what only the vendor knows), each other part's
     source, best grade and why no better, `rapl`'s domains, `able` (whether every GPU can be measured, and the processor metered
     or modelled) and the problems with what mends them. `gpu_problem` says why there are no GPUs, None when a driver answers;
     `boards_on_bus` counts them driver or not; `busy_cores`, kept busy by other processes, is None where that is unknown.
-
-    `environ` is read for GREENRAY_POWERCAP_ROOT and to know a pod; this process's by default.
     """
-    environ = os.environ if environ is None else environ
-    root = powercap_root(environ)
+    root = powercap_root(os.environ)
     found = survey(root)
     around = Surroundings(
         host=host_info(),
-        container=container(environ),
+        container=container(os.environ),
         busy_cores=_busy_cores(busy_s),
         clock_limit_mhz=clock_limit(),
         niceness=os.getpriority(os.PRIO_PROCESS, 0),

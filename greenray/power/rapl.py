@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from greenray.power.host import text_of
 from greenray.power.sensors import Sampler, Setup
 
 logger = logging.getLogger(__name__)
@@ -126,10 +127,7 @@ def _folders(root: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _zone(folder: Path) -> Zone | None:
-    try:
-        name = (folder / "name").read_text().strip()
-    except OSError:
-        return None
+    name = text_of(folder / "name")
     if not (folder / "energy_uj").exists():
         return None
     if name.startswith("package"):
@@ -147,7 +145,5 @@ def _zone(folder: Path) -> Zone | None:
 
 
 def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
+    text = text_of(path)
+    return int(text) if text.isdigit() else None

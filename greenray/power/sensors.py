@@ -5,9 +5,9 @@ a function `open_sensors(setup)`, and one line in `SENSORS`. The first sensor of
 readings reach the trace table.
 """
 
-import importlib
 import logging
 import math
+import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,8 +99,7 @@ def open_sensors(setup: Setup) -> list[Sensor]:
     """Opens every sensor of the registry that this host has."""
     opened: list[Sensor] = []
     for name, target in SENSORS.items():
-        module, _, function = target.partition(":")
-        found = getattr(importlib.import_module(module), function)(setup)
+        found = pkgutil.resolve_name(target)(setup)
         logger.debug("sensor %s: %s", name, [sensor.name for sensor in found])
         opened += found
     return opened

@@ -107,8 +107,8 @@ def silent() -> int:
 def on_bus(*, root: Path = Path("/")) -> int:
     """How many NVIDIA display controllers the PCI bus has, driver or not; containers see the bus too."""
     return sum(
-        _line(device / "vendor") == "0x10de" and _line(device / "class").startswith("0x03")
-        for device in (root / "sys/bus/pci/devices").glob("*")
+        kind.read_text().startswith("0x03") and kind.with_name("vendor").read_text().strip() == "0x10de"
+        for kind in (root / "sys/bus/pci/devices").glob("*/class")
     )
 
 
@@ -188,10 +188,3 @@ def _count() -> int:
 
 def _bare(uuid: str) -> str:
     return uuid.lower().removeprefix("gpu-")
-
-
-def _line(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
