@@ -72,19 +72,17 @@ class RaplSensor(Sampler):
     def __init__(self, zone: Zone) -> None:
         self.name, self.part, self.range_j = f"rapl:{zone.domain}", zone.part, zone.range_j
         self._lost = f"RAPL zone {zone.domain} cannot be read any more"
-        self._fd = os.open(zone.path / "energy_uj", os.O_RDONLY | os.O_CLOEXEC)
+        self._file = (zone.path / "energy_uj").open("rb", buffering=0)
 
     def sample(self) -> tuple[float]:
         try:
-            value, self.fault = int(os.pread(self._fd, 32, 0)) * 1e-6, None
+            value, self.fault = int(os.pread(self._file.fileno(), 32, 0)) * 1e-6, None
         except (OSError, ValueError):
             value, self.fault = math.nan, self._lost
         return (value,)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()
 
 
 def open_sensors(setup: Setup) -> list[RaplSensor]:

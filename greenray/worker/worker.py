@@ -51,7 +51,7 @@ class Worker:
         self._refused: str | None = None
         self._warm: set[str] = set()
         try:
-            self._instrument = Instrument.open(
+            self._instrument = Instrument(
                 accelerator=accelerator,
                 hz=settings.measure.sampling_hz,
                 cpu_model=settings.cpu_model,

@@ -21,8 +21,9 @@ from greenray.config.load import load
 from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
 from greenray.errors import MeasurementError
-from greenray.power import IdlePower, Instrument
 from greenray.power.activity import TreeActivity
+from greenray.power.instrument import Instrument
+from greenray.power.sharing import IdlePower
 from greenray.processes.launcher import CellProcess, Spawn
 from greenray.worker.assignment import Assignment, WorkerSettings
 from greenray.worker.attempt import run_attempt
@@ -163,7 +164,7 @@ def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path],
     with _opening:
         os.environ["GREENRAY_POWERCAP_ROOT"] = str(root)
         try:
-            instrument = Instrument.open(
+            instrument = Instrument(
                 accelerator=None if case.board is None else str(number),
                 hz=config.measure.sampling_hz,
                 cpu_model=config.host.cpu_model,

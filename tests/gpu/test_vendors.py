@@ -15,7 +15,7 @@ from greenray.errors import MeasurementError
 from greenray.gpu import registry
 from greenray.gpu.base import Vendor
 from greenray.gpu.nvidia import vendor as nvidia
-from greenray.power import Instrument
+from greenray.power.instrument import Instrument
 from tests.gpu import made_vendor
 from tests.gpu.made_vendor import ABSENT, POWER_W
 from tests.measure.test_measure import CONTRACT
@@ -57,7 +57,7 @@ def test_a_process_sees_one_gpu_of_all_vendors_or_none():
 
 def test_the_instrument_measures_it(tmp_path, monkeypatch):
     monkeypatch.setenv(ABSENT, str(tmp_path / "absent"))
-    instrument = Instrument.open(accelerator="MADE-0", hz=50, cpu_model=CpuModel())
+    instrument = Instrument(accelerator="MADE-0", hz=50, cpu_model=CpuModel())
     assert instrument.counter_period_s == pytest.approx(0.01, rel=0.02)
     recording = instrument.record()
     recording.follow(os.getpid())
