@@ -53,13 +53,15 @@ def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
         if report.problem is None or report.on_bus or not gpus
         for problem in vendors[key].problems(report, container=around.container, sees_all_processes=sees_all_processes())
     ]
+    modelled = found.problem and f"processor energy is modelled from CPU time ({found.problem})"
     return {
         "host": asdict(around.host),
         "container": around.container,
         "gpus": gpus,
         "gpu_problem": "; ".join(absent) if len(absent) == len(reports) else None,
         "boards_on_bus": sum(report.on_bus for report in reports.values()),
-        "cpu": _cpu(found),
+        # As the share of a command or cell that has a quiet host to itself, its idle power measured.
+        "cpu": _part("rapl", "A") if modelled is None else _part("modelled", "D", modelled),
         "dram": _dram(found),
         "wall": _part(None, None, "no meter is named; a sweep's config does so under host: wall_meter"),
         "rapl": {"root": str(root), "domains": [zone.domain for zone in found.zones], "problem": found.problem},
@@ -71,13 +73,6 @@ def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
 
 def _part(source: str | None, best_grade: str | None, *reasons: str) -> dict[str, Any]:
     return {"source": source, "best_grade": best_grade, "reasons": list(reasons)}
-
-
-def _cpu(found: Survey) -> dict[str, Any]:
-    """The processor's share of a command or cell that has a quiet host to itself, its idle power measured."""
-    if found.problem is None:
-        return _part("rapl", "A")
-    return _part("modelled", "D", f"processor energy is modelled from CPU time ({found.problem})")
 
 
 def _dram(found: Survey) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from greenray.gpu import registry
 from greenray.measure.signals import Signals
@@ -60,7 +61,7 @@ def run(argv: Sequence[str], *, signals: Signals) -> Ended:
     Raises `Interrupted` when somebody wanted this process to end before the command was started.
     """
     _keep_devices()
-    with _taking_in_orphans() as orphans:
+    with _Orphans() as orphans:
         signals.pause(0)
         start_s = time.monotonic()
         try:
@@ -110,13 +111,23 @@ def _spawn(argv: Sequence[str], *, mask: set[int | signal.Signals]) -> int:
         return spawn("/bin/sh", ["/bin/sh", script, *argv[1:]])  # a script without its first line, as every shell does
 
 
-@dataclass(slots=True)
 class _Orphans:
-    """Children of this process's main thread that were not there before: the command, and what outlived its parent."""
+    """Taken in by this process inside: children of its main thread that were not there before, the command among them.
 
-    before: frozenset[int]
-    user_s: float = 0.0
-    system_s: float = 0.0
+    What other threads start (a wall meter's command) is not the command's. A kernel without CONFIG_PROC_CHILDREN lists none: then
+    only the command itself counts, and whom it waited for.
+    """
+
+    user_s = system_s = 0.0
+    _before: frozenset[int] = frozenset()
+
+    def __enter__(self) -> Self:
+        self._adopted = adopt_orphans()
+        self._before = frozenset(self.alive())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        adopt_orphans(self._adopted)
 
     def reap(self, command: int) -> int | None:
         """Takes in who has ended; the command's status once it has."""
@@ -131,22 +142,7 @@ class _Orphans:
         return status
 
     def alive(self) -> list[int]:
-        return [pid for pid in _own_children() if pid not in self.before]
-
-
-def _own_children() -> list[int]:
-    # Orphans come to the main thread; what other threads start (a wall meter's command) is not the command's. A kernel without
-    # CONFIG_PROC_CHILDREN lists none: then only the command itself counts, and whom it waited for.
-    return children(os.getpid(), of_main_thread=True)
-
-
-@contextlib.contextmanager
-def _taking_in_orphans() -> Iterator[_Orphans]:
-    was = adopt_orphans()
-    try:
-        yield _Orphans(before=frozenset(_own_children()))
-    finally:
-        adopt_orphans(was)
+        return [pid for pid in children(os.getpid(), of_main_thread=True) if pid not in self._before]
 
 
 def _keep_devices() -> None:
