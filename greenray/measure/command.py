@@ -26,19 +26,13 @@ _PAUSED_S = 1.0  # without a sample: the machine slept, or this process was stop
 _AROUND_S = 0.25  # recorded before and after the command where there is a GPU
 
 
-def measure_command(
-    argv: Sequence[str],
-    *,
-    signals: Signals,
-    hz: float = 50.0,
-    idle_s: float | None = None,
-) -> dict[str, Any]:
+def measure_command(argv: Sequence[str], *, signals: Signals, hz: float = 50.0, idle_s: float | None = None) -> dict[str, Any]:
     """Runs a command to its end and measures it; standard input, output and error are the command's.
 
     What cannot be measured never keeps the command from running: it is left out, and `notes` say so.
 
     Args:
-        signals: what this process holds back: who wants this process to end means the command.
+        signals: those that this process holds back; who wants this process to end means the command.
         hz: sampling rate.
         idle_s: seconds of idle to measure before the command; None leaves idle power unknown.
 

@@ -10,7 +10,6 @@ trace = recording.stop()
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -41,15 +40,7 @@ class Instrument:
     `gpu` is None on a host without one; its counter moves every `counter_period_s`, None where there is none or it stands still.
     """
 
-    def __init__(
-        self,
-        *,
-        accelerator: str | None,
-        hz: float,
-        cpu_model: CpuModel,
-        cpu_seconds: Callable[[], float] | None = None,
-        wall_meter: WallMeter | None = None,
-    ) -> None:
+    def __init__(self, *, accelerator: str | None, hz: float, cpu_model: CpuModel, wall_meter: WallMeter | None = None) -> None:
         """Opens them, see `Setup`; takes up to about a second on a host with a GPU.
 
         `accelerator` is the GPU as Ray or users name it (index, full or shortened UUID), None for no GPU; raises
@@ -61,7 +52,6 @@ class Instrument:
             hz=hz,
             cpu_model=cpu_model,
             powercap_root=powercap_root(os.environ),
-            cpu_seconds=cpu_seconds,
             wall_meter=wall_meter,
         )
         self._hz, self._sensors = hz, open_sensors(setup)

@@ -140,7 +140,7 @@ def counter_energy(
     valid = np.isfinite(counter_j) & np.isfinite(times)
     times, counter_j = times[valid], counter_j[valid]
     steps_j = np.diff(counter_j)
-    # How long before the end of each step the counter had last moved, or was first read.
+    # When the counter had last moved, or was first read.
     moved_s = np.maximum.accumulate(np.concatenate([times[:1], np.where(steps_j != 0, times[1:], times[:1])]))
     broken = (steps_j < 0) | (steps_j > _MOST_W * (times[1:] - moved_s[:-1] + _AT_ONCE_S))
     # A window on either side of a reset is still good.
