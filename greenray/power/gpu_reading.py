@@ -145,20 +145,13 @@ def prepare_counter(series: Series, facts: GpuFacts, *, hz: float) -> CounterEne
     """The GPU's counter over all of the series, to be asked for any number of windows; None where the GPU has none."""
     if facts.counter_missing is not None:
         return None
-    polled, period_s = facts.polled, facts.period_s
-    times = series.fast.times
+    polled, fast = facts.polled, series.fast
     # What calibration read counts where the recording began right after it.
-    close = len(polled.times) and len(times) and 0 < times[0] - polled.times[-1] < 1.0
-    return counter_energy(
-        # The 1 s average knows nothing of what happens between two updates.
-        replace(series.fast, columns={"counter_j": series.fast.column("counter_j")})
-        if facts.power_source == "average"
-        else series.fast,
-        hz=hz,
-        period_s=float("nan") if period_s is None else period_s,
-        jitter_s=facts.jitter_s,
-        before=polled if close else EMPTY,
-    )
+    close = len(polled.times) and len(fast.times) and 0 < fast.times[0] - polled.times[-1] < 1.0
+    if facts.power_source == "average":  # over 1 s: it knows nothing of what happens between two updates
+        fast = replace(fast, columns={"counter_j": fast.column("counter_j")})
+    period_s = math.nan if facts.period_s is None else facts.period_s
+    return counter_energy(fast, hz=hz, period_s=period_s, jitter_s=facts.jitter_s, before=polled if close else EMPTY)
 
 
 def read_gpu(
