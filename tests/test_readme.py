@@ -106,7 +106,7 @@ def test_the_sensor_takes_one_file_and_one_line(
     (tmp_path / "hwmon0" / "power1_average").write_text("250000000\n")
     monkeypatch.setattr(written["Add a sensor"], "ROOT", tmp_path)
     monkeypatch.setattr(sensors, "SENSORS", {**sensors.SENSORS, **entry(section("Add a sensor")[2])})
-    instrument = Instrument.open(accelerator=None, hz=100, cpu_model=CpuModel())
+    instrument = Instrument(accelerator=None, hz=100, cpu_model=CpuModel())
     recording = instrument.record()
     begin_s = time.monotonic()
     reading = recording.read(start_s=begin_s, end_s=begin_s + 0.3, device="cpu", gpu_idle_w=None)

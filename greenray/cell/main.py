@@ -1,5 +1,6 @@
 """The entry point of a cell's process: one task in, windows out, one last word."""
 
+import contextlib
 import logging
 import socket
 import sys
@@ -14,6 +15,7 @@ from greenray.errors import CellError, GreenRayError, Refused, Unsupported
 log = logging.getLogger(__name__)
 
 _TASK_TIMEOUT_S = 60.0
+_WORKER_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate")
 
 
@@ -21,7 +23,7 @@ def main(connection: socket.socket) -> int:
     """Run the cell that the worker at the other end asks for; returns the exit code: 1 after Failed or without a worker."""
     channel = Channel(connection)
     result = Done()
-    try:
+    with contextlib.suppress(*_WORKER_GONE):  # then nobody is left to tell
         task = channel.receive(timeout_s=_TASK_TIMEOUT_S)
         if isinstance(task, Probe):
             channel.send(_try_device(task))
@@ -32,14 +34,12 @@ def main(connection: socket.socket) -> int:
         try:
             _run(task, channel, result)
             return 0
-        except (EOFError, BrokenPipeError, ConnectionResetError):
+        except _WORKER_GONE:
             raise
         except BaseException as error:
             traceback.print_exc(file=sys.stderr)
             channel.send(last_word(error, result))
-            return 1
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return 1  # the worker is gone; nobody is left to tell
+    return 1
 
 
 def _try_device(probe: Probe) -> Ready | Failed:

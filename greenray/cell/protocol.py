@@ -165,9 +165,6 @@ class Channel:
         self._buffer = bytearray()
         self._eof = False
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
     def send(self, message: Message) -> None:
         # NaN is no JSON: pydantic writes it as null, which is what unknown means here.
         self._socket.sendall(message.model_dump_json().encode() + b"\n")
@@ -191,6 +188,3 @@ class Channel:
                 chunk = b""
             self._eof = not chunk
             self._buffer += chunk
-
-    def close(self) -> None:
-        self._socket.close()

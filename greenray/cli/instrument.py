@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from greenray.errors import ConfigError
-from greenray.measure.signals import Interrupted, holding_signals
+from greenray.measure.signals import Interrupted, Signals
 from greenray.store.local import beside, replace_file
 
 _DESCRIPTORS = ("/dev/fd/", "/dev/std", "/proc/")
@@ -42,7 +42,7 @@ def measure(
     `greenray doctor` says how to mend it.
     """
     # Before anything that may start threads (numpy does): a thread without the mask would take the command's signals.
-    with holding_signals() as signals:
+    with Signals() as signals:
         from greenray.cli.console import make_console
         from greenray.cli.tables import show_measurement
         from greenray.measure.command import measure_command

@@ -3,7 +3,6 @@
 import math
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,22 +17,19 @@ from greenray.power.host import clock_limit, container, host_info, sees_all_proc
 from greenray.power.rapl import Survey, powercap_root, survey
 
 
-def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) -> dict[str, Any]:
+def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
     """Looks at this host, changes nothing; takes about two seconds with GPUs, `busy_s` (to watch other processes) without.
 
     Returns plain data for JSON: the host, its GPUs (see `_gpu`, and what only the vendor knows), each other part's
     source, best grade and why no better, `rapl`'s domains, `able` (whether every GPU can be measured, and the processor metered
     or modelled) and the problems with what mends them. `gpu_problem` says why there are no GPUs, None when a driver answers;
     `boards_on_bus` counts them driver or not; `busy_cores`, kept busy by other processes, is None where that is unknown.
-
-    `environ` is read for GREENRAY_POWERCAP_ROOT and to know a pod; this process's by default.
     """
-    environ = os.environ if environ is None else environ
-    root = powercap_root(environ)
+    root = powercap_root(os.environ)
     found = survey(root)
     around = Surroundings(
         host=host_info(),
-        container=container(environ),
+        container=container(os.environ),
         busy_cores=_busy_cores(busy_s),
         clock_limit_mhz=clock_limit(),
         niceness=os.getpriority(os.PRIO_PROCESS, 0),
@@ -57,13 +53,15 @@ def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) ->
         if report.problem is None or report.on_bus or not gpus
         for problem in vendors[key].problems(report, container=around.container, sees_all_processes=sees_all_processes())
     ]
+    modelled = found.problem and f"processor energy is modelled from CPU time ({found.problem})"
     return {
         "host": asdict(around.host),
         "container": around.container,
         "gpus": gpus,
         "gpu_problem": "; ".join(absent) if len(absent) == len(reports) else None,
         "boards_on_bus": sum(report.on_bus for report in reports.values()),
-        "cpu": _cpu(found),
+        # As the share of a command or cell that has a quiet host to itself, its idle power measured.
+        "cpu": _part("rapl", "A") if modelled is None else _part("modelled", "D", modelled),
         "dram": _dram(found),
         "wall": _part(None, None, "no meter is named; a sweep's config does so under host: wall_meter"),
         "rapl": {"root": str(root), "domains": [zone.domain for zone in found.zones], "problem": found.problem},
@@ -75,13 +73,6 @@ def examine(*, environ: Mapping[str, str] | None = None, busy_s: float = 0.5) ->
 
 def _part(source: str | None, best_grade: str | None, *reasons: str) -> dict[str, Any]:
     return {"source": source, "best_grade": best_grade, "reasons": list(reasons)}
-
-
-def _cpu(found: Survey) -> dict[str, Any]:
-    """The processor's share of a command or cell that has a quiet host to itself, its idle power measured."""
-    if found.problem is None:
-        return _part("rapl", "A")
-    return _part("modelled", "D", f"processor energy is modelled from CPU time ({found.problem})")
 
 
 def _dram(found: Survey) -> dict[str, Any]:

@@ -68,8 +68,7 @@ class StopNow(Exception):  # no error: the user asked for it
 class Interrupts:
     """Counts how often the user asked to stop; SIGTERM counts as two. Enter it after `ray.init`, which replaces handlers."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    count = 0
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -14,7 +14,7 @@ from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, WorkerSl
 from greenray.errors import MeasurementError, StoreError
 from greenray.processes.awake import AwakeClock
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerSettings
-from greenray.worker.worker import actor_class
+from greenray.worker.worker import Worker
 
 _START_TIMEOUT_S = 180.0
 _REFRESH_S = 1.0
@@ -51,6 +51,8 @@ class RayPool:
 
     def __init__(self, ray: Any, *, settings: WorkerSettings, say: Callable[[str], None]) -> None:
         self._ray = ray
+        # Signs of life are asked for beside a running cell, hence a concurrency group of their own.
+        self._actor_class = ray.remote(concurrency_groups={"live": 1}, max_restarts=0, max_task_retries=0)(Worker)
         self._settings = settings
         self._say = say
         self._clock = AwakeClock()
@@ -139,8 +141,7 @@ class RayPool:
     def _start_at(self, place: _Place) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        cls: Any = actor_class()
-        actor = cls.options(
+        actor = self._actor_class.options(
             num_gpus=int(place.has_gpu),
             num_cpus=int(not place.has_gpu),
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=place.node_id, soft=False),

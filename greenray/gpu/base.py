@@ -195,8 +195,8 @@ def foreign_processes(
     pids: Collection[int] | None,
     ours: Collection[int],
     uses_gpu: bool,
-    memory_before_bytes: int | None,
-    memory_level_bytes: int | None,
+    memory_before_bytes: int | None = None,
+    memory_level_bytes: int | None = None,
     exists: Callable[[int], bool] = lambda pid: Path(f"/proc/{pid}").exists(),
 ) -> int | None:
     """How many other processes are on the GPU, None when that cannot be told.

@@ -26,25 +26,15 @@ _PAUSED_S = 1.0  # without a sample: the machine slept, or this process was stop
 _AROUND_S = 0.25  # recorded before and after the command where there is a GPU
 
 
-def measure_command(
-    argv: Sequence[str],
-    *,
-    signals: Signals,
-    hz: float = 50.0,
-    idle_s: float | None = None,
-    cpu_model: CpuModel | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+def measure_command(argv: Sequence[str], *, signals: Signals, hz: float = 50.0, idle_s: float | None = None) -> dict[str, Any]:
     """Runs a command to its end and measures it; standard input, output and error are the command's.
 
     What cannot be measured never keeps the command from running: it is left out, and `notes` say so.
 
     Args:
-        signals: of `greenray.measure.signals.holding_signals`: who wants this process to end means the command.
+        signals: those that this process holds back; who wants this process to end means the command.
         hz: sampling rate.
         idle_s: seconds of idle to measure before the command; None leaves idle power unknown.
-        cpu_model: assumed power of a processor without a meter.
-        environ: environment of the command; this process's by default. It may choose the GPUs.
 
     Returns plain data, what `greenray measure --json` writes; joules, None is unknown. `gpus` has an entry a GPU, whole and
     whoever used it; in `cpu` and `dram` energy_j is the command's share, `wall` is all of the host. total_energy_j is of the
@@ -53,10 +43,9 @@ def measure_command(
 
     Raises `Interrupted` when a signal came before the command was started.
     """
-    environ = os.environ if environ is None else environ
-    model = cpu_model or CpuModel()
-    gpus, notes = registry.visible(environ)
-    root = powercap_root(environ)
+    model = CpuModel()
+    gpus, notes = registry.visible(os.environ)
+    root = powercap_root(os.environ)
     whole = [gpu for gpu in gpus if gpu.partitioned is None]
     sensors = open_sensors(Setup(gpus=whole, hz=hz, cpu_model=model, powercap_root=root))
     gpu_sensors = {sensor.gpu.uuid: sensor for sensor in sensors if isinstance(sensor, GpuSensor)}
@@ -73,7 +62,7 @@ def measure_command(
         idle_from_s = time.monotonic()
         signals.pause(idle_s or 0.0)
         idle = None if idle_s is None else (idle_from_s, time.monotonic())
-        ended = run(argv, environ=environ, signals=signals)
+        ended = run(argv, signals=signals)
         after_s = around_s + 1.3 * slowest_s + 2 / hz
         recorder.wait_past(ended.end_s + after_s, limit_s=3 * max(slowest_s, 1 / hz) + 0.5)
     finally:
@@ -132,13 +121,8 @@ def _gpu_entry(
             idle_w = read_gpu(series, facts, start_s=idle[0], end_s=idle[1], hz=trace.hz, counter=counter).power_w
     now = gpu.processes()
     # The command had not started or has ended: whoever is on the GPU, but for what it left behind, is somebody else.
-    foreign = foreign_processes(
-        pids=None if now is None else sorted({*now, *(before or ())}),
-        ours=ended.running,
-        uses_gpu=False,
-        memory_before_bytes=None,
-        memory_level_bytes=None,
-    )
+    pids = None if now is None else sorted({*now, *(before or ())})
+    foreign = foreign_processes(pids=pids, ours=ended.running, uses_gpu=False)
     grade, reasons = grade_gpu(reading, foreign=foreign)
     if gpu.partitioned is not None:
         grade, reasons = None, [gpu.partitioned]

@@ -1,7 +1,7 @@
 """Runs one command as a shell would: its signals, its exit code, and the processor time of everything that it started.
 
-with holding_signals() as signals:                  # first thing, before any thread exists
-    ended = run(["make"], environ=os.environ, signals=signals)
+with Signals() as signals:                  # first thing, before any thread exists
+    ended = run(["make"], signals=signals)
 
 Nothing is polled while the command runs. This process takes in the command's orphans (as a child subreaper), so the kernel hands
 over the exact processor time of each when it ends, however many there are.
@@ -13,8 +13,9 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from greenray.gpu import registry
 from greenray.measure.signals import Signals
@@ -51,8 +52,8 @@ class Ended:
         return self.user_s + self.system_s + self.running_s
 
 
-def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) -> Ended:
-    """Runs a command to its end; standard input, output and error, terminal and process group are this process's.
+def run(argv: Sequence[str], *, signals: Signals) -> Ended:
+    """Runs a command to its end; standard input, output and error, environment, terminal and process group are this process's.
 
     What a process sends to this process goes on to the command. What the terminal sends goes to both by itself, once; stopping
     and continuing (Ctrl-Z, fg) is the shell's business with both.
@@ -60,11 +61,11 @@ def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) ->
     Raises `Interrupted` when somebody wanted this process to end before the command was started.
     """
     _keep_devices()
-    with _taking_in_orphans() as orphans:
+    with _Orphans() as orphans:
         signals.pause(0)
         start_s = time.monotonic()
         try:
-            pid = _spawn(argv, environ=environ, mask=signals.before)
+            pid = _spawn(argv, mask=signals.before)
         except (OSError, ValueError) as problem:
             missing = isinstance(problem, OSError) and problem.errno in (errno.ENOENT, errno.ENOTDIR)
             error = f"{argv[0] or repr(argv[0])}: {getattr(problem, 'strerror', None) or problem}"
@@ -93,13 +94,13 @@ def run(argv: Sequence[str], *, environ: Mapping[str, str], signals: Signals) ->
     )
 
 
-def _spawn(argv: Sequence[str], *, environ: Mapping[str, str], mask: set[int | signal.Signals]) -> int:
+def _spawn(argv: Sequence[str], *, mask: set[int | signal.Signals]) -> int:
     if not argv[0]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # as execvp; posix_spawnp would speak of itself
 
     def spawn(path: str, arguments: list[str]) -> int:
         # Python ignores these two; the command gets them as it would from a shell.
-        return os.posix_spawnp(path, arguments, environ, setsigmask=mask, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
+        return os.posix_spawnp(path, arguments, os.environ, setsigmask=mask, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
 
     try:
         return spawn(argv[0], list(argv))
@@ -110,13 +111,23 @@ def _spawn(argv: Sequence[str], *, environ: Mapping[str, str], mask: set[int | s
         return spawn("/bin/sh", ["/bin/sh", script, *argv[1:]])  # a script without its first line, as every shell does
 
 
-@dataclass(slots=True)
 class _Orphans:
-    """Children of this process's main thread that were not there before: the command, and what outlived its parent."""
+    """Taken in by this process inside: children of its main thread that were not there before, the command among them.
 
-    before: frozenset[int]
-    user_s: float = 0.0
-    system_s: float = 0.0
+    What other threads start (a wall meter's command) is not the command's. A kernel without CONFIG_PROC_CHILDREN lists none: then
+    only the command itself counts, and whom it waited for.
+    """
+
+    user_s = system_s = 0.0
+    _before: frozenset[int] = frozenset()
+
+    def __enter__(self) -> Self:
+        self._adopted = adopt_orphans()
+        self._before = frozenset(self.alive())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        adopt_orphans(self._adopted)
 
     def reap(self, command: int) -> int | None:
         """Takes in who has ended; the command's status once it has."""
@@ -131,22 +142,7 @@ class _Orphans:
         return status
 
     def alive(self) -> list[int]:
-        return [pid for pid in _own_children() if pid not in self.before]
-
-
-def _own_children() -> list[int]:
-    # Orphans come to the main thread; what other threads start (a wall meter's command) is not the command's. A kernel without
-    # CONFIG_PROC_CHILDREN lists none: then only the command itself counts, and whom it waited for.
-    return children(os.getpid(), of_main_thread=True)
-
-
-@contextlib.contextmanager
-def _taking_in_orphans() -> Iterator[_Orphans]:
-    was = adopt_orphans()
-    try:
-        yield _Orphans(before=frozenset(_own_children()))
-    finally:
-        adopt_orphans(was)
+        return [pid for pid in children(os.getpid(), of_main_thread=True) if pid not in self._before]
 
 
 def _keep_devices() -> None:

@@ -3,9 +3,8 @@
 A handler cannot tell who sent a signal; whoever waits for it can, so the terminal's are told from those of other processes.
 """
 
-import contextlib
 import signal
-from collections.abc import Iterator
+from typing import Self
 
 _FORWARDED = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 
@@ -19,9 +18,9 @@ class Interrupted(Exception):
 
 
 class Signals:
-    """The signals that this process holds back, to hand them on one by one."""
+    """The signals that are meant for the command, held back inside. Every thread that exists by then must hold them too."""
 
-    def __init__(self) -> None:
+    def __enter__(self) -> Self:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the kernel would throw away how the command ended
         self.before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -30,6 +29,10 @@ class Signals:
         self.ending = held - self.before
         self.held = self.ending | {signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, self.held)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
 
     def pause(self, seconds: float) -> None:
         """Waits; raises `Interrupted` as soon as somebody wants this process to end."""
@@ -42,13 +45,3 @@ class Signals:
         """Drops what has come since: the command has ended, and this process is about to."""
         while signal.sigtimedwait(self.held, 0) is not None:
             pass
-
-
-@contextlib.contextmanager
-def holding_signals() -> Iterator[Signals]:
-    """Holds back the signals that are meant for the command. Every thread that exists by then must hold them too."""
-    signals = Signals()
-    try:
-        yield signals
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals.before)

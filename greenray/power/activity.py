@@ -9,7 +9,8 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
@@ -21,20 +22,17 @@ HOST_STEP_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class HostActivity(Sampler):
-    """Processor seconds of everybody on the host since boot. `read` replaces /proc/stat, for hosts that hide it."""
+    """Processor seconds of everybody on the host since boot."""
 
     name, part, fast = "cpu:host", "activity", ("cpu_seconds",)
     fault: str | None = None
 
-    def __init__(self, read: Callable[[], float] | None = None) -> None:
-        self._read = read
-        self._fd = os.open("/proc/stat", os.O_RDONLY | os.O_CLOEXEC) if read is None else -1
+    def __init__(self) -> None:
+        self._file = Path("/proc/stat").open("rb", buffering=0)  # noqa: SIM115  # until `close`
 
     def sample(self) -> tuple[float]:
-        if self._read is not None:
-            return (self._read(),)
         try:
-            line = os.pread(self._fd, 256, 0).split(b"\n", 1)[0].split()
+            line = os.pread(self._file.fileno(), 256, 0).split(b"\n", 1)[0].split()
             # user nice system idle iowait irq softirq steal: guests are inside user and nice, steal is not ours.
             busy = int(line[1]) + int(line[2]) + int(line[3]) + int(line[6]) + int(line[7])
         except (OSError, ValueError, IndexError):
@@ -43,9 +41,7 @@ class HostActivity(Sampler):
         return (busy * HOST_STEP_S,)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()
 
 
 class TreeActivity(Sampler):
@@ -137,6 +133,6 @@ def _waited_for_s(process: psutil.Process) -> float:
 def open_sensors(setup: Setup) -> list[HostActivity]:
     """The host's activity; none where the kernel hides it."""
     try:
-        return [HostActivity(setup.cpu_seconds)]
+        return [HostActivity()]
     except OSError:
         return []

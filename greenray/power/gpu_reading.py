@@ -145,67 +145,48 @@ def prepare_counter(series: Series, facts: GpuFacts, *, hz: float) -> CounterEne
     """The GPU's counter over all of the series, to be asked for any number of windows; None where the GPU has none."""
     if facts.counter_missing is not None:
         return None
-    polled, period_s = facts.polled, facts.period_s
-    times = series.fast.times
+    polled, fast = facts.polled, series.fast
     # What calibration read counts where the recording began right after it.
-    close = len(polled.times) and len(times) and 0 < times[0] - polled.times[-1] < 1.0
-    return counter_energy(
-        # The 1 s average knows nothing of what happens between two updates.
-        replace(series.fast, columns={"counter_j": series.fast.column("counter_j")})
-        if facts.power_source == "average"
-        else series.fast,
-        hz=hz,
-        period_s=float("nan") if period_s is None else period_s,
-        jitter_s=facts.jitter_s,
-        before=polled if close else EMPTY,
-    )
+    close = len(polled.times) and len(fast.times) and 0 < fast.times[0] - polled.times[-1] < 1.0
+    if facts.power_source == "average":  # over 1 s: it knows nothing of what happens between two updates
+        fast = replace(fast, columns={"counter_j": fast.column("counter_j")})
+    period_s = math.nan if facts.period_s is None else facts.period_s
+    return counter_energy(fast, hz=hz, period_s=period_s, jitter_s=facts.jitter_s, before=polled if close else EMPTY)
 
 
 def read_gpu(
-    series: Series, facts: GpuFacts, *, start_s: float, end_s: float, hz: float, counter: CounterEnergy | None = None
+    series: Series, facts: GpuFacts, *, start_s: float, end_s: float, hz: float, counter: CounterEnergy | None
 ) -> GpuReading:
     """A GPU's figures. A counter that fails is not replaced by the power integral; a GPU without one is read by power.
 
-    `counter` is what `prepare_counter` made of a series that holds the window; by default it is made of this one.
+    `counter` is what `prepare_counter` made of a series that holds the window.
     """
     averaged = facts.power_source == "average"
     power = unknown("the board does not tell its power")
     if facts.power_source is not None:
         power = power_energy(series.fast, start_s, end_s, hz=hz, lag_s=1.0 if averaged else 0.0)
-    source: str | None
-    if facts.counter_missing is None:
-        counter = counter or prepare_counter(series, facts, hz=hz)
-        energy = counter.between(start_s, end_s) if counter else unknown("the energy counter was not read")
-        source = "counter"
-    else:
-        energy, source = power, "power"
+    energy, source = (power, "power") if counter is None else (counter.between(start_s, end_s), "counter")
     fault = next((text for time_s, text in series.faults if time_s <= end_s), None)
-    if energy.energy_j is None:
-        source = None
-        if fault is not None:
-            energy = unknown(f"{fault}: {energy.reason}", updates=energy.updates)
-    duration_s = end_s - start_s
-    inside = series.fast.within(start_s, end_s)
-    watts = inside.column("power_w")
+    if energy.energy_j is None and fault is not None:
+        energy = unknown(f"{fault}: {energy.reason}", updates=energy.updates)
+    _, watts = series.fast.within(start_s, end_s).known("power_w")
     slow = series.slow.within(start_s - 0.25, end_s + 0.25)
-    clock_mhz = series.slow.within(start_s, end_s).column("clock_mhz")
-    known_mhz = clock_mhz[np.isfinite(clock_mhz)]
-    throttling = slow.column("throttle_bits")
-    bits = throttling[np.isfinite(throttling)].astype(np.int64)
+    _, clock_mhz = series.slow.within(start_s, end_s).known("clock_mhz")
+    _, bits = slow.known("throttle_bits")
     return GpuReading(
         energy=energy,
-        source=source,
+        source=None if energy.energy_j is None else source,
         power=power if not averaged else unknown("no instant power: the board tells a 1 s average only"),
-        power_w=None if energy.energy_j is None else energy.energy_j / duration_s,
-        power_max_w=float(np.nanmax(watts)) if np.any(np.isfinite(watts)) and not averaged else None,
-        utilization=_mean(slow.column("utilization")),
+        power_w=None if energy.energy_j is None else energy.energy_j / (end_s - start_s),
+        power_max_w=float(watts.max()) if len(watts) and not averaged else None,
+        utilization=_mean(slow.known("utilization")[1]),
         temperature_start_c=_nearest(series, "temperature_c", start_s),
         temperature_end_c=_nearest(series, "temperature_c", end_s),
-        sm_clock_mhz=_mean(clock_mhz if len(known_mhz) else slow.column("clock_mhz")),
-        sm_clock_min_mhz=float(known_mhz.min()) if len(known_mhz) else None,
-        sm_clock_max_mhz=float(known_mhz.max()) if len(known_mhz) else None,
+        sm_clock_mhz=_mean(clock_mhz if len(clock_mhz) else slow.known("clock_mhz")[1]),
+        sm_clock_min_mhz=float(clock_mhz.min()) if len(clock_mhz) else None,
+        sm_clock_max_mhz=float(clock_mhz.max()) if len(clock_mhz) else None,
         clock_change=clock_change(clock_mhz),
-        throttle_reasons=throttle_names(int(np.bitwise_or.reduce(bits))) if len(bits) else None,
+        throttle_reasons=throttle_names(int(np.bitwise_or.reduce(bits.astype(np.int64)))) if len(bits) else None,
         facts=facts,
     )
 
@@ -234,15 +215,13 @@ def clock_change(clock_mhz: Floats) -> str | None:
 
 
 def _mean(values: Floats) -> float | None:
-    return float(np.nanmean(values)) if np.any(np.isfinite(values)) else None
+    return float(values.mean()) if len(values) else None
 
 
 def _nearest(series: Series, column: str, at_s: float) -> float | None:
     """The slow reading next to a moment, at most a second away."""
-    values = series.slow.column(column)
-    valid = np.isfinite(values)
-    if not np.any(valid):
+    times, values = series.slow.known(column)
+    if not len(times):
         return None
-    times, values = series.slow.times[valid], values[valid]
     index = int(np.argmin(np.abs(times - at_s)))
     return float(values[index]) if abs(times[index] - at_s) <= 1.0 else None

@@ -41,7 +41,7 @@ def host_info() -> HostInfo:
     logical = os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or logical
     flags = _cpu_field("flags")
-    limits = (_line(_CGROUP / name) for name in ("memory.max", "memory/memory.limit_in_bytes"))  # cgroup version 2 or 1
+    limits = (text_of(_CGROUP / name) for name in ("memory.max", "memory/memory.limit_in_bytes"))  # cgroup version 2 or 1
     return HostInfo(
         hostname=socket.gethostname(),
         cpu_name=_cpu_field("model name") or platform.processor() or platform.machine(),
@@ -49,7 +49,7 @@ def host_info() -> HostInfo:
         physical_cores=physical,
         usable_cores=_usable_cores(physical, logical=logical),
         memory_bytes=min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.isdigit())]),
-        boot_id=_line(Path("/proc/sys/kernel/random/boot_id")),
+        boot_id=text_of(Path("/proc/sys/kernel/random/boot_id")),
         virtual_machine=None if flags is None else "hypervisor" in flags.split(),
         on_battery=_on_battery(),
     )
@@ -57,7 +57,7 @@ def host_info() -> HostInfo:
 
 def container(environ: Mapping[str, str], *, root: Path = Path("/")) -> str | None:
     """Where this process is shut in: kubernetes, docker, podman, container (of another kind), or None on a plain host."""
-    groups = _line(root / "proc/1/cgroup")
+    groups = text_of(root / "proc/1/cgroup")
     signs = (
         ("kubernetes", "KUBERNETES_SERVICE_HOST" in environ),
         ("docker", (root / ".dockerenv").exists()),
@@ -80,7 +80,7 @@ def sees_all_processes(*, root: Path = Path("/")) -> bool:
 def clock_limit(*, root: Path = Path("/")) -> tuple[float, float] | None:
     """(allowed, possible) clock of the processors in MHz where somebody allows less than is possible; None where not."""
     folder = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    allowed, possible = _line(folder / "scaling_max_freq"), _line(folder / "cpuinfo_max_freq")
+    allowed, possible = text_of(folder / "scaling_max_freq"), text_of(folder / "cpuinfo_max_freq")
     if allowed.isdigit() and possible.isdigit() and int(allowed) < 0.99 * int(possible):
         return int(allowed) / 1000, int(possible) / 1000
     return None
@@ -88,7 +88,7 @@ def clock_limit(*, root: Path = Path("/")) -> tuple[float, float] | None:
 
 def _usable_cores(physical: int, *, logical: int) -> int:
     allowed = max(1, round(len(os.sched_getaffinity(0)) * physical / logical))
-    quota = _line(_CGROUP / "cpu.max").split()  # "150000 100000": microseconds a period, or "max 100000"
+    quota = text_of(_CGROUP / "cpu.max").split()  # "150000 100000": microseconds a period, or "max 100000"
     if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
         allowed = min(allowed, int(quota[0]) // int(quota[1]))
     return max(1, min(physical, allowed))
@@ -103,11 +103,12 @@ def _on_battery() -> bool | None:
 
 
 def _cpu_field(name: str) -> str | None:
-    found = re.search(rf"^{name}\s*:(.*)$", _line(Path("/proc/cpuinfo")), re.MULTILINE)
+    found = re.search(rf"^{name}\s*:(.*)$", text_of(Path("/proc/cpuinfo")), re.MULTILINE)
     return None if found is None else found[1].strip()
 
 
-def _line(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """A small file's text without the blanks around it; empty where it cannot be read."""
     try:
         return path.read_text().strip()
     except OSError:

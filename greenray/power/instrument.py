@@ -1,6 +1,6 @@
 """The instrument of one worker: a GPU (or none) and its host, measured while a cell runs in another process.
 
-instrument = Instrument.open(accelerator="0", hz=50, cpu_model=CpuModel())
+instrument = Instrument(accelerator="0", hz=50, cpu_model=CpuModel())
 instrument.share_host(idle=instrument.measure_idle(5), workers=4)
 recording = instrument.record()
 recording.follow(pid)
@@ -10,14 +10,13 @@ trace = recording.stop()
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from greenray.config.settings import CpuModel, WallMeter
 from greenray.gpu import registry
-from greenray.gpu.base import Gpu, foreign_processes
+from greenray.gpu.base import foreign_processes
 from greenray.power.activity import TreeActivity
 from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
 from greenray.power.estimate.counter import CounterEnergy
@@ -25,7 +24,7 @@ from greenray.power.gpu_reading import GpuSensor, calibrate, prepare_counter, re
 from greenray.power.host import host_info
 from greenray.power.rapl import powercap_root, survey
 from greenray.power.recorder import Recorder
-from greenray.power.sensors import Sensor, Setup, open_sensors
+from greenray.power.sensors import Setup, open_sensors
 from greenray.power.sharing import IdlePower, modelled_idle
 from greenray.power.trace import Trace
 from greenray.power.wall.meter import WallSensor
@@ -36,52 +35,36 @@ _BEYOND_S = 2.0  # of a window: what else its figures may rest on
 
 
 class Instrument:
-    """Everything that measures for one worker; see `open`.
+    """Everything that measures for one worker: the sensors of this host, open until `close`.
 
     `gpu` is None on a host without one; its counter moves every `counter_period_s`, None where there is none or it stands still.
     """
 
-    def __init__(self, *, gpu: Gpu | None, sensors: list[Sensor], setup: Setup) -> None:
-        self.gpu, self.host = gpu, host_info()
-        self._hz, self._sensors = setup.hz, sensors
-        no_meter = survey(setup.powercap_root).problem
-        self._host_share = HostShare(logical_cores=self.host.logical_cores, model=setup.cpu_model, no_meter=no_meter)
-        self._gpu_sensor = next((sensor for sensor in sensors if isinstance(sensor, GpuSensor)), None)
-        self._memory_level = None if gpu is None else gpu.memory_used_bytes()
-        calibrate([] if self._gpu_sensor is None else [self._gpu_sensor])
-        self.counter_period_s = None if self._gpu_sensor is None else self._gpu_sensor.facts.period_s
-
-    @classmethod
-    def open(
-        cls,
-        *,
-        accelerator: str | None,
-        hz: float,
-        cpu_model: CpuModel,
-        cpu_seconds: Callable[[], float] | None = None,
-        wall_meter: WallMeter | None = None,
-    ) -> "Instrument":
-        """Opens the sensors of this host, see `Setup`; takes up to about a second on a host with a GPU.
+    def __init__(self, *, accelerator: str | None, hz: float, cpu_model: CpuModel, wall_meter: WallMeter | None = None) -> None:
+        """Opens them, see `Setup`; takes up to about a second on a host with a GPU.
 
         `accelerator` is the GPU as Ray or users name it (index, full or shortened UUID), None for no GPU; raises
         `MeasurementError` when it cannot be identified or measured. A wall meter is followed until `close`.
         """
-        gpu = None if accelerator is None else registry.resolve(accelerator)
+        self.gpu = gpu = None if accelerator is None else registry.resolve(accelerator)
         setup = Setup(
             gpus=[] if gpu is None else [gpu],
             hz=hz,
             cpu_model=cpu_model,
             powercap_root=powercap_root(os.environ),
-            cpu_seconds=cpu_seconds,
             wall_meter=wall_meter,
         )
-        sensors = open_sensors(setup)
-        if any(isinstance(sensor, GpuSensor) and sensor.meter.lost for sensor in sensors):
-            for sensor in sensors:
-                sensor.close()
-            assert gpu is not None
-            raise gpu.lost()
-        return cls(gpu=gpu, sensors=sensors, setup=setup)
+        self._hz, self._sensors = hz, open_sensors(setup)
+        self._gpu_sensor = next((sensor for sensor in self._sensors if isinstance(sensor, GpuSensor)), None)
+        if self._gpu_sensor is not None and self._gpu_sensor.meter.lost:
+            self.close()
+            raise self._gpu_sensor.gpu.lost()
+        self.host = host_info()
+        no_meter = survey(setup.powercap_root).problem
+        self._host_share = HostShare(logical_cores=self.host.logical_cores, model=cpu_model, no_meter=no_meter)
+        self._memory_level = None if gpu is None else gpu.memory_used_bytes()
+        calibrate([] if self._gpu_sensor is None else [self._gpu_sensor])
+        self.counter_period_s = None if self._gpu_sensor is None else self._gpu_sensor.facts.period_s
 
     @property
     def energy_scope(self) -> str:

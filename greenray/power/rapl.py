@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from greenray.power.host import text_of
 from greenray.power.sensors import Sampler, Setup
 
 logger = logging.getLogger(__name__)
@@ -71,19 +72,17 @@ class RaplSensor(Sampler):
     def __init__(self, zone: Zone) -> None:
         self.name, self.part, self.range_j = f"rapl:{zone.domain}", zone.part, zone.range_j
         self._lost = f"RAPL zone {zone.domain} cannot be read any more"
-        self._fd = os.open(zone.path / "energy_uj", os.O_RDONLY | os.O_CLOEXEC)
+        self._file = (zone.path / "energy_uj").open("rb", buffering=0)
 
     def sample(self) -> tuple[float]:
         try:
-            value, self.fault = int(os.pread(self._fd, 32, 0)) * 1e-6, None
+            value, self.fault = int(os.pread(self._file.fileno(), 32, 0)) * 1e-6, None
         except (OSError, ValueError):
             value, self.fault = math.nan, self._lost
         return (value,)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()
 
 
 def open_sensors(setup: Setup) -> list[RaplSensor]:
@@ -126,10 +125,7 @@ def _folders(root: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _zone(folder: Path) -> Zone | None:
-    try:
-        name = (folder / "name").read_text().strip()
-    except OSError:
-        return None
+    name = text_of(folder / "name")
     if not (folder / "energy_uj").exists():
         return None
     if name.startswith("package"):
@@ -147,7 +143,5 @@ def _zone(folder: Path) -> Zone | None:
 
 
 def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
+    text = text_of(path)
+    return int(text) if text.isdigit() else None

@@ -5,10 +5,10 @@ a function `open_sensors(setup)`, and one line in `SENSORS`. The first sensor of
 readings reach the trace table.
 """
 
-import importlib
 import logging
 import math
-from collections.abc import Callable, Sequence
+import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -81,17 +81,12 @@ Sensor = Sampler | Follower
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What sensors may want to know when they are opened.
-
-    `cpu_model` is the assumed power of a processor without a meter; `cpu_seconds` replaces the kernel's count of the processor
-    seconds that the whole host has used.
-    """
+    """What sensors may want to know when they are opened; `cpu_model` is the assumed power of a processor without a meter."""
 
     gpus: Sequence[Gpu] = ()
     hz: float = 50.0
     cpu_model: CpuModel = field(default_factory=CpuModel)
     powercap_root: Path = Path("/sys/class/powercap")
-    cpu_seconds: Callable[[], float] | None = None
     wall_meter: WallMeter | None = None
 
 
@@ -99,8 +94,7 @@ def open_sensors(setup: Setup) -> list[Sensor]:
     """Opens every sensor of the registry that this host has."""
     opened: list[Sensor] = []
     for name, target in SENSORS.items():
-        module, _, function = target.partition(":")
-        found = getattr(importlib.import_module(module), function)(setup)
+        found = pkgutil.resolve_name(target)(setup)
         logger.debug("sensor %s: %s", name, [sensor.name for sensor in found])
         opened += found
     return opened

@@ -24,6 +24,12 @@ class Readings:
         found = self.columns.get(name)
         return np.full(len(self.times), np.nan) if found is None else found
 
+    def known(self, name: str) -> tuple[Floats, Floats]:
+        """Times and values of the column where it could be read."""
+        values = self.column(name)
+        valid = np.isfinite(values)
+        return self.times[valid], values[valid]
+
     def within(self, start_s: float, end_s: float) -> "Readings":
         """The samples with start_s <= time <= end_s."""
         inside = (self.times >= start_s) & (self.times <= end_s)

@@ -44,7 +44,7 @@ class Preload:
 
 
 class ForkServer(Launcher):
-    """Cells forked from a server of our own: it has imported `preloaded`, but not `failed`. One that died is started again."""
+    """Cells forked from a server of our own: `failed` tells what it could not import. One that died is started again."""
 
     def __init__(
         self,
@@ -60,9 +60,6 @@ class ForkServer(Launcher):
         self._deadline_s = deadline_s
         self._statuses: dict[int, ExitStatus] = {}
         self._lost: str | None = None  # what happened to the server, once it cannot be talked to
-        self._process: subprocess.Popen[bytes]
-        self._control: socket.socket
-        self._output: IO[bytes]
         try:
             self._start_server()
         except BaseException:
@@ -135,7 +132,6 @@ class ForkServer(Launcher):
         self.spared = {self._process.pid}
         try:
             ready = self._await("ready", deadline=time.monotonic() + self._deadline_s)
-            self.preloaded: list[str] = ready["preloaded"]
             self.failed: dict[str, str] = ready["failed"]
             for module, error in self.failed.items():
                 logger.warning("the fork server could not preload %s: %s", module, error)

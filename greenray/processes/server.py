@@ -63,18 +63,16 @@ def _receive_exactly(control: socket.socket, length: int) -> bytes:
     return bytes(data)
 
 
-def preload(modules: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Import modules; returns those that were imported, and the error of each that was not."""
-    loaded: list[str] = []
+def preload(modules: Iterable[str]) -> dict[str, str]:
+    """Import modules; returns the error of each that could not be."""
     failed: dict[str, str] = {}
     for module in modules:
         try:
             importlib.import_module(module)
-            loaded.append(module)
         except Exception as error:
             traceback.print_exc()
             failed[module] = f"{type(error).__name__}: {error}"
-    return loaded, failed
+    return failed
 
 
 def fork_hazards(*, settle: str | None, device_prefixes: Sequence[str]) -> list[str]:
@@ -194,7 +192,7 @@ def main() -> None:
     set_name("greenray-forks")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to answer
 
-    loaded, failed = preload(told["modules"])
+    failed = preload(told["modules"])
     hazards = fork_hazards(settle=told["settle"], device_prefixes=told["device_prefixes"])
     gc.collect()
     gc.freeze()  # else a child's first collection writes to, and so copies, every page that holds an object
@@ -204,7 +202,7 @@ def main() -> None:
     control = socket.socket(fileno=control_fd)
     server = Server(control=control, target=told["target"])
     origin = str(Path(greenray.__file__).resolve())
-    send_frame(control, {"event": "ready", "origin": origin, "preloaded": loaded, "failed": failed, "hazards": hazards})
+    send_frame(control, {"event": "ready", "origin": origin, "failed": failed, "hazards": hazards})
     server.serve()
 
 

@@ -4,6 +4,8 @@ torch.ao is deprecated in favour of torchao but ships with torch up to at least 
 are CPU code.
 """
 
+import contextlib
+import functools
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterable
@@ -144,20 +146,14 @@ def _refused_by_cuda(model: "nn.Module", linear: "dict[str, nn.Linear]", context
 
     rows: dict[str, int] = {}
 
-    def remember(name: str) -> Any:
-        def hook(module: "nn.Module", inputs: tuple[Any, ...]) -> None:
-            count = inputs[0].numel() // inputs[0].shape[-1]
-            rows[name] = min(count, rows.get(name, count))
+    def remember(name: str, module: "nn.Module", inputs: tuple[Any, ...]) -> None:
+        count = inputs[0].numel() // inputs[0].shape[-1]
+        rows[name] = min(count, rows.get(name, count))
 
-        return hook
-
-    handles = [module.register_forward_pre_hook(remember(name)) for name, module in linear.items()]
-    try:
-        with torch.inference_mode():
-            model(**context.example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.inference_mode(), contextlib.ExitStack() as hooks:
+        for name, module in linear.items():
+            hooks.enter_context(module.register_forward_pre_hook(functools.partial(remember, name)))
+        model(**context.example)
 
     refused = {}
     for name, module in linear.items():

@@ -1,6 +1,7 @@
 """One attempt of one cell, from the start of its process to its outcome: listens, answers, and sees to it that it ends."""
 
 import contextlib
+import functools
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,23 +73,19 @@ def supervise(
         killed = None  # it had ended by itself: who was stopped for a while looks at a deadline too late
     done = last_word if isinstance(last_word, Done) else None
     failed = last_word if isinstance(last_word, Failed) else None
-    status: Status
-    error: str | None
-    kind: ErrorKind | None
+    outcome = functools.partial(Outcome, done=done, failed=failed, peak_rss_bytes=watchdog.peak_bytes)
     if failed is not None:
-        status, error, kind = failed.status, failed.error, "refused" if failed.refused else "exception"
-    elif killed is not None:
-        status, error, kind = ("oom" if killed.kind == "memory" else "timeout"), killed.sentence, killed.kind
-    elif nonsense is not None:
-        status, error, kind = "crashed", nonsense, "exception"
-    elif done is not None and exit_status.code == 0:
-        status, error, kind = "ok", None, None
-    else:
-        when = "after it had given its result" if done is not None else "without a last word"
-        hint = "; not by GreenRay: the system may have run out of memory" if exit_status.signal == signal.SIGKILL else ""
-        status, error = "crashed", f"the cell {exit_status.describe()} {when}{hint}"
-        kind = "exception" if exit_status.code is not None else "signal"
-    return Outcome(status=status, error=error, error_kind=kind, done=done, failed=failed, peak_rss_bytes=watchdog.peak_bytes)
+        return outcome(status=failed.status, error=failed.error, error_kind="refused" if failed.refused else "exception")
+    if killed is not None:
+        return outcome(status="oom" if killed.kind == "memory" else "timeout", error=killed.sentence, error_kind=killed.kind)
+    if nonsense is not None:
+        return outcome(status="crashed", error=nonsense, error_kind="exception")
+    if done is not None and exit_status.code == 0:
+        return outcome(status="ok")
+    when = "after it had given its result" if done is not None else "without a last word"
+    hint = "; not by GreenRay: the system may have run out of memory" if exit_status.signal == signal.SIGKILL else ""
+    error = f"the cell {exit_status.describe()} {when}{hint}"
+    return outcome(status="crashed", error=error, error_kind="exception" if exit_status.code is not None else "signal")
 
 
 def _listen(

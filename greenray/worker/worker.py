@@ -4,7 +4,6 @@ The class knows nothing of Ray but the id of its accelerator; `greenray.driver.r
 """
 
 import contextlib
-import functools
 import os
 import platform
 import tempfile
@@ -52,7 +51,7 @@ class Worker:
         self._refused: str | None = None
         self._warm: set[str] = set()
         try:
-            self._instrument = Instrument.open(
+            self._instrument = Instrument(
                 accelerator=accelerator,
                 hz=settings.measure.sampling_hz,
                 cpu_model=settings.cpu_model,
@@ -202,11 +201,3 @@ def _lent_by_ray() -> str | None:
 
     ids = ray.get_runtime_context().get_accelerator_ids().get("GPU") or []
     return str(ids[0]) if ids else None
-
-
-@functools.cache
-def actor_class() -> object:
-    """The worker as a Ray actor; progress is asked for beside a running cell, hence a concurrency group of its own."""
-    import ray
-
-    return ray.remote(concurrency_groups={"live": 1}, max_restarts=0, max_task_retries=0)(Worker)

@@ -10,11 +10,11 @@ import os
 import sys
 
 from greenray.config.settings import CpuModel
-from greenray.power import Instrument
+from greenray.power.instrument import Instrument
 
 
 def main() -> None:
-    instrument = Instrument.open(accelerator="0", hz=50.0, cpu_model=CpuModel())
+    instrument = Instrument(accelerator="0", hz=50.0, cpu_model=CpuModel())
     recording = instrument.record()
     recording.follow(os.getpid())
     print("ready", flush=True)

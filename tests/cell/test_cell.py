@@ -310,7 +310,7 @@ def test_a_model_that_raises_fails_its_cell_and_prints_the_traceback(tmp_path: P
         said.append(worker.receive(timeout_s=100))
         assert said[-1] is not None
     assert process.wait(timeout=10) == 1
-    worker.close()
+    worker_end.close()
     assert said[-1].status == "failed"
     assert "Traceback" in (tmp_path / "cell.log").read_text()
 

@@ -266,8 +266,9 @@ def test_this_host_as_it_is():
 
 
 @pytest.mark.parametrize(("zones", "dram"), [(INTEL, "rapl"), (AMD, None)])
-def test_processor_and_memory_by_rapl(tmp_path, zones, dram):
-    report = examine(environ={"GREENRAY_POWERCAP_ROOT": str(make_tree(tmp_path, zones))}, busy_s=0.05)
+def test_processor_and_memory_by_rapl(tmp_path, monkeypatch, zones, dram):
+    monkeypatch.setenv("GREENRAY_POWERCAP_ROOT", str(make_tree(tmp_path, zones)))
+    report = examine(busy_s=0.05)
     assert report["cpu"] == {"source": "rapl", "best_grade": "A", "reasons": []}
     assert report["dram"]["source"] == dram
     assert bool(report["dram"]["reasons"]) == (dram is None)

@@ -21,8 +21,10 @@ from greenray.config.load import load
 from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
 from greenray.errors import MeasurementError
-from greenray.power import IdlePower, Instrument
-from greenray.power.activity import TreeActivity
+from greenray.power.activity import HostActivity, TreeActivity
+from greenray.power.instrument import Instrument
+from greenray.power.sensors import SENSORS, Setup
+from greenray.power.sharing import IdlePower
 from greenray.processes.launcher import CellProcess, Spawn
 from greenray.worker.assignment import Assignment, WorkerSettings
 from greenray.worker.attempt import run_attempt
@@ -138,21 +140,28 @@ class Told(Spawn):
         return process
 
 
-class Host:
+class Host(HostActivity):
     """A host on which nobody works but one cell and, if asked for, neighbours: its processor seconds are theirs."""
 
     def __init__(self, *, neighbours: Sequence[int]) -> None:
+        super().__init__()
         self._trees = [TreeActivity() for _ in (0, *neighbours)]
         for tree, pid in zip(self._trees[1:], neighbours, strict=True):
             tree.follow(pid)
         self.cell = self._trees[0].follow
 
-    def seconds(self) -> float:
+    def sample(self) -> tuple[float]:
         used = [tree.sample()[0] for tree in self._trees]
-        return sum(one for one in used if one == one)
+        return (sum(one for one in used if one == one),)
 
 
 _opening = threading.Lock()
+_found: list[Host] = []
+
+
+def open_activity(setup: Setup) -> list[Host]:
+    """In the registry of sensors: the host on which the next instrument is opened."""
+    return [*_found]
 
 
 def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path], neighbours: Sequence[int]) -> str | None:
@@ -162,12 +171,12 @@ def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path],
     host = Host(neighbours=neighbours if case.host.startswith("neighbour") else ())
     with _opening:
         os.environ["GREENRAY_POWERCAP_ROOT"] = str(root)
+        _found[:] = [host]
         try:
-            instrument = Instrument.open(
+            instrument = Instrument(
                 accelerator=None if case.board is None else str(number),
                 hz=config.measure.sampling_hz,
                 cpu_model=config.host.cpu_model,
-                cpu_seconds=host.seconds,
             )
         except MeasurementError as error:
             return str(error)
@@ -206,6 +215,7 @@ def _settings(out: Path, config: SweepConfig) -> WorkerSettings:
 def main() -> None:
     out, names = Path(sys.argv[1]), sys.argv[3:]
     config = load(Path(sys.argv[2]))
+    SENSORS["activity"] = f"{__name__}:open_activity"
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="green__ray_")))
         roots = {host: make_tree(folder / host, AMD) for host in ("alone", "denied", "vanishes")}

@@ -15,7 +15,7 @@ from greenray.errors import MeasurementError
 from greenray.gpu import registry
 from greenray.gpu.base import Vendor
 from greenray.gpu.nvidia import vendor as nvidia
-from greenray.power import Instrument
+from greenray.power.instrument import Instrument
 from tests.gpu import made_vendor
 from tests.gpu.made_vendor import ABSENT, POWER_W
 from tests.measure.test_measure import CONTRACT
@@ -57,7 +57,7 @@ def test_a_process_sees_one_gpu_of_all_vendors_or_none():
 
 def test_the_instrument_measures_it(tmp_path, monkeypatch):
     monkeypatch.setenv(ABSENT, str(tmp_path / "absent"))
-    instrument = Instrument.open(accelerator="MADE-0", hz=50, cpu_model=CpuModel())
+    instrument = Instrument(accelerator="MADE-0", hz=50, cpu_model=CpuModel())
     assert instrument.counter_period_s == pytest.approx(0.01, rel=0.02)
     recording = instrument.record()
     recording.follow(os.getpid())
@@ -94,13 +94,13 @@ def test_doctor_shows_it_with_its_vendors_advice():
 
 
 BOTH = """
-import json, os
+import json
 from greenray.gpu import registry
 from greenray.measure.command import measure_command
-from greenray.measure.signals import holding_signals
+from greenray.measure.signals import Signals
 registry.VENDORS["made"] = "tests.gpu.made_vendor"
-with holding_signals() as signals:
-    found = measure_command(["sleep", "0.5"], signals=signals, environ=os.environ)
+with Signals() as signals:
+    found = measure_command(["sleep", "0.5"], signals=signals)
 print(json.dumps([found, [registry.resolve(name).uuid for name in ("0", "MADE-0")]]))
 """
 

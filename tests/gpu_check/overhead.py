@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from greenray.config.settings import CpuModel
-from greenray.power import Instrument
+from greenray.power.instrument import Instrument
 from tests.benchmarks.paired import Ratio, ratio_of
 from tests.gpu_check.finding import Finding, Table
 from tests.gpu_check.rig import HZ, Rig
@@ -20,7 +20,7 @@ def run(rig: Rig) -> Finding:
     data: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     pairs = max(3, round(PAIRS * rig.scale))
-    instrument = Instrument.open(accelerator=rig.gpu.uuid, hz=HZ, cpu_model=CpuModel())
+    instrument = Instrument(accelerator=rig.gpu.uuid, hz=HZ, cpu_model=CpuModel())
     try:
         for kind in ("gpu-bound", "launch-bound"):
             rig.load.work(kind, seconds=1.0)  # warm

@@ -11,7 +11,7 @@ from greenray.gpu import registry
 from greenray.gpu.base import Gpu
 from greenray.power.estimate.counter import counter_energy
 from greenray.power.estimate.energy import Energy
-from greenray.power.gpu_reading import GpuFacts, GpuReading, GpuSensor, calibrate, read_gpu
+from greenray.power.gpu_reading import GpuFacts, GpuReading, GpuSensor, calibrate, prepare_counter, read_gpu
 from greenray.power.recorder import Recorder
 from greenray.power.trace import EMPTY, Series
 from tests.gpu_check.load import Load, Truth
@@ -40,7 +40,8 @@ class Stretch:
 
     def read(self, start_s: float, end_s: float) -> GpuReading:
         """All figures of a window, as a cell's row gets them."""
-        return read_gpu(self.series, self.facts, start_s=start_s, end_s=end_s, hz=self.hz)
+        counter = prepare_counter(self.series, self.facts, hz=self.hz)
+        return read_gpu(self.series, self.facts, start_s=start_s, end_s=end_s, hz=self.hz, counter=counter)
 
     def meter(self) -> Callable[[float, float], Energy]:
         """The energy of any window, as `read` gives it, prepared once for many windows."""

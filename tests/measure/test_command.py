@@ -121,8 +121,8 @@ def test_a_command_that_signals_its_whole_group_is_not_signalled_again():
 
 PAUSES = """
 import sys, time
-from greenray.measure.signals import holding_signals
-with holding_signals() as signals:
+from greenray.measure.signals import Signals
+with Signals() as signals:
     begun_s = time.monotonic()
     print(begun_s, flush=True)
     signals.pause(0.3)

@@ -17,10 +17,10 @@ from tests.support import ROOT
 READ_WINDOWS = """
 import json, os, sys, time
 from greenray.config.settings import CpuModel
-from greenray.power import Instrument
+from greenray.power.instrument import Instrument
 from tests.support.starved import starved
 accelerator, count, length_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-instrument = Instrument.open(accelerator=accelerator, hz=50, cpu_model=CpuModel())
+instrument = Instrument(accelerator=accelerator, hz=50, cpu_model=CpuModel())
 instrument.share_host(idle=instrument.measure_idle(0.2), workers=1)
 recording = instrument.record()
 recording.follow(os.getpid())
@@ -172,9 +172,9 @@ REFUSED = """
 import sys
 from greenray.config.settings import CpuModel
 from greenray.errors import MeasurementError
-from greenray.power import Instrument
+from greenray.power.instrument import Instrument
 try:
-    Instrument.open(accelerator=sys.argv[1], hz=50, cpu_model=CpuModel())
+    Instrument(accelerator=sys.argv[1], hz=50, cpu_model=CpuModel())
 except MeasurementError as error:
     print(error)
 """

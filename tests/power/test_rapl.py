@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from greenray.config.settings import CpuModel
-from greenray.power import Instrument
 from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
+from greenray.power.instrument import Instrument
 from greenray.power.rapl import open_sensors, open_zones, powercap_root, survey
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup
@@ -93,7 +93,7 @@ AS_ORDINARY_USER = """
 import importlib, os, sys, time
 from pathlib import Path
 from greenray.config.settings import CpuModel
-from greenray.power import Instrument
+from greenray.power.instrument import Instrument
 from greenray.power.rapl import survey
 from greenray.power.sensors import SENSORS
 for target in SENSORS.values():
@@ -104,7 +104,7 @@ if os.geteuid() == 0:
     os.setuid(65534)
 print(survey(Path(sys.argv[1])).problem)
 os.environ["GREENRAY_POWERCAP_ROOT"] = sys.argv[1]
-instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel(idle_w_per_core=2, active_w_per_core=9))
+instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel(idle_w_per_core=2, active_w_per_core=9))
 recording = instrument.record()
 recording.follow(os.getpid())
 start_s = time.monotonic()
@@ -173,7 +173,7 @@ def test_memory_without_a_known_idle_power_has_no_active_energy(tmp_path, monkey
     root = make_tree(tmp_path, {"intel-rapl:0": "package-0", "intel-rapl:0/intel-rapl:0:0": "dram"})
     monkeypatch.setenv("GREENRAY_POWERCAP_ROOT", str(root))
     with LiveTree(root, idle_w=30, active_w=20):
-        instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel())
+        instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel())
         recording = instrument.record()
         recording.follow(os.getpid())
         start_s = time.monotonic()

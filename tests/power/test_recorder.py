@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from greenray.config.settings import CpuModel
-from greenray.power import Instrument
 from greenray.power.activity import HostActivity, TreeActivity
 from greenray.power.gpu_reading import GpuSensor, calibrate
+from greenray.power.instrument import Instrument
 from greenray.power.recorder import STEP, Recorder
 from greenray.power.sensors import SENSORS, Setup, open_sensors
 
@@ -128,7 +128,7 @@ def test_a_sensor_needs_one_file_and_one_line(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(SENSORS, "wall", "made_wall:open_sensors")
     assert "wall:made" in [sensor.name for sensor in open_sensors(Setup())]
-    instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel())
+    instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel())
     recording = instrument.record()
     recording.follow(os.getpid())
     start_s = time.monotonic()
@@ -143,7 +143,7 @@ def test_a_sensor_needs_one_file_and_one_line(tmp_path, monkeypatch):
 
 
 def test_a_host_without_board_measures_its_processors():
-    instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel(idle_w_per_core=2, active_w_per_core=10))
+    instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel(idle_w_per_core=2, active_w_per_core=10))
     instrument.share_host(idle=instrument.measure_idle(5), workers=1)  # modelled: answers at once
     recording = instrument.record()
     recording.follow(os.getpid())

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from greenray.config.settings import CpuModel
-from greenray.power import IdlePower, Instrument, Recording
 from greenray.power.activity import HostActivity
-from greenray.power.sharing import TOLERANCE
+from greenray.power.instrument import Instrument, Recording
+from greenray.power.sharing import TOLERANCE, IdlePower
 from tests.support.burning import running, used_s
 from tests.support.powercap import AMD, INTEL, LiveTree, make_tree, set_counter
 
@@ -41,7 +41,7 @@ def workers(tree: LiveTree, monkeypatch: pytest.MonkeyPatch, *, cells: int, of: 
     monkeypatch.setenv("GREENRAY_POWERCAP_ROOT", str(tree.root))
     with contextlib.ExitStack() as stack:
         pids = [stack.enter_context(running()) for _ in range(cells)]
-        instruments = [Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel()) for _ in pids]
+        instruments = [Instrument(accelerator=None, hz=50, cpu_model=CpuModel()) for _ in pids]
         for instrument in instruments:
             stack.callback(instrument.close)
             idle = IdlePower(cpu_w=IDLE_W, dram_w=0.1 * IDLE_W, source="rapl", seconds=5)
@@ -167,7 +167,7 @@ def test_rapl_that_vanishes_in_a_window_makes_it_unknown_and_not_the_one_before(
 
 @contextlib.contextmanager
 def own_recording():
-    instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel())
+    instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel())
     recording = instrument.record()
     recording.follow(os.getpid())
     try:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.power.gpu_reading import CLOCK_SHIFT, GpuFacts, GpuSensor, clock_change, read_gpu
+from greenray.power.gpu_reading import CLOCK_SHIFT, GpuFacts, GpuSensor, clock_change, prepare_counter, read_gpu
 from greenray.power.trace import Series
 from tests.simnvml import Board
 from tests.support.made import made_readings
@@ -73,8 +73,10 @@ def test_columns_hold_what_lies_inside_the_window():
     fast = made_readings(board, seconds=10)
     series = Series(sensor="gpu:x", part="gpu", fast=fast, slow=type(fast)(times=slow_s, columns=columns))
 
+    counter = prepare_counter(series, GpuFacts(), hz=50)
+
     def read(start_s, end_s):
-        found = read_gpu(series, GpuFacts(), start_s=start_s, end_s=end_s, hz=50)
+        found = read_gpu(series, GpuFacts(), start_s=start_s, end_s=end_s, hz=50, counter=counter)
         return found.sm_clock_min_mhz, found.sm_clock_max_mhz, found.sm_clock_mhz, found.clock_change is not None
 
     assert read(1002.0, 1004.95) == (1980, 1980, 1980, False)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from greenray.config.settings import CpuModel, WallMeter
-from greenray.power import Instrument
+from greenray.power.instrument import Instrument
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Follower, Setup, open_sensors
 from greenray.power.wall.meter import WallSensor
@@ -147,7 +147,7 @@ def test_the_recorder_does_not_wait_for_a_slow_meter() -> None:
 def test_windows_wait_for_the_meter_only_when_asked_to() -> None:
     with http_meter(lambda _: 120.0, delay_s=0.2) as meter:
         wall_meter = WallMeter(url=meter.url, **ANSWER)
-        instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel(), wall_meter=wall_meter)
+        instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel(), wall_meter=wall_meter)
         assert instrument.wall_problem() is None
         recording = instrument.record()
         recording.follow(os.getpid())
@@ -178,7 +178,7 @@ def test_the_parts_must_fit_into_the_plug(share: float, holds: bool, tmp_path: P
     with LiveTree(root, idle_w=30, active_w=20), http_meter(ramp) as meter:
         meter.energy_j = lambda: share * sum(int(file.read_text()) for file in files) * 1e-6
         wall_meter = WallMeter(url=meter.url, value="plug.0.joules", time="plug.0.at", unit="J", period_s=0.1)
-        instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel(), wall_meter=wall_meter)
+        instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel(), wall_meter=wall_meter)
         assert instrument.wall_problem() is None
         recording = instrument.record()
         recording.follow(os.getpid())

@@ -129,9 +129,8 @@ def stops_itself(channel: Channel) -> int:
     return 0
 
 
-@over_channel
-def sends_nonsense(channel: Channel) -> int:
-    os.write(channel.fileno(), b'{"type": "gossip"}\n')
+def sends_nonsense(connection: socket.socket) -> int:
+    connection.sendall(b'{"type": "gossip"}\n')
     threading.Event().wait()
     return 0
 

@@ -6,7 +6,7 @@ import pytest
 
 from greenray.config.settings import CpuModel
 from greenray.errors import StoreError
-from greenray.power import Instrument
+from greenray.power.instrument import Instrument
 from greenray.processes.launcher import CellProcess, Spawn
 from greenray.store.base import Store
 from greenray.store.local import LocalStore
@@ -32,7 +32,7 @@ def test_a_checkpoint_is_there_before_the_cell_starts(tmp_path: Path, monkeypatc
         cell for block in plan_of(TRAIN, serve("compile")).blocks for cell in block.cells if cell.model.source == "checkpoint"
     )
     config = config_of(TRAIN, serve("compile"))
-    instrument = Instrument.open(accelerator=None, hz=50, cpu_model=CpuModel())
+    instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel())
     settings = WorkerSettings(
         out=str(tmp_path / "out"),
         probe=None,

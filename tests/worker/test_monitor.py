@@ -21,7 +21,7 @@ CELL = """
 import json, os, sys, time
 from pathlib import Path
 from greenray.config.settings import CpuModel, Measure
-from greenray.power import Instrument
+from greenray.power.instrument import Instrument
 from greenray.worker.monitor import CellMonitor
 from greenray.cell.protocol import Ready, Settle, Window
 from tests.simnvml import Board, environment, uuid_of, write_control
@@ -38,7 +38,7 @@ board = {
 }[story]
 write_control(control)
 os.environ.update(environment(library, boards=[board], control=control))
-instrument = Instrument.open(accelerator="0", hz=50, cpu_model=CpuModel())
+instrument = Instrument(accelerator="0", hz=50, cpu_model=CpuModel())
 instrument.share_host(idle=instrument.measure_idle(1), workers=2)
 recording = instrument.record()
 recording.follow(os.getpid())

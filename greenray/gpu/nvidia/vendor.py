@@ -5,6 +5,7 @@ CUDA_DEVICE_ORDER=PCI_BUS_ID, by default its first board is the fastest. A worke
 given the full UUID, so that they compute on the board that is measured in whichever order the user's CUDA counts.
 """
 
+import contextlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -106,10 +107,11 @@ def silent() -> int:
 
 def on_bus(*, root: Path = Path("/")) -> int:
     """How many NVIDIA display controllers the PCI bus has, driver or not; containers see the bus too."""
-    return sum(
-        _line(device / "vendor") == "0x10de" and _line(device / "class").startswith("0x03")
-        for device in (root / "sys/bus/pci/devices").glob("*")
-    )
+    found = 0
+    for kind in (root / "sys/bus/pci/devices").glob("*/class"):
+        with contextlib.suppress(OSError):  # a device may be taken off the bus meanwhile
+            found += kind.read_text().startswith("0x03") and kind.with_name("vendor").read_text().strip() == "0x10de"
+    return found
 
 
 def resolve(accelerator: str, available: Sequence[Gpu]) -> Gpu | None:
@@ -188,10 +190,3 @@ def _count() -> int:
 
 def _bare(uuid: str) -> str:
     return uuid.lower().removeprefix("gpu-")
-
-
-def _line(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""

@@ -140,7 +140,9 @@ def counter_energy(
     valid = np.isfinite(counter_j) & np.isfinite(times)
     times, counter_j = times[valid], counter_j[valid]
     steps_j = np.diff(counter_j)
-    broken = (steps_j < 0) | (steps_j > _MOST_W * (_rested_s(times, steps_j) + _AT_ONCE_S))
+    # When the counter had last moved, or was first read.
+    moved_s = np.maximum.accumulate(np.concatenate([times[:1], np.where(steps_j != 0, times[1:], times[:1])]))
+    broken = (steps_j < 0) | (steps_j > _MOST_W * (times[1:] - moved_s[:-1] + _AT_ONCE_S))
     # A window on either side of a reset is still good.
     climbed_j = np.concatenate([[0.0], np.cumsum(np.where(broken, 0.0, steps_j))])[: len(times)]
     if fault is None and not np.isfinite(period_s):
@@ -158,9 +160,3 @@ def counter_energy(
         gaps=gaps_of(times, hz=hz),
         fault=fault,
     )
-
-
-def _rested_s(times: Floats, steps_j: Floats) -> Floats:
-    """How long before the end of each step the counter had last moved, or was first read."""
-    moved_s = np.maximum.accumulate(np.concatenate([times[:1], np.where(steps_j != 0, times[1:], times[:1])]))
-    return times[1:] - moved_s[:-1]

@@ -111,15 +111,6 @@ def uneven_j(mean_w: Floats, length_s: Floats) -> Floats:
     return slack_j
 
 
-def power_curve(times: Floats, power_w: Floats) -> EnergyCurve:
-    """Integral of sampled power by trapezoids; `slack_j` is the slack of each stretch on its own."""
-    length = np.diff(times)
-    pieces_j = length * (power_w[1:] + power_w[:-1]) / 2
-    # A step between two samples lies anywhere between them: uniform, so its variance is a twelfth of the range squared.
-    slack = np.abs(np.diff(power_w)) * length / np.sqrt(12)
-    return EnergyCurve(times=times, energy_j=np.concatenate([[0.0], np.cumsum(pieces_j)]), slack_j=slack)
-
-
 def power_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, lag_s: float = 0.0) -> Energy:
     """Integral of the column power_w from start_s to end_s; any gap inside makes it unknown.
 
@@ -130,22 +121,25 @@ def power_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, 
     problem = disorder(samples.times) if end_s > start_s else NO_LENGTH
     if problem is not None:
         return unknown(problem)
-    power_w = samples.column("power_w")
-    valid = np.isfinite(power_w)
-    times, power_w = samples.times[valid], np.maximum(power_w[valid], 0.0)
+    times, power_w = samples.known("power_w")
+    power_w = np.maximum(power_w, 0.0)
     if len(times) < 2 or times[0] > start_s or times[-1] < end_s:
         return unknown("power was not read over the whole window")
     for begin, end in gaps_of(times, hz=hz):
         if begin < end_s and end > start_s:
             return unknown(f"no power reading for {end - begin:.2f} s")
-    curve = power_curve(times, power_w)
+    length_s = np.diff(times)
+    climbed_j = np.concatenate([[0.0], np.cumsum(length_s * (power_w[1:] + power_w[:-1]) / 2)])
     touched = (times[1:] > start_s) & (times[:-1] < end_s)
-    slack_j = 1.96 * float(np.sqrt(np.sum(curve.slack_j[touched] ** 2)))
+    # A step between two samples lies anywhere between them: uniform, so its variance is a twelfth of the range squared.
+    stretches_j = np.abs(np.diff(power_w)) * length_s / np.sqrt(12)
+    slack_j = 1.96 * float(np.sqrt(np.sum(stretches_j[touched] ** 2)))
     if lag_s > 0:
         beside = np.append(touched, False) | np.append(False, touched)
         near = power_w[beside | ((times >= start_s - lag_s) & (times <= end_s + lag_s))]
         slack_j += lag_s * float(near.max() - near.min()) / 2
-    energy_j = curve.at(end_s) - curve.at(start_s)
+    before_j, after_j = (float(np.interp(moment_s, times, climbed_j)) for moment_s in (start_s, end_s))
+    energy_j = after_j - before_j
     # The absolute error of a power sensor is some 5 %, which no trace can show.
     return Energy(energy_j=energy_j, error_j=float(np.hypot(slack_j, 0.05 * energy_j)))
 
@@ -158,9 +152,7 @@ def rapl_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, r
     problem = disorder(samples.times) if end_s > start_s else NO_LENGTH
     if problem is not None:
         return unknown(problem)
-    counter = samples.column("counter_j")
-    valid = np.isfinite(counter)
-    times, counter = samples.times[valid], counter[valid]
+    times, counter = samples.known("counter_j")
     if len(times) < 2 or times[-1] <= start_s or times[0] >= end_s:
         return unknown("RAPL was not read during the window")
     steps = np.diff(counter)

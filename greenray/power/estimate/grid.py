@@ -179,8 +179,7 @@ def _most_likely(
 
     (n,) each: sampling intervals (after, until] in seconds from a common origin, and whether the counter moved in it.
     """
-    step_s, centre_s, reach_s = period_s / _COARSE, 0.0, period_s / 2
-    spread_s = period_s
+    centre_s, reach_s = 0.0, period_s / 2
     for points in (_COARSE, _FINE, _FINE):
         phases_s = centre_s + reach_s * (np.arange(points) + 0.5 - points / 2) * 2 / points
         step_s = 2 * reach_s / points
