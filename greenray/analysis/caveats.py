@@ -13,7 +13,7 @@ from greenray.analysis.findings import Finding
 from greenray.analysis.frames import Frames
 from greenray.analysis.overall import MIN_FAMILIES, OverallEffect
 from greenray.analysis.prices import Prices
-from greenray.analysis.visits import DRIFT_LIMIT, IDLE_SHARE, IDLE_W, drifted
+from greenray.analysis.visits import CUT_SHORT, DRIFT_LIMIT, IDLE_SHARE, IDLE_W, drifted
 from greenray.analysis.wording import alike, common, count, merged, plural, quantity
 
 
@@ -38,7 +38,7 @@ def find(
     assumptions: Sequence[str] = (),
 ) -> list[Caveat]:
     """Every caveat that applies, in reading order; `assumptions` are clauses about processors without a meter."""
-    measured = [arm for arm in arms if arm.energy_j is not None]
+    measured = [arm for arm in arms if any(part.energy_j for part in arm.parts)]
     compared = [finding for finding in findings if finding.effect.energy is not None]
     assumed = f" ({'; or '.join(assumptions)})" if assumptions else ""
     parts: list[tuple[str, bool, Iterator[str]]] = [
@@ -120,24 +120,27 @@ def _shortcomings(
             "± covers window noise and drift inside the visit, not what varies from one visit to the next; three rounds or more "
             "in the config would show that too."
         )
-    if cut := _of([any("cut short" in flag for flag in finding.effect.flags) for finding in compared], "comparison"):
+    if cut := _of([CUT_SHORT in finding.effect.flags for finding in compared], "comparison"):
         yield f"Cut short: {cut} have an opening baseline only, so drift is unknown there."
     if any(effect.families < MIN_FAMILIES for effect in overall):
         yield f"Fewer than {MIN_FAMILIES} model families: figures over models hold for these models only, without an interval."
 
 
 def _accuracy(findings: Sequence[Finding]) -> Iterator[str]:
-    known = [(finding.accuracy, finding.effect) for finding in findings if finding.accuracy is not None]
-    measure = common((effect.measure for _, effect in known), "quality")
-    small = sorted({change.samples for change, _ in known if change.samples < FEW_SAMPLES})
-    if small:
-        unit = common((effect.unit for change, effect in known if change.samples < FEW_SAMPLES), "sample")
+    changes = [(f.accuracy, f.effect.evaluation_unit) for f in findings if f.accuracy is not None]
+    known = [(change, unit) for change, unit in changes if change.measure.kind == "right-answers"]
+    measure = common((change.measure.name for change, _ in known), "quality")
+    few = [(change.samples, unit) for change, unit in known if change.samples and change.samples < FEW_SAMPLES]
+    if few:
+        unit, small = common((unit for _, unit in few), "sample"), sorted({samples for samples, _ in few})
         yield (
-            f"Few {plural(unit)}: {measure} rests on {' or '.join(f'{few:,}' for few in small)} {plural(unit)}, so one {unit} is "
+            f"Few {plural(unit)}: {measure} rests on {' or '.join(f'{one:,}' for one in small)} {plural(unit)}, so one {unit} is "
             f"{100 / small[0]:.2g} points. Losses below about a point cannot be seen."
         )
     if any(change.p_value is None for change, _ in known):
         yield f"Some {plural(measure)} could not be compared pairwise, because no predictions were kept."
+    if others := sorted({change.measure.name for change, _ in changes} - {change.measure.name for change, _ in known}):
+        yield f"Changes of {' and '.join(others)} have no interval: only shares of right answers are compared sample by sample."
 
 
 def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:

@@ -37,6 +37,7 @@ def _row(visit: VisitEffect) -> dict[str, Any]:
         "visit": visit.visit[1],
         "tactic": visit.tactic,
         "energy_scope": subject.scope,
+        "stage": subject.stage or None,
         "run_id": visit.arm.cell["run_id"],
         "tactic_j": _joules(visit.arm),
         "energy_ratio": _ratio(energy),

@@ -28,10 +28,11 @@ RATIOS = {
     "latency_p95": "latency_p95_s",
 }
 """What is compared, and where an arm has it."""
+CUT_SHORT = "the visit was cut short: one baseline only, drift unknown"
 
 
 class Subject(NamedTuple):
-    """What an effect is about: the same model on the same hardware, counted in the same scope."""
+    """What an effect is about: the same model on the same hardware in the same stage, counted in the same scope."""
 
     sweep: str
     phase: str
@@ -46,6 +47,7 @@ class Subject(NamedTuple):
     hardware: str
     scope: str
     hyperparameters: str
+    stage: str
 
 
 class LogRatio(NamedTuple):
@@ -86,12 +88,12 @@ class VisitEffect:
 
 def visit_effects(arms: Iterable[Arm]) -> list[VisitEffect]:
     """Every tactic that is ok, against the brackets of its own visit; a visit without an opening baseline has no effects."""
-    visits: dict[tuple[str, str, int], list[Arm]] = defaultdict(list)
-    for arm in arms:
+    visits: dict[tuple[str, str, int, str], list[Arm]] = defaultdict(list)
+    for arm in (part for whole in arms for part in whole.parts):
         if arm.ok and arm.cell["visit"] is not None:
-            visits[arm.cell["sweep"], arm.cell["block_id"], arm.cell["visit"]].append(arm)
+            visits[arm.cell["sweep"], arm.cell["block_id"], arm.cell["visit"], arm.stage].append(arm)
     effects = []
-    for (_, block_id, visit), members in visits.items():
+    for (_, block_id, visit, _), members in visits.items():
         opening, closing = (next((arm for arm in members if arm.cell["bracket"] == end), None) for end in ("open", "close"))
         if opening is not None:
             tactics = [arm for arm in members if arm.cell["bracket"] is None and arm.cell["tactic"] != "baseline"]
@@ -108,7 +110,7 @@ def _visit_effect(
     baselines = tuple(b for b in (opening, closing) if b is not None and _comparable(arm, b, flags))
     energies = [b.energy_j for b in baselines]
     if closing is None:
-        flags.append("the visit was cut short: one baseline only, drift unknown")
+        flags.append(CUT_SHORT)
     elif any(energies) and not (len(energies) == 2 and all(energies)):
         flags.append("only one of the visit's baselines can be used: drift unknown")
     drift = _disagreement(energies)
@@ -189,4 +191,5 @@ def _subject(arm: Arm) -> Subject:
         hardware=arm.hardware,
         scope=arm.scope or "unknown",
         hyperparameters=cell["hyperparameters"] or "",
+        stage=arm.stage,
     )

@@ -10,6 +10,7 @@ from greenray.analysis.cost import BreakEven
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.overall import OverallEffect
 from greenray.analysis.stats import Estimate
+from greenray.tasks.base import QualityMeasure
 
 UNKNOWN = "unknown"
 MINUS = "−"
@@ -74,11 +75,25 @@ def percent_change(estimate: Estimate | None) -> str:
     return f"{text} ({_range(estimate)})"
 
 
-def points_change(change: AccuracyChange | None) -> str:
-    """-0.3 points (-1.2 to +0.6): a change of accuracy with its interval, for tables."""
+def quality(measure: QualityMeasure, value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A value of a measure with its interval: a share in %, any other in its own scale."""
+    if value is None:
+        return UNKNOWN
+    text, *ends = (
+        UNKNOWN if x is None else f"{x * 100:.1f}" if measure.share else number(x).replace("-", MINUS) for x in (value, low, high)
+    )
+    return text + (" %" if measure.share else "") + (f" ({' to '.join(ends)})" if UNKNOWN not in ends else "")
+
+
+def quality_change(change: AccuracyChange | None) -> str:
+    """-0.3 points (-1.2 to +0.6): a change of quality with its interval, for tables."""
     if change is None:
         return UNKNOWN
-    text = f"{signed(change.points, decimals=1)} points"
+    text = f"{signed(change.difference, decimals=1)} points"
+    if not change.measure.share:
+        text = ("" if not change.difference else MINUS if change.difference < 0 else "+") + number(abs(change.difference))
+    if not change.measure.higher_is_better and change.difference:
+        text += f", {_verdict(change)}"
     if change.low is None or change.high is None:
         return f"{text} (unpaired)"
     return f"{text} ({signed(change.low, decimals=1)} to {signed(change.high, decimals=1)})"
@@ -189,14 +204,24 @@ def _decimals(estimate: Estimate) -> int:
 
 
 def _accuracy_clause(change: AccuracyChange, effect: ModelEffect) -> str:
-    size, on = f"{abs(change.points):.1f}", f"on {change.samples:,} {plural(effect.unit)}"
-    changed = float(size) != 0
-    clause = f"leaves {effect.measure} as it was"
-    if changed:
-        clause = f"{'costs' if change.points < 0 else 'gains'} {size} points of {effect.measure}"
+    measure, size = change.measure, f"{abs(change.difference):.1f} points"
+    on = "" if change.samples is None else f"on {change.samples:,} {plural(effect.evaluation_unit)}"
+    before, after = quality(measure, change.baseline), quality(measure, change.tactic)
+    changed = float(size.split()[0]) != 0 if measure.share else before != after
+    if not changed:
+        clause = f"leaves {measure.name} as it was"
+    elif measure.share and measure.higher_is_better:
+        clause = f"{'costs' if change.difference < 0 else 'gains'} {size} of {measure.name}"
+    else:
+        verb = "raises" if change.difference > 0 else "lowers"
+        clause = f"{verb} {measure.name} from {before} to {after}, which is {_verdict(change)}"
     if change.distinguishable is None:
-        return f"{clause} ({on}, not compared pairwise)"
+        return f"{clause} ({', '.join(filter(None, (on, 'not compared pairwise')))})"
     return f"{clause} ({'' if change.distinguishable or not changed else 'not distinguishable from none '}{on})"
+
+
+def _verdict(change: AccuracyChange) -> str:
+    return "better" if (change.difference > 0) is change.measure.higher_is_better else "worse"
 
 
 def _pay_back_clause(energy: Estimate, pay_back: BreakEven, unit: str) -> str:

@@ -59,7 +59,7 @@ def cell_row(
         said = last_word.model_dump(exclude=_NO_COLUMNS, exclude_none=True)
         row |= {name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in said.items()}
     if outcome.done is not None:
-        row["samples_evaluated"] = len(outcome.done.predictions) or None
+        row["samples_evaluated"] = sum(w["samples"] for w in windows if w["kind"] == "evaluate") or None
     return row
 
 
@@ -89,7 +89,9 @@ def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
         "visit": assignment.visit,
         "order_in_visit": assignment.order_in_visit,
         "unit": task.unit,
+        **{f"quality_{name}": getattr(task.quality, name) for name in ("kind", "higher_is_better")},
         "quality_measure": task.quality.name,
+        "evaluation_unit": task.evaluation_unit or task.unit,
         "model": cell.model.label,
         "model_source": f"from:{cell.model.id}" if cell.model.source == "checkpoint" else cell.model.source,
         "model_revision": cell.model.revision,

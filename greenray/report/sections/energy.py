@@ -34,8 +34,9 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
         f"Grades of the work windows: {grades(analysis.grades) or 'none'}. A: every condition of a good measurement met; "
         "B: one missed; C: several missed; D: modelled."
     )
-    said, active = notes(analysis.caveats_on("energy")), gross_and_active(findings, analysis.unit)
-    return section("energy", "Energy", said, chart(findings), over_models(analysis), without_empty(by_model), explained, *active)
+    said, picture = notes(analysis.caveats_on("energy")), chart(findings, analysis.unit)
+    active = gross_and_active(findings, analysis.unit)
+    return section("energy", "Energy", said, picture, over_models(analysis), without_empty(by_model), explained, *active)
 
 
 def over_models(analysis: Analysis) -> Grid | None:
@@ -92,7 +93,7 @@ def _range(watts: Sequence[float | None]) -> str:
     return f"{' to '.join(dict.fromkeys((known[0], known[-1])))} W" if known else ""
 
 
-def chart(findings: Sequence[Finding]) -> Chart | None:
+def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
     known = [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]
     if not known:
         return None
@@ -116,9 +117,10 @@ def chart(findings: Sequence[Finding]) -> Chart | None:
                 hoverinfo="text",
             )
         )
+    title = {"text": f"change of energy per {unit} against the baseline, %"}
     layout = {
         "height": 130 + max(70, 16 * len(tactics) + 14) * len(models),
-        "xaxis": {"title": {"text": "change of energy per sample against the baseline, %"}, "zeroline": True, "ticksuffix": " %"},
+        "xaxis": {"title": title, "zeroline": True, "ticksuffix": " %"},
         "yaxis": {
             "tickvals": list(range(len(models))),
             "ticktext": [charts.plain(model if len(model) <= 34 else f"{model[:33]}…") for model in models],

@@ -67,18 +67,18 @@ def short_profiles(runs: Iterable[TrainingRun]) -> list[Estimator]:
 def descriptors(arms: Iterable[Arm]) -> list[Estimator]:
     """Leave-one-model-out errors of power laws fitted to baselines, on each kind of hardware, device and batch size by itself."""
     groups: dict[tuple[str, ...], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
-    for arm in arms:
+    for arm in (part for whole in arms for part in whole.parts):
         cell = arm.cell
         baseline = arm.ok and cell["phase"] == "inference" and cell["tactic"] == "baseline"
         if baseline and arm.energy_j and cell["parameters"] and cell["macs_per_sample"]:
-            group = (arm.hardware, str(arm.scope), cell["device"], str(cell["batch_size"]), cell["dataset"])
+            group = (arm.hardware, str(arm.scope), cell["device"], str(cell["batch_size"]), cell["dataset"], arm.stage)
             groups[group][cell["model"]].append(arm)
     if not groups:
         name, missing = "model descriptors predict energy per sample", "no baseline has energy, parameters and MACs"
         return [_estimator(name, [], missing=missing)]
-    models = max((groups[key] for key in sorted(groups)), key=len)
-    rows = [_row(models[model]) for model in sorted(models)]
-    return [_left_out(names, rows) for names in DESCRIPTORS]
+    largest = max(sorted(groups), key=lambda group: len(groups[group]))
+    rows = [_row(groups[largest][model]) for model in sorted(groups[largest])]
+    return [_left_out(names, rows, of=f" in stage {largest[-1]}" if largest[-1] else "") for names in DESCRIPTORS]
 
 
 def _row(arms: Sequence[Arm]) -> dict[str, float]:
@@ -89,8 +89,8 @@ def _row(arms: Sequence[Arm]) -> dict[str, float]:
     return {"energy": energy, "parameters": parameters, "MACs": macs, "MACs per parameter": macs - parameters}
 
 
-def _left_out(names: Sequence[str], rows: Sequence[dict[str, float]]) -> Estimator:
-    title = f"{' and '.join(names)} predict energy per sample of a model left out"
+def _left_out(names: Sequence[str], rows: Sequence[dict[str, float]], *, of: str) -> Estimator:
+    title = f"{' and '.join(names)} predict energy per sample{of} of a model left out"
     needed = len(names) + 1 + SPARE_MODELS
     if len(rows) < needed:
         return _estimator(title, [], missing=f"needs {needed} models on the same hardware, there are {len(rows)}")

@@ -97,7 +97,7 @@ def _trace(analysis: Analysis, arm: Arm) -> PowerTrace | None:
     if not series:
         return None
     windows = (
-        analysis.frames.windows.filter((pl.col("run_id") == arm.cell["run_id"]) & (pl.col("kind") != "attempt"))
+        analysis.frames.windows.filter(pl.col("run_id") == arm.cell["run_id"])
         .sort("window")
         .select("kind", "start_monotonic_s", "end_monotonic_s")
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm, TrainingRun
-from greenray.analysis.wording import UNKNOWN, common, quantity
+from greenray.analysis.wording import UNKNOWN, common, quality, quantity
 from greenray.report.document import Section, Text, grid, section, without_empty
 
 
@@ -13,7 +13,7 @@ def load(analysis: Analysis) -> Sequence[TrainingRun] | None:
 
 
 def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
-    measure = common((run.arm.cell["quality_measure"] or "accuracy" for run in runs), "quality")
+    measure = common((run.arm.measure.name for run in runs), "quality")
     table = grid(
         runs,
         {
@@ -35,7 +35,4 @@ def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
 
 
 def _quality(arm: Arm) -> str:
-    value, low, high = (arm.cell[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
-    if value is None:
-        return UNKNOWN
-    return f"{value * 100:.1f} %" + ("" if low is None or high is None else f" ({low * 100:.1f} to {high * 100:.1f})")
+    return quality(arm.measure, *(arm.cell[name] for name in ("accuracy", "accuracy_low", "accuracy_high")))
