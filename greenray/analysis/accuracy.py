@@ -1,6 +1,6 @@
 """What a tactic costs in quality: where that is a share of right answers, sample by sample against its own visit's baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -21,7 +21,7 @@ class AccuracyChange:
     Attributes:
         baseline, tactic: values of the measure, where paired on the samples that both predicted.
         difference: tactic less baseline, of shares in percentage points; `low` and `high` its 95 % interval.
-        samples: evaluated ones; None when unknown.
+        samples: evaluated ones, of which `unit` says what they are; None when unknown.
         p_value: exact McNemar test.
         agreement: share of samples on which both predict the same class.
     """
@@ -31,6 +31,7 @@ class AccuracyChange:
     tactic: float
     difference: float
     samples: int | None
+    unit: str
     low: float | None = None
     high: float | None = None
     p_value: float | None = None
@@ -41,16 +42,14 @@ class AccuracyChange:
         return None if self.p_value is None else self.p_value < 1 - stats.CONFIDENCE
 
 
-def changes(frames: Frames, effects: Sequence[ModelEffect]) -> list[AccuracyChange | None]:
+def changes(frames: Frames, effects: Iterable[ModelEffect]) -> list[AccuracyChange | None]:
     """One entry for each effect; None where neither predictions nor qualities are known.
 
     Rounds repeat the same samples, so the first visit with predictions on both sides speaks for all.
     """
     pairs = [_pair(effect) for effect in effects]
-    measures = [effect.measure for effect in effects]
-    judged = (pair for pair, measure in zip(pairs, measures, strict=True) if pair and measure.kind == "right-answers")
-    predictions = frames.rows("predictions", (arm.cell for pair in judged for arm in pair))
-    return [pair and _change(*pair, measure, predictions) for pair, measure in zip(pairs, measures, strict=True)]
+    predictions = frames.rows("predictions", (arm.cell for pair in pairs for arm in pair or ()))
+    return [pair and _change(*pair, predictions) for pair in pairs]
 
 
 def _pair(effect: ModelEffect) -> tuple[Arm, Arm] | None:
@@ -58,19 +57,16 @@ def _pair(effect: ModelEffect) -> tuple[Arm, Arm] | None:
     return next((pair for pair in pairs if None not in (arm.cell["accuracy"] for arm in pair)), None)
 
 
-def _change(tactic: Arm, baseline: Arm, measure: QualityMeasure, predictions: dict[str, pl.DataFrame]) -> AccuracyChange:
+def _change(tactic: Arm, baseline: Arm, predictions: dict[str, pl.DataFrame]) -> AccuracyChange:
     ours, theirs = (predictions.get(arm.cell["run_id"]) for arm in (tactic, baseline))
     both = None if ours is None or theirs is None else ours.join(theirs, on=["sample", "label"], suffix="_baseline")
-    if both is None or both.is_empty():
+    measure, unit = tactic.measure, tactic.cell["evaluation_unit"] or tactic.cell["unit"] or "sample"
+    if measure.kind != "right-answers" or both is None or both.is_empty():
         before, after = float(baseline.cell["accuracy"]), float(tactic.cell["accuracy"])
+        difference = (after - before) * (100 if measure.share else 1)
         counts = [arm.cell["samples_evaluated"] for arm in (tactic, baseline)]
-        return AccuracyChange(
-            measure=measure,
-            baseline=before,
-            tactic=after,
-            difference=(after - before) * (100 if measure.share else 1),
-            samples=min(counts) if all(counts) else None,
-        )
+        known = min(counts) if all(counts) else None
+        return AccuracyChange(measure=measure, baseline=before, tactic=after, difference=difference, samples=known, unit=unit)
     samples = both.height
     right, right_before = both["prediction"] == both["label"], both["prediction_baseline"] == both["label"]
     lost, won = int((right_before & ~right).sum()), int((right & ~right_before).sum())
@@ -85,4 +81,5 @@ def _change(tactic: Arm, baseline: Arm, measure: QualityMeasure, predictions: di
         p_value=stats.mcnemar_exact(lost=lost, won=won),
         agreement=int((both["prediction"] == both["prediction_baseline"]).sum()) / samples,
         samples=samples,
+        unit=unit,
     )

@@ -87,7 +87,7 @@ def analyse(store: Store | Path, *, prices: Path | None = None, region: str | No
         caveats=(*found, *caveats.of_wall(frames)),
         grades=grades(frames.work),
         unit=wording.common((effect.unit for effect in by_model), "sample"),
-        measure=wording.common((effect.measure.name for effect in by_model), "quality"),
+        measure=wording.common((effect.arms[0].measure.name for effect in by_model), "quality"),
     )
 
 

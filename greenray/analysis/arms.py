@@ -186,17 +186,13 @@ def _measured(row: Row, name: str) -> Measured | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRun:
-    """One training cell with its epochs in order; energies are None where one is unknown, `active_j` is of all together."""
+    """One training cell with its epochs in order; `energy_j` and `active_j` are of all together, None where one is unknown."""
 
     arm: Arm
     epochs_j: tuple[float | None, ...]
-    active_j: float | None
     epochs_s: tuple[float, ...]
-
-    @property
-    def energy_j(self) -> float | None:
-        known = [energy for energy in self.epochs_j if energy is not None]
-        return sum(known) if known and len(known) == len(self.epochs_j) else None
+    energy_j: float | None
+    active_j: float | None
 
     @property
     def epoch_energy_j(self) -> float | None:
@@ -215,15 +211,11 @@ class TrainingRun:
 def training_runs(frames: Frames, arms: list[Arm]) -> list[TrainingRun]:
     epochs = frames.windows.filter(pl.col("kind") == "epoch").sort("run_id", "epoch", "window")
     by_run = epochs.partition_by("run_id", as_dict=True)
-    ok = [arm for arm in arms if arm.ok and arm.cell["phase"] == "training"]
-    return [_training_run(arm, by_run.get((arm.cell["run_id"],), epochs.clear())) for arm in ok]
-
-
-def _training_run(arm: Arm, epochs: pl.DataFrame) -> TrainingRun:
-    active = epochs["active_energy_j"]
-    return TrainingRun(
-        arm=arm,
-        epochs_j=tuple(epochs["total_energy_j"].to_list()),
-        active_j=None if active.null_count() or active.is_empty() else float(active.sum()),
-        epochs_s=tuple(epochs["duration_s"].fill_null(0.0).to_list()),
-    )
+    found = []
+    for arm in (arm for arm in arms if arm.ok and arm.cell["phase"] == "training"):
+        rows = by_run.get((arm.cell["run_id"],), epochs.clear())
+        epochs_j, epochs_s, active_j = (rows[name] for name in ("total_energy_j", "duration_s", "active_energy_j"))
+        energy, active = (None if e.null_count() or e.is_empty() else float(e.sum()) for e in (epochs_j, active_j))
+        times = tuple(epochs_s.fill_null(0.0))
+        found.append(TrainingRun(arm=arm, epochs_j=tuple(epochs_j), epochs_s=times, energy_j=energy, active_j=active))
+    return found

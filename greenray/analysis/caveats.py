@@ -127,19 +127,18 @@ def _shortcomings(
 
 
 def _accuracy(findings: Sequence[Finding]) -> Iterator[str]:
-    changes = [(f.accuracy, f.effect.evaluation_unit) for f in findings if f.accuracy is not None]
-    known = [(change, unit) for change, unit in changes if change.measure.kind == "right-answers"]
-    measure = common((change.measure.name for change, _ in known), "quality")
-    few = [(change.samples, unit) for change, unit in known if change.samples and change.samples < FEW_SAMPLES]
-    if few:
+    changes = [finding.accuracy for finding in findings if finding.accuracy is not None]
+    known = [change for change in changes if change.measure.kind == "right-answers"]
+    measure = common((change.measure.name for change in known), "quality")
+    if few := [(change.samples, change.unit) for change in known if change.samples and change.samples < FEW_SAMPLES]:
         unit, small = common((unit for _, unit in few), "sample"), sorted({samples for samples, _ in few})
         yield (
             f"Few {plural(unit)}: {measure} rests on {' or '.join(f'{one:,}' for one in small)} {plural(unit)}, so one {unit} is "
             f"{100 / small[0]:.2g} points. Losses below about a point cannot be seen."
         )
-    if any(change.p_value is None for change, _ in known):
+    if any(change.p_value is None for change in known):
         yield f"Some {plural(measure)} could not be compared pairwise, because no predictions were kept."
-    if others := sorted({change.measure.name for change, _ in changes} - {change.measure.name for change, _ in known}):
+    if others := sorted({change.measure.name for change in changes if change not in known}):
         yield f"Changes of {' and '.join(others)} have no interval: only shares of right answers are compared sample by sample."
 
 

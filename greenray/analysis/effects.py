@@ -15,7 +15,6 @@ from typing import Any
 from greenray.analysis import stats
 from greenray.analysis.arms import Arm, mostly_modelled
 from greenray.analysis.visits import RATIOS, VERSIONS, LogRatio, Subject, VisitEffect
-from greenray.tasks.base import QualityMeasure
 
 MIN_VISITS = 3
 
@@ -55,15 +54,6 @@ class ModelEffect:
     def unit(self) -> str:
         """What a sample is, by the task."""
         return next((arm.cell["unit"] for arm in self.arms if arm.cell["unit"]), "sample")
-
-    @property
-    def evaluation_unit(self) -> str:
-        """What a sample of the evaluation is."""
-        return next((arm.cell["evaluation_unit"] for arm in self.arms if arm.cell["evaluation_unit"]), self.unit)
-
-    @property
-    def measure(self) -> QualityMeasure:
-        return next((arm.measure for arm in self.arms if arm.cell["quality_measure"]), self.arms[0].measure)
 
 
 def model_effects(effects: Iterable[VisitEffect]) -> list[ModelEffect]:

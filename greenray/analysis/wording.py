@@ -75,14 +75,12 @@ def percent_change(estimate: Estimate | None) -> str:
     return f"{text} ({_range(estimate)})"
 
 
-def quality(measure: QualityMeasure, value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """A value of a measure with its interval: a share in %, any other in its own scale."""
+def quality(measure: QualityMeasure, value: float | None, *ends: float | None) -> str:
+    """A value of a measure, and both ends of its interval where they are known: a share in %, any other in its own scale."""
     if value is None:
         return UNKNOWN
-    text, *ends = (
-        UNKNOWN if x is None else f"{x * 100:.1f}" if measure.share else number(x).replace("-", MINUS) for x in (value, low, high)
-    )
-    return text + (" %" if measure.share else "") + (f" ({' to '.join(ends)})" if UNKNOWN not in ends else "")
+    figures = [f"{x * 100:.1f}" if measure.share else number(x).replace("-", MINUS) for x in (value, *ends) if x is not None]
+    return figures[0] + (" %" if measure.share else "") + (f" ({' to '.join(figures[1:])})" if len(figures) > 2 else "")
 
 
 def quality_change(change: AccuracyChange | None) -> str:
@@ -91,7 +89,7 @@ def quality_change(change: AccuracyChange | None) -> str:
         return UNKNOWN
     text = f"{signed(change.difference, decimals=1)} points"
     if not change.measure.share:
-        text = ("" if not change.difference else MINUS if change.difference < 0 else "+") + number(abs(change.difference))
+        text = number(change.difference).replace("-", MINUS) if change.difference <= 0 else f"+{number(change.difference)}"
     if not change.measure.higher_is_better and change.difference:
         text += f", {_verdict(change)}"
     if change.low is None or change.high is None:
@@ -133,7 +131,7 @@ def model_sentence(label: str, effect: ModelEffect, accuracy: AccuracyChange | N
     else:
         clauses = [f"{_change(energy, effect.unit, modelled=effect.modelled)} ({_figure(energy)}{_basis(energy)})"]
     if accuracy is not None:
-        clauses.append(_accuracy_clause(accuracy, effect))
+        clauses.append(_accuracy_clause(accuracy))
     if energy is not None and effect.subject.phase == "inference":
         clauses.append(_pay_back_clause(energy, pay_back, effect.unit))
     return f"{label}: {effect.tactic} {', '.join(clauses)}."
@@ -203,20 +201,19 @@ def _decimals(estimate: Estimate) -> int:
     return 1 if half is not None and half < 2 else 0
 
 
-def _accuracy_clause(change: AccuracyChange, effect: ModelEffect) -> str:
-    measure, size = change.measure, f"{abs(change.difference):.1f} points"
-    on = "" if change.samples is None else f"on {change.samples:,} {plural(effect.evaluation_unit)}"
+def _accuracy_clause(change: AccuracyChange) -> str:
+    measure, size = change.measure, f"{abs(change.difference):.1f}"
+    on = "" if change.samples is None else f"on {change.samples:,} {plural(change.unit)}"
     before, after = quality(measure, change.baseline), quality(measure, change.tactic)
-    changed = float(size.split()[0]) != 0 if measure.share else before != after
-    if not changed:
-        clause = f"leaves {measure.name} as it was"
-    elif measure.share and measure.higher_is_better:
-        clause = f"{'costs' if change.difference < 0 else 'gains'} {size} of {measure.name}"
-    else:
+    changed = float(size) != 0 if measure.share else before != after
+    clause = f"leaves {measure.name} as it was"
+    if changed and measure.share and measure.higher_is_better:
+        clause = f"{'costs' if change.difference < 0 else 'gains'} {size} points of {measure.name}"
+    elif changed:
         verb = "raises" if change.difference > 0 else "lowers"
         clause = f"{verb} {measure.name} from {before} to {after}, which is {_verdict(change)}"
     if change.distinguishable is None:
-        return f"{clause} ({', '.join(filter(None, (on, 'not compared pairwise')))})"
+        return f"{clause} ({on}{', ' if on else ''}not compared pairwise)"
     return f"{clause} ({'' if change.distinguishable or not changed else 'not distinguishable from none '}{on})"
 
 

@@ -9,13 +9,12 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.wording import UNKNOWN, common, quality, quality_change, quantity
 from greenray.report import charts
-from greenray.report.document import Chart, Section, grid, notes, section
+from greenray.report.document import Chart, Notes, Section, grid, section
 from greenray.tasks.base import QualityMeasure
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagon2", "triangle-down", "x")
 
 Changed = tuple[Finding, AccuracyChange]
-Point = tuple[str, float, float]
 
 
 def load(analysis: Analysis) -> Sequence[Changed] | None:
@@ -39,7 +38,7 @@ def show(changed: Sequence[Changed], analysis: Analysis) -> Section:
     for one in changed:
         axes[replace(one[1].measure, name="") if one[1].measure.share else one[1].measure].append(one)
     pictures = [chart(members, unit=analysis.unit, place=place) for place, members in enumerate(axes.values())]
-    return section("accuracy", title, notes(analysis.caveats_on("accuracy")), *pictures, grid(changed, columns))
+    return section("accuracy", title, Notes(items=analysis.caveats_on("accuracy")), *pictures, grid(changed, columns))
 
 
 def chart(changed: Sequence[Changed], *, unit: str, place: int = 0) -> Chart | None:
@@ -50,12 +49,11 @@ def chart(changed: Sequence[Changed], *, unit: str, place: int = 0) -> Chart | N
     measure, name = changed[0][1].measure, common((change.measure.name for _, change in changed), "quality")
     right, percent = " right" if measure.kind == "right-answers" else "", 100 if measure.share else 1
     models, tactics = charts.unique(f.label for f, _ in known), charts.unique(f.tactic for f, _ in known)
-    first: dict[str, Point] = {}
-    points: dict[str, list[Point]] = {"baseline": [], **{tactic: [] for tactic in tactics}}
-    for finding, change in known:
-        first.setdefault(finding.label, (finding.label, finding.effect.baseline_energy_j or 0.0, change.baseline))
-        points[finding.tactic].append((finding.label, finding.effect.tactic_energy_j or 0.0, change.tactic))
-    points["baseline"] = list(first.values())
+    first = {f.label: (f.label, f.effect.baseline_energy_j or 0.0, change.baseline) for f, change in reversed(known)}
+    points = {"baseline": [first[model] for model in models]} | {
+        tactic: [(f.label, f.effect.tactic_energy_j or 0.0, change.tactic) for f, change in known if f.tactic == tactic]
+        for tactic in tactics
+    }
     energies = [energy for members in points.values() for _, energy, _ in members]
     qualities = [value * percent for members in points.values() for _, _, value in members]
     factor, prefix = (1.0, "") if max(energies) >= 1 else (1e3, "m") if max(energies) >= 1e-3 else (1e6, "µ")

@@ -7,7 +7,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.wording import UNKNOWN, grades, number, percent_change, quantity
 from greenray.report import charts
-from greenray.report.document import NAMES, Block, Chart, Grid, Section, Text, grid, notes, section, without_empty
+from greenray.report.document import NAMES, Block, Chart, Grid, Notes, Section, Text, grid, section, without_empty
 
 
 def load(analysis: Analysis) -> Sequence[Finding] | None:
@@ -34,7 +34,7 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
         f"Grades of the work windows: {grades(analysis.grades) or 'none'}. A: every condition of a good measurement met; "
         "B: one missed; C: several missed; D: modelled."
     )
-    said, picture = notes(analysis.caveats_on("energy")), chart(findings, analysis.unit)
+    said, picture = Notes(items=analysis.caveats_on("energy")), chart(findings, analysis.unit)
     active = gross_and_active(findings, analysis.unit)
     return section("energy", "Energy", said, picture, over_models(analysis), without_empty(by_model), explained, *active)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm, TrainingRun
-from greenray.report.document import Section, Text, bullets, grid, section
+from greenray.report.document import Bullets, Section, Text, grid, section
 
 FIRST_EPOCHS = (1, 2, 3, 5)
 DESCRIPTORS = (("parameters",), ("MACs",), ("MACs", "MACs per parameter"))
@@ -48,8 +48,10 @@ def show(estimators: list[Estimator], analysis: Analysis) -> Section:
         "cases": lambda e: str(e.cases),
     }
     table = grid(known, columns, text=("estimate",)) if known else None
-    missing = bullets("Not enough data", [f"{found.name}: {found.note}." for found in estimators if found.error is None])
-    return section("estimators", "Predicting instead of measuring", explained, table, missing)
+    missing = tuple(f"{found.name}: {found.note}." for found in estimators if found.error is None)
+    return section(
+        "estimators", "Predicting instead of measuring", explained, table, Bullets(heading="Not enough data", items=missing)
+    )
 
 
 def short_profiles(runs: Iterable[TrainingRun]) -> list[Estimator]:

@@ -8,7 +8,7 @@ import polars as pl
 from greenray.analysis import frames
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.wording import grades, kind_of, merged
-from greenray.report.document import Section, Text, bullets, grid, notes, section, without_empty
+from greenray.report.document import Bullets, Notes, Section, Text, grid, section, without_empty
 
 NO_REASON = "no reason was written down"
 
@@ -47,9 +47,9 @@ def show(loaded: tuple[list[Reason], list[str]], analysis: Analysis) -> Section:
         "quality",
         "How good the measurements are",
         Text(text) if work.height else None,
-        notes([caveat.text for caveat in analysis.caveats if caveat.topic == "wall"]),
+        Notes(items=tuple(caveat.text for caveat in analysis.caveats if caveat.topic == "wall")),
         without_empty(grid(missed, columns, text=("why not better", "grades"))) if missed else None,
-        bullets("Refused when the sweep last ran", refused),
+        Bullets(heading="Refused when the sweep last ran", items=tuple(refused)),
     )
 
 
