@@ -50,9 +50,9 @@ class Analysis:
     def headline(self) -> list[str]:
         return [*self.over_models, *self.by_model, *self.without_result]
 
-    def caveats_on(self, *topics: str) -> tuple[str, ...]:
+    def caveats_on(self, topic: str) -> tuple[str, ...]:
         """What is said beside the numbers; the weighty ones stand at the top of the page already."""
-        return tuple(caveat.text for caveat in self.caveats if caveat.topic in topics and not caveat.weighty)
+        return tuple(caveat.text for caveat in self.caveats if caveat.topic == topic and not caveat.weighty)
 
 
 def analyse(store: Store | Path, *, prices: Path | None = None, region: str | None = None) -> Analysis:

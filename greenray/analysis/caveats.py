@@ -19,7 +19,7 @@ from greenray.analysis.wording import alike, common, count, merged, plural, quan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caveat:
-    """A sentence, and the topic beside whose numbers it is read: energy, accuracy, cost, carbon, or wall (their quality).
+    """A sentence, and the topic beside whose numbers it is read: energy, accuracy, cost, or wall (their quality).
 
     A `weighty` one changes how the headline is read, and so stands there.
     """
@@ -42,18 +42,16 @@ def find(
     compared = [finding for finding in findings if finding.effect.energy is not None]
     assumed = f" ({'; or '.join(assumptions)})" if assumptions else ""
     parts: list[tuple[str, bool, Iterator[str]]] = [
-        ("energy", True, _doubts(measured, assumed)),
+        ("energy", True, _doubts(measured, compared, assumed)),
         ("energy", False, _limits(arms, measured, assumed)),
-        ("energy", True, _drift(compared)),
         ("energy", False, _shortcomings(arms, findings, compared, overall)),
         ("accuracy", False, _accuracy(findings)),
+        ("cost", False, _cost(findings, prices)),
     ]
-    if findings:
-        parts += [("cost", False, _cost(findings, prices)), ("carbon", False, _carbon(prices))]
     return [Caveat(topic=topic, text=text, weighty=weighty) for topic, weighty, texts in parts for text in texts]
 
 
-def _doubts(measured: Sequence[Arm], assumed: str) -> Iterator[str]:
+def _doubts(measured: Sequence[Arm], compared: Sequence[Finding], assumed: str) -> Iterator[str]:
     """What puts the energies themselves in question."""
     if cells := _of([arm.modelled for arm in measured]):
         yield (
@@ -72,6 +70,11 @@ def _doubts(measured: Sequence[Arm], assumed: str) -> Iterator[str]:
             f"Not warmed up: in {cells} throughput had not settled when measuring began. "
             "A longer warmup_max_s or a quieter host helps."
         )
+    if comparisons := _of([drifted(finding.effect.drift) for finding in compared], "comparison"):
+        yield (
+            f"Drift: in {comparisons} the two baselines of a visit disagree by more than {DRIFT_LIMIT * 100:.0f} %. "
+            "An effect of that size is not to be believed there."
+        )
 
 
 def _limits(arms: Sequence[Arm], measured: Sequence[Arm], assumed: str) -> Iterator[str]:
@@ -84,14 +87,6 @@ def _limits(arms: Sequence[Arm], measured: Sequence[Arm], assumed: str) -> Itera
     if measured:
         scopes = sorted({arm.scope for arm in measured if arm.scope})
         yield f"Counted is {' or '.join(scopes)}: not fans, power supplies, disks, network or cooling, unless a PUE is given."
-
-
-def _drift(compared: Sequence[Finding]) -> Iterator[str]:
-    if comparisons := _of([drifted(finding.effect.drift) for finding in compared], "comparison"):
-        yield (
-            f"Drift: in {comparisons} the two baselines of a visit disagree by more than {DRIFT_LIMIT * 100:.0f} %. "
-            "An effect of that size is not to be believed there."
-        )
 
 
 def _shortcomings(
@@ -143,6 +138,9 @@ def _accuracy(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
+    """What money and carbon leave out; nothing where there are none."""
+    if not findings:
+        return
     if prices.electricity is None:
         yield f"No electricity price is known for {prices.region_name}, so money for energy is left out; give one with --prices."
     elif prices.default_region:
@@ -155,9 +153,6 @@ def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
         yield f"No rental price is known for {', '.join(unpriced)}; give one with --prices."
     if any(f.effect.subject.device == "cpu" for f in findings):
         yield "Work on a processor has no rental price: what an hour of it costs depends on the whole machine."
-
-
-def _carbon(prices: Prices) -> Iterator[str]:
     if prices.grid is None:
         yield f"No grid intensity is known for {prices.region_name}, so carbon is left out; give one with --prices."
     elif prices.default_region and not prices.grid.source.endswith("--prices"):

@@ -190,9 +190,8 @@ def _basis(estimate: Estimate) -> str:
 
 
 def _range(estimate: Estimate) -> str:
-    assert estimate.low is not None
-    assert estimate.high is not None
-    return " to ".join(signed((end - 1) * 100, decimals=_decimals(estimate)) for end in (estimate.low, estimate.high))
+    ends = (end for end in (estimate.low, estimate.high) if end is not None)
+    return " to ".join(signed((end - 1) * 100, decimals=_decimals(estimate)) for end in ends)
 
 
 def _decimals(estimate: Estimate) -> int:

@@ -31,11 +31,9 @@ Inputs = dict[str, "Tensor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityMeasure:
-    """How good answers are.
+    """How good answers are: a share (0-1), told in %, or a number in its own scale (perplexity, ...).
 
-    Attributes:
-        kind: `right-answers`, the share (0-1) of predictions that are their label, which are compared one by one; `share`, any
-            other part of one, told in %; or `number`, anything else (perplexity, ...), told in its own scale.
+    `right-answers` is the share of predictions that are their label: by it tactics are compared answer by answer.
     """
 
     name: str

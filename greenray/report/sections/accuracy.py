@@ -1,8 +1,6 @@
 """What each tactic costs in quality, and what is bought with it in energy."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.analyse import Analysis
@@ -10,7 +8,6 @@ from greenray.analysis.findings import Finding
 from greenray.analysis.wording import UNKNOWN, common, quality, quality_change, quantity
 from greenray.report import charts
 from greenray.report.document import Chart, Notes, Section, grid, section
-from greenray.tasks.base import QualityMeasure
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagon2", "triangle-down", "x")
 
@@ -34,9 +31,10 @@ def show(changed: Sequence[Changed], analysis: Analysis) -> Section:
         columns["agreement"] = lambda c: UNKNOWN if c[1].agreement is None else f"{c[1].agreement * 100:.1f} %"
     columns["samples"] = lambda c: UNKNOWN if c[1].samples is None else f"{c[1].samples:,}"
     title = analysis.measure[:1].upper() + analysis.measure[1:]
-    axes: dict[QualityMeasure, list[Changed]] = defaultdict(list)  # shares of a kind have one axis, whatever they are called
-    for one in changed:
-        axes[replace(one[1].measure, name="") if one[1].measure.share else one[1].measure].append(one)
+    axes: dict[tuple[object, ...], list[Changed]] = {}  # shares of a kind have one axis, whatever they are called
+    for finding, change in changed:
+        measure = change.measure
+        axes.setdefault((measure.kind, measure.higher_is_better, measure.share or measure.name), []).append((finding, change))
     pictures = [chart(members, unit=analysis.unit, place=place) for place, members in enumerate(axes.values())]
     return section("accuracy", title, Notes(items=analysis.caveats_on("accuracy")), *pictures, grid(changed, columns))
 

@@ -29,7 +29,7 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
         rows=tuple(_prices(analysis.prices, boards)),
         text_columns=frozenset(range(4)),
     )
-    said = Notes(items=analysis.caveats_on("cost", "carbon"))
+    said = Notes(items=analysis.caveats_on("cost"))
     return section("cost", "Cost and carbon", said, explained, _costs(findings, plural(analysis.unit)), used)
 
 
