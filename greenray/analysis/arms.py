@@ -115,13 +115,15 @@ def json_of(cell: Row, column: str) -> Row:
 
 def load(frames: Frames) -> list[Arm]:
     """Every settled cell of the store, brackets included, in a stable order."""
-    cells, keys = frames.settled, ["sweep", "run_id"]
+    cells, keys, task = frames.settled, ["sweep", "run_id"], ["phase", "task"]
+    steady = frames.windows.filter(pl.col("kind") == "steady").select(*keys, _stage="stage").drop_nulls().unique()
+    several = cells.join(steady, on=keys).select(*task, "_stage").unique().filter(pl.len().over(task) > 1)
     stages: dict[str, list[Arm]] = defaultdict(list)
-    for part in _arms(frames, cells.join(frames.stages, on=["phase", "task"]), [*keys, "_stage"]):
+    for part in _arms(frames, cells.join(several, on=task), [*keys, "_stage"]):
         stages[part.cell["run_id"]].append(part)
-    whole = _arms(frames, cells, keys)
     unknown: dict[str, Any] = dict.fromkeys(_MEASURED)
-    return [replace(arm, stages=tuple(of), **unknown) if (of := stages.get(arm.cell["run_id"])) else arm for arm in whole]
+    whole = ((arm, stages.get(arm.cell["run_id"])) for arm in _arms(frames, cells, keys))
+    return [replace(arm, stages=tuple(of), **unknown) if of else arm for arm, of in whole]
 
 
 def _arms(frames: Frames, cells: pl.DataFrame, keys: Sequence[str]) -> list[Arm]:

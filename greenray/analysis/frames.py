@@ -50,13 +50,6 @@ class Frames:
         return self.windows.filter(used)
 
     @cached_property
-    def stages(self) -> pl.DataFrame:
-        """The stages of tasks that have several (phase, task, _stage): different work, whose windows are never taken together."""
-        steady = self.windows.filter(pl.col("kind") == "steady").select("sweep", "run_id", _stage="stage").drop_nulls().unique()
-        told = self.settled.select("sweep", "run_id", "phase", "task").join(steady, on=["sweep", "run_id"])
-        return told.select("phase", "task", "_stage").unique().filter(pl.len().over("phase", "task") > 1)
-
-    @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
         return reader.manifests(self.store)
 

@@ -118,9 +118,8 @@ def _resolve(region: str | None, names: Mapping[str, str]) -> str:
             return code
     near = (code for code, (iso, name) in folded.items() if wanted and (wanted in name or iso.startswith(wanted)))
     close = sorted(f"{names[code]} ({code})" for code in near)
-    hint = "give an ISO 3166 code of three letters such as DEU, or a country's English name."
-    if close:
-        hint = f"did you mean {', '.join(close[:4])}?"
+    form = "give an ISO 3166 code of three letters such as DEU, or a country's English name."
+    hint = f"did you mean {', '.join(close[:4])}?" if close else form
     raise ConfigError(f"--region: {region!r} is not in the tables; {hint}")
 
 
@@ -151,17 +150,13 @@ def _override(base: Prices, path: Path) -> Prices:
     if not isinstance(boards, Mapping):
         raise ConfigError(f"{path}: gpu_per_hour must map names of boards to prices, for example 'NVIDIA L4: 0.8'.")
 
-    def figure(key: str, value: Any, unit: str, least: float = 0) -> Figure:
-        return Figure(value=_number(path, key, value, least), unit=unit, date="", source=f"{path.name}, given with --prices")
+    def figure(key: str, value: Any, unit: str) -> Figure:
+        number = _number(path, key, value, least=1 if key == "pue" else 0)
+        return Figure(value=number, unit=unit, date="", source=f"{path.name}, given with --prices")
 
-    takes = {
-        "electricity": ("electricity_per_kwh", currency, 0),
-        "grid": ("grid_g_co2e_per_kwh", "g CO2e/kWh", 0),
-        "pue": ("pue", "", 1),
-    }
-    found: dict[str, Any] = {
-        name: figure(key, given[key], unit, least) for name, (key, unit, least) in takes.items() if given.get(key) is not None
-    }
+    units = {"electricity_per_kwh": currency, "grid_g_co2e_per_kwh": "g CO2e/kWh", "pue": ""}
+    taken = {key: figure(key, given[key], unit) for key, unit in units.items() if given.get(key) is not None}
+    found: dict[str, Any] = {key.partition("_")[0]: price for key, price in taken.items()}
     gpus = {name: price for name, price in base.gpus.items() if name not in boards}
     for name, entry in boards.items():
         value, unit = entry if isinstance(entry, tuple) else (entry, None)
@@ -199,7 +194,7 @@ def _from_csv(path: Path, text: str) -> dict[str, Any]:
     return data
 
 
-def _number(path: Path, key: str, value: Any, least: float) -> float:
+def _number(path: Path, key: str, value: Any, *, least: float) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -97,15 +97,12 @@ def visit_effects(arms: Iterable[Arm]) -> list[VisitEffect]:
         opening, closing = (next((arm for arm in members if arm.cell["bracket"] == end), None) for end in ("open", "close"))
         if opening is not None:
             tactics = [arm for arm in members if arm.cell["bracket"] is None and arm.cell["tactic"] != "baseline"]
-            powers = [arm.idle_w for arm in members if arm.idle_w is not None]
-            idle = (min(powers), max(powers)) if len(powers) > 1 else None
+            idle = sorted(arm.idle_w for arm in members if arm.idle_w is not None)
             effects += [_visit_effect(arm, opening, closing, (block_id, visit), idle) for arm in tactics]
     return effects
 
 
-def _visit_effect(
-    arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str, int], idle: tuple[float, float] | None
-) -> VisitEffect:
+def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str, int], idle: Sequence[float]) -> VisitEffect:
     flags: list[str] = []
     baselines = tuple(b for b in (opening, closing) if b is not None and _comparable(arm, b, flags))
     energies = [b.energy_j for b in baselines]
@@ -122,9 +119,10 @@ def _visit_effect(
         flags.append("energy unknown: " + ("; ".join(reasons) or "no window has a total"))
     elif arm.windows_without_energy or any(b.windows_without_energy for b in baselines):
         flags.append("some windows have no total energy and were left out")
-    idle_drifted = idle is not None and idle[1] - idle[0] > max(IDLE_W, IDLE_SHARE * idle[0])
-    if idle is not None and idle_drifted:
-        flags.append(f"the board's idle power lies between {idle[0]:.0f} and {idle[1]:.0f} W in the visit's cells")
+    spread_w = idle[-1] - idle[0] if len(idle) > 1 else None
+    idle_drifted = spread_w is not None and spread_w > max(IDLE_W, IDLE_SHARE * idle[0])
+    if idle_drifted:
+        flags.append(f"the board's idle power lies between {idle[0]:.0f} and {idle[-1]:.0f} W in the visit's cells")
     return VisitEffect(
         subject=_subject(arm),
         tactic=arm.cell["tactic"],
@@ -133,7 +131,7 @@ def _visit_effect(
         baselines=baselines,
         **{name: _log_ratio(getattr(arm, column), [getattr(b, column) for b in baselines]) for name, column in RATIOS.items()},
         drift=drift,
-        idle_spread_w=None if idle is None else idle[1] - idle[0],
+        idle_spread_w=spread_w,
         idle_drifted=idle_drifted,
         flags=tuple(flags),
     )

@@ -68,11 +68,8 @@ def percent_change(estimate: Estimate | None) -> str:
     """-31 % (-35 to -27): a change with its interval, for tables."""
     if estimate is None:
         return UNKNOWN
-    decimals = _decimals(estimate)
-    text = f"{signed(estimate.percent, decimals=decimals)} %"
-    if estimate.low is None or estimate.high is None:
-        return f"{text} (no interval)"
-    return f"{text} ({_range(estimate)})"
+    interval = "no interval" if estimate.half_width_points is None else _range(estimate)
+    return f"{signed(estimate.percent, decimals=_decimals(estimate))} % ({interval})"
 
 
 def quality(measure: QualityMeasure, value: float | None, *ends: float | None) -> str:

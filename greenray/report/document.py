@@ -94,9 +94,8 @@ def grid(
 
 def section(id: str, title: str, *blocks: Block | None) -> Section:
     """A section of these blocks, without None and lists that say nothing."""
-    return Section(
-        id=id, title=title, blocks=tuple(b for b in blocks if b and not (isinstance(b, Notes | Bullets) and not b.items))
-    )
+    told = (block for block in blocks if block is not None and not (isinstance(block, Notes | Bullets) and not block.items))
+    return Section(id=id, title=title, blocks=tuple(told))
 
 
 def without_empty(grid: Grid, *, empty: str = "") -> Grid:

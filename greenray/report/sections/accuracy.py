@@ -46,7 +46,7 @@ def chart(changed: Sequence[Changed], *, unit: str, place: int = 0) -> Chart | N
         return None
     measure, name = changed[0][1].measure, common((change.measure.name for _, change in changed), "quality")
     right, percent = " right" if measure.kind == "right-answers" else "", 100 if measure.share else 1
-    models, tactics = charts.unique(f.label for f, _ in known), charts.unique(f.tactic for f, _ in known)
+    models, tactics = list(dict.fromkeys(f.label for f, _ in known)), list(dict.fromkeys(f.tactic for f, _ in known))
     first = {f.label: (f.label, f.effect.baseline_energy_j or 0.0, change.baseline) for f, change in reversed(known)}
     points = {"baseline": [first[model] for model in models]} | {
         tactic: [(f.label, f.effect.tactic_energy_j or 0.0, change.tactic) for f, change in known if f.tactic == tactic]

@@ -30,15 +30,12 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
         text_columns=frozenset(range(4)),
     )
     said = Notes(items=analysis.caveats_on("cost"))
-    return section("cost", "Cost and carbon", said, explained, _costs(findings, plural(analysis.unit)), used)
-
-
-def _costs(findings: Sequence[Finding], units: str) -> Grid:
     columns = dict(NAMES)
     for what, amount in (("electricity", "electricity"), ("rent", "rent"), ("CO2e", "grams")):
         for count, factor in COUNTS.items():
-            columns[f"{what} / {count} {units}"] = partial(_arrow, amount=amount, factor=factor)
-    return without_empty(grid(findings, columns), empty=UNKNOWN)
+            columns[f"{what} / {count} {plural(analysis.unit)}"] = partial(_arrow, amount=amount, factor=factor)
+    costs = without_empty(grid(findings, columns), empty=UNKNOWN)
+    return section("cost", "Cost and carbon", said, explained, costs, used)
 
 
 def _arrow(finding: Finding, *, amount: str, factor: int) -> str:

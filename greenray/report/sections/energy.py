@@ -97,7 +97,7 @@ def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
     known = [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]
     if not known:
         return None
-    models, tactics = charts.unique(f.label for f, _ in known), charts.unique(f.tactic for f, _ in known)
+    models, tactics = list(dict.fromkeys(f.label for f, _ in known)), list(dict.fromkeys(f.tactic for f, _ in known))
     traces = []
     for place, tactic in enumerate(tactics):
         members = [(f, e) for f, e in known if f.tactic == tactic]

@@ -36,8 +36,7 @@ def show(attempts: tuple[float | None, int], analysis: Analysis) -> Section:
 
 def _tiles(analysis: Analysis, energy_j: float | None, unknown: int) -> Iterator[tuple[str, str]]:
     known = [(f.effect.energy, f) for f in analysis.findings if f.effect.energy is not None]
-    clear = [(energy.ratio, f) for energy, f in known if energy.clear is not False and energy.ratio < 1]
-    if clear:
+    if clear := [(energy.ratio, f) for energy, f in known if energy.clear is not False and energy.ratio < 1]:
         _, best = min(clear, key=lambda pair: pair[0])
         what = "energy estimated from CPU time" if best.effect.modelled else f"energy per {best.effect.unit}"
         yield percent_change(best.effect.energy).split(" (")[0], f"{what}, at best: {best.tactic} on {best.label}"

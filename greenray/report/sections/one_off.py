@@ -37,7 +37,7 @@ def chart(findings: Sequence[Finding], units: str) -> Chart | None:
     known = [f for f in findings if f.optimize_energy_j and f.effect.tactic_energy_j and f.effect.baseline_energy_j]
     if not known:
         return None
-    models, tactics = charts.unique(f.label for f in known), charts.unique(f.tactic for f in known)
+    models, tactics = list(dict.fromkeys(f.label for f in known)), list(dict.fromkeys(f.tactic for f in known))
     counts = [10 ** (exponent / 8) for exponent in range(16, 65)]
     first = {finding.tactic: finding for finding in reversed(known)}
     traces = []
