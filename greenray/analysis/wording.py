@@ -89,9 +89,8 @@ def quality_change(change: AccuracyChange | None) -> str:
         text = number(change.difference).replace("-", MINUS) if change.difference <= 0 else f"+{number(change.difference)}"
     if not change.measure.higher_is_better and change.difference:
         text += f", {_verdict(change)}"
-    if change.low is None or change.high is None:
-        return f"{text} (unpaired)"
-    return f"{text} ({signed(change.low, decimals=1)} to {signed(change.high, decimals=1)})"
+    ends = [signed(end, decimals=1) for end in (change.low, change.high) if end is not None]
+    return f"{text} ({' to '.join(ends) or 'unpaired'})"
 
 
 def round_count(value: int) -> str:

@@ -50,8 +50,7 @@ def cell_row(
         "grade": max(grades, default=None),
     }
     for kind in ("load", "optimize"):
-        marked = [w for w in windows if w["kind"] == kind]
-        if marked:
+        if marked := [w for w in windows if w["kind"] == kind]:
             energies = [w["total_energy_j"] for w in marked]
             row[f"{kind}_s"] = sum(w["duration_s"] for w in marked)
             row[f"{kind}_energy_j"] = None if None in energies else sum(energies)

@@ -48,10 +48,9 @@ def show(estimators: list[Estimator], analysis: Analysis) -> Section:
         "cases": lambda e: str(e.cases),
     }
     table = grid(known, columns, text=("estimate",)) if known else None
-    missing = tuple(f"{found.name}: {found.note}." for found in estimators if found.error is None)
-    return section(
-        "estimators", "Predicting instead of measuring", explained, table, Bullets(heading="Not enough data", items=missing)
-    )
+    notes = tuple(f"{found.name}: {found.note}." for found in estimators if found.error is None)
+    missing = Bullets(heading="Not enough data", items=notes)
+    return section("estimators", "Predicting instead of measuring", explained, table, missing)
 
 
 def short_profiles(runs: Iterable[TrainingRun]) -> list[Estimator]:
