@@ -1,7 +1,7 @@
 """What a tactic costs in quality: where that is a share of right answers, sample by sample against its own visit's baseline."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -47,32 +47,33 @@ def changes(frames: Frames, effects: Iterable[ModelEffect]) -> list[AccuracyChan
 
     Rounds repeat the same samples, so the first visit with predictions on both sides speaks for all.
     """
-    pairs = [_pair(effect) for effect in effects]
+    compared = ([(visit.arm, baseline) for visit in effect.visits for baseline in visit.baselines] for effect in effects)
+    pairs = [next((pair for pair in each if None not in (arm.cell["accuracy"] for arm in pair)), None) for each in compared]
     predictions = frames.rows("predictions", (arm.cell for pair in pairs for arm in pair or ()))
     return [pair and _change(*pair, predictions) for pair in pairs]
-
-
-def _pair(effect: ModelEffect) -> tuple[Arm, Arm] | None:
-    pairs = ((visit.arm, baseline) for visit in effect.visits for baseline in visit.baselines)
-    return next((pair for pair in pairs if None not in (arm.cell["accuracy"] for arm in pair)), None)
 
 
 def _change(tactic: Arm, baseline: Arm, predictions: dict[str, pl.DataFrame]) -> AccuracyChange:
     ours, theirs = (predictions.get(arm.cell["run_id"]) for arm in (tactic, baseline))
     both = None if ours is None or theirs is None else ours.join(theirs, on=["sample", "label"], suffix="_baseline")
-    measure, unit = tactic.measure, tactic.cell["evaluation_unit"] or tactic.cell["unit"] or "sample"
-    if measure.kind != "right-answers" or both is None or both.is_empty():
-        before, after = float(baseline.cell["accuracy"]), float(tactic.cell["accuracy"])
-        difference = (after - before) * (100 if measure.share else 1)
-        counts = [arm.cell["samples_evaluated"] for arm in (tactic, baseline)]
-        known = min(counts) if all(counts) else None
-        return AccuracyChange(measure=measure, baseline=before, tactic=after, difference=difference, samples=known, unit=unit)
+    before, after = float(baseline.cell["accuracy"]), float(tactic.cell["accuracy"])
+    counts = [arm.cell["samples_evaluated"] for arm in (tactic, baseline)]
+    unpaired = AccuracyChange(
+        measure=tactic.measure,
+        baseline=before,
+        tactic=after,
+        difference=(after - before) * (100 if tactic.measure.share else 1),
+        samples=min(counts) if all(counts) else None,
+        unit=tactic.cell["evaluation_unit"] or tactic.cell["unit"] or "sample",
+    )
+    if tactic.measure.kind != "right-answers" or both is None or both.is_empty():
+        return unpaired
     samples = both.height
     right, right_before = both["prediction"] == both["label"], both["prediction_baseline"] == both["label"]
     lost, won = int((right_before & ~right).sum()), int((right & ~right_before).sum())
     low, high = stats.paired_difference(lost=lost, won=won, samples=samples)
-    return AccuracyChange(
-        measure=measure,
+    return replace(
+        unpaired,
         baseline=int(right_before.sum()) / samples,
         tactic=int(right.sum()) / samples,
         difference=(won - lost) / samples * 100,
@@ -81,5 +82,4 @@ def _change(tactic: Arm, baseline: Arm, predictions: dict[str, pl.DataFrame]) ->
         p_value=stats.mcnemar_exact(lost=lost, won=won),
         agreement=int((both["prediction"] == both["prediction_baseline"]).sum()) / samples,
         samples=samples,
-        unit=unit,
     )

@@ -85,7 +85,7 @@ def analyse(store: Store | Path, *, prices: Path | None = None, region: str | No
         without_result=tuple(_without_result(cells, names)),
         training=tuple(training_runs(frames, cells)),
         caveats=(*found, *caveats.of_wall(frames)),
-        grades=grades(frames.work),
+        grades=grades(frames.work["grade"]),
         unit=wording.common((effect.unit for effect in by_model), "sample"),
         measure=wording.common((effect.arms[0].measure.name for effect in by_model), "quality"),
     )

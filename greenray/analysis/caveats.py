@@ -92,8 +92,7 @@ def _limits(arms: Sequence[Arm], measured: Sequence[Arm], assumed: str) -> Itera
 def _shortcomings(
     arms: Sequence[Arm], findings: Sequence[Finding], compared: Sequence[Finding], overall: Sequence[OverallEffect]
 ) -> Iterator[str]:
-    rejected = [reason for arm in arms if arm.ok for reason in arm.rejected]
-    if rejected:
+    if rejected := [reason for arm in arms if arm.ok for reason in arm.rejected]:
         said = "; ".join(f"{len(reasons)} x {merged(reasons)}" for reasons in alike(rejected))
         yield f"Rejected: {count(len(rejected), 'window')} {'was' if len(rejected) == 1 else 'were'} not used ({said})."
     if cells := _of([arm.idle_settled is False for arm in arms if arm.idle_w is not None]):
@@ -148,8 +147,7 @@ def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
     if prices.electricity is not None and prices.electricity.date:
         yield f"Prices are averages of {prices.electricity.date} and date fast."
     boards = {f.effect.subject.hardware for f in findings if f.effect.subject.device == "cuda"}
-    unpriced = sorted(board for board in boards if prices.gpu_hour(board) is None)
-    if unpriced:
+    if unpriced := sorted(board for board in boards if prices.gpu_hour(board) is None):
         yield f"No rental price is known for {', '.join(unpriced)}; give one with --prices."
     if any(f.effect.subject.device == "cpu" for f in findings):
         yield "Work on a processor has no rental price: what an hour of it costs depends on the whole machine."

@@ -35,7 +35,7 @@ def _row(visit: VisitEffect) -> dict[str, Any]:
     return row | {
         "block_id": visit.visit[0],
         "visit": visit.visit[1],
-        "tactic": visit.tactic,
+        "tactic": visit.arm.cell["tactic"],
         "energy_scope": subject.scope,
         "stage": subject.stage or None,
         "run_id": visit.arm.cell["run_id"],

@@ -60,7 +60,7 @@ def model_effects(effects: Iterable[VisitEffect]) -> list[ModelEffect]:
     """Visits of the same subject and tactic together, in order."""
     groups: dict[tuple[Subject, str], list[VisitEffect]] = defaultdict(list)
     for effect in effects:
-        groups[effect.subject, effect.tactic].append(effect)
+        groups[effect.subject, effect.arm.cell["tactic"]].append(effect)
     return [_model_effect(groups[key]) for key in sorted(groups)]
 
 
@@ -77,7 +77,7 @@ def _model_effect(visits: Sequence[VisitEffect]) -> ModelEffect:
     mixed = [f"visits ran with different versions of {n}: {', '.join(v)}" for n, v in versions.items() if len(v) > 1]
     return ModelEffect(
         subject=visits[0].subject,
-        tactic=visits[0].tactic,
+        tactic=visits[0].arm.cell["tactic"],
         visits=tuple(visits),
         **found,
         modelled_share=stats.mean_known(a.modelled_share for v in visits if v.energy for a in (v.arm, *v.baselines)),

@@ -141,8 +141,7 @@ def _grid(row: Mapping[str, str] | None) -> Figure | None:
 
 def _override(base: Prices, path: Path) -> Prices:
     given = _read(path)
-    unknown = sorted(str(key) for key in given if key not in KEYS)
-    if unknown:
+    if unknown := sorted(str(key) for key in given if key not in KEYS):
         raise ConfigError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(KEYS)}.")
     currency = _currency(path, given, "currency", "USD")
     gpu_currency = _currency(path, given, "gpu_currency", currency)

@@ -59,8 +59,7 @@ def mean_known(values: Iterable[float | None]) -> float | None:
 
 def t_estimate(log_ratios: Sequence[float], *, basis: str) -> Estimate:
     """Geometric mean ratio with a t interval over independent log ratios; needs two or more of them."""
-    count = len(log_ratios)
-    half = t_quantile(count - 1) * stdev(log_ratios) / math.sqrt(count)
+    half = t_quantile(len(log_ratios) - 1) * stdev(log_ratios) / math.sqrt(len(log_ratios))
     return estimate(fmean(log_ratios), half, basis=basis)
 
 

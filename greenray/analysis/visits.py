@@ -71,7 +71,6 @@ class VisitEffect:
     """
 
     subject: Subject
-    tactic: str
     visit: tuple[str, int]
     arm: Arm
     baselines: tuple[Arm, ...]
@@ -125,7 +124,6 @@ def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str,
         flags.append(f"the board's idle power lies between {idle[0]:.0f} and {idle[-1]:.0f} W in the visit's cells")
     return VisitEffect(
         subject=_subject(arm),
-        tactic=arm.cell["tactic"],
         visit=visit,
         arm=arm,
         baselines=baselines,

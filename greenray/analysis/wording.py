@@ -206,7 +206,8 @@ def _accuracy_clause(change: AccuracyChange) -> str:
         clause = f"{'costs' if change.difference < 0 else 'gains'} {size} points of {measure.name}"
     elif changed:
         verb = "raises" if change.difference > 0 else "lowers"
-        clause = f"{verb} {measure.name} from {before} to {after}, which is {_verdict(change)}"
+        how = f"by {size} points" if measure.share else f"from {before} to {after}"
+        clause = f"{verb} {measure.name} {how}, which is {_verdict(change)}"
     if change.distinguishable is None:
         return f"{clause} ({on}{', ' if on else ''}not compared pairwise)"
     return f"{clause} ({'' if change.distinguishable or not changed else 'not distinguishable from none '}{on})"

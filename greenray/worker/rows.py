@@ -84,9 +84,7 @@ def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
     task = task_class(cell.task)
     return cell.model_dump(include=_FROM_CELL) | {
         "run_id": run_id,
-        "attempt": assignment.attempt,
-        "visit": assignment.visit,
-        "order_in_visit": assignment.order_in_visit,
+        **{name: getattr(assignment, name) for name in ("attempt", "visit", "order_in_visit")},
         "unit": task.unit,
         **{f"quality_{name}": getattr(task.quality, name) for name in ("kind", "higher_is_better")},
         "quality_measure": task.quality.name,

@@ -41,8 +41,7 @@ def show(changed: Sequence[Changed], analysis: Analysis) -> Section:
 
 def chart(changed: Sequence[Changed], *, unit: str, place: int = 0) -> Chart | None:
     """Quality, all on one axis, against energy per sample: one point for each arm, the baseline in grey."""
-    known = [(f, change) for f, change in changed if f.effect.tactic_energy_j and f.effect.baseline_energy_j]
-    if not known:
+    if not (known := [(f, change) for f, change in changed if f.effect.tactic_energy_j and f.effect.baseline_energy_j]):
         return None
     measure, name = changed[0][1].measure, common((change.measure.name for _, change in changed), "quality")
     right, percent = " right" if measure.kind == "right-answers" else "", 100 if measure.share else 1

@@ -94,8 +94,7 @@ def _range(watts: Sequence[float | None]) -> str:
 
 
 def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
-    known = [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]
-    if not known:
+    if not (known := [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]):
         return None
     models, tactics = list(dict.fromkeys(f.label for f, _ in known)), list(dict.fromkeys(f.tactic for f, _ in known))
     traces = []

@@ -75,8 +75,8 @@ def descriptors(arms: Iterable[Arm]) -> list[Estimator]:
             group = (arm.hardware, str(arm.scope), cell["device"], str(cell["batch_size"]), cell["dataset"], arm.stage)
             groups[group][cell["model"]].append(arm)
     if not groups:
-        name, missing = "model descriptors predict energy per sample", "no baseline has energy, parameters and MACs"
-        return [_estimator(name, [], missing=missing)]
+        missing = "no baseline has energy, parameters and MACs"
+        return [_estimator("model descriptors predict energy per sample", [], missing=missing)]
     largest = max(sorted(groups), key=lambda group: len(groups[group]))
     rows = [_row(groups[largest][model]) for model in sorted(groups[largest])]
     return [_left_out(names, rows, of=f" in stage {largest[-1]}" if largest[-1] else "") for names in DESCRIPTORS]

@@ -88,8 +88,7 @@ def _window_names(trace: PowerTrace) -> list[charts.Figure]:
 
 
 def _trace(analysis: Analysis, arm: Arm) -> PowerTrace | None:
-    samples = analysis.frames.rows("trace", [arm.cell]).get(arm.cell["run_id"])
-    if samples is None:
+    if (samples := analysis.frames.rows("trace", [arm.cell]).get(arm.cell["run_id"])) is None:
         return None
     samples = samples.sort("sensor", "monotonic_s")
     power, busy = _power(samples), _busy(samples)

@@ -34,8 +34,7 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
 
 def chart(findings: Sequence[Finding], units: str) -> Chart | None:
     """Energy of N samples with a tactic, its one-off cost included, over that of the baseline: below 1 it has paid back."""
-    known = [f for f in findings if f.optimize_energy_j and f.effect.tactic_energy_j and f.effect.baseline_energy_j]
-    if not known:
+    if not (known := [f for f in findings if f.optimize_energy_j and f.effect.tactic_energy_j and f.effect.baseline_energy_j]):
         return None
     models, tactics = list(dict.fromkeys(f.label for f in known)), list(dict.fromkeys(f.tactic for f in known))
     counts = [10 ** (exponent / 8) for exponent in range(16, 65)]

@@ -34,8 +34,7 @@ def load(analysis: Analysis) -> tuple[list[Reason], list[str]]:
 def show(loaded: tuple[list[Reason], list[str]], analysis: Analysis) -> Section:
     missed, refused = loaded
     work = analysis.frames.work
-    counted = grades(analysis.grades, of="of grade ")
-    text = f"{work.height:,} work windows in {work['run_id'].n_unique():,} cells: {counted}."
+    text = f"{work.height:,} work windows in {work['run_id'].n_unique():,} cells: {grades(analysis.grades, of='of grade ')}."
     if unknown := work["total_energy_j"].null_count():
         text += f" {unknown:,} have no total energy: they are left out, and nothing stands in for them."
     columns = {
@@ -70,7 +69,7 @@ def _reason(rows: Sequence[dict[str, Any]]) -> Reason:
     once = {(row["run_id"], row["window"]): row for row in rows}
     return Reason(
         text=merged(list(dict.fromkeys(row["reason"] for row in rows))),
-        grades=frames.grades(pl.DataFrame({"grade": [row["grade"] for row in once.values()]}, schema={"grade": pl.String})),
+        grades=frames.grades(row["grade"] for row in once.values()),
         windows=len(once),
         cells=len({run_id for run_id, _ in once}),
         without_energy=sum(row["unknown"] for row in once.values()),
