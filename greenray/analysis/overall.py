@@ -49,8 +49,7 @@ class OverallEffect:
         said = {"sweep": "sweep ", "batch_size": "batch ", "stage": "stage "}
         groups = {other.group for other in others}
         differing = [name for name in Group._fields if name != "task" and len({getattr(group, name) for group in groups}) > 1]
-        known = {name: found for name in differing if (found := getattr(self.group, name))}
-        return "".join(f", {said.get(name, '')}{found}" for name, found in known.items())
+        return "".join(f", {said.get(name, '')}{found}" for name in differing if (found := getattr(self.group, name)))
 
 
 def overall_effects(effects: Iterable[ModelEffect]) -> list[OverallEffect]:

@@ -29,13 +29,12 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
         rows=tuple(_prices(analysis.prices, boards)),
         text_columns=frozenset(range(4)),
     )
-    said = Notes(items=analysis.caveats_on("cost"))
     columns = dict(NAMES)
     for what, amount in (("electricity", "electricity"), ("rent", "rent"), ("CO2e", "grams")):
         for count, factor in COUNTS.items():
             columns[f"{what} / {count} {plural(analysis.unit)}"] = partial(_arrow, amount=amount, factor=factor)
     costs = without_empty(grid(findings, columns), empty=UNKNOWN)
-    return section("cost", "Cost and carbon", said, explained, costs, used)
+    return section("cost", "Cost and carbon", Notes(items=analysis.caveats_on("cost")), explained, costs, used)
 
 
 def _arrow(finding: Finding, *, amount: str, factor: int) -> str:

@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 
@@ -84,9 +84,8 @@ def descriptors(arms: Iterable[Arm]) -> list[Estimator]:
 
 def _row(arms: Sequence[Arm]) -> dict[str, float]:
     cell = arms[0].cell
-    energies = [arm.energy_j.mean for arm in arms if arm.energy_j]
     macs, parameters = math.log(cell["macs_per_sample"]), math.log(cell["parameters"])
-    energy = math.log(sum(energies) / len(energies))
+    energy = math.log(fmean(arm.energy_j.mean for arm in arms if arm.energy_j))
     return {"energy": energy, "parameters": parameters, "MACs": macs, "MACs per parameter": macs - parameters}
 
 
