@@ -9,7 +9,7 @@ from greenray.analysis import accuracy, arms, caveats, effects, visits, wording
 from greenray.analysis import prices as price_tables
 from greenray.analysis.arms import Arm, TrainingRun, training_runs
 from greenray.analysis.caveats import Caveat
-from greenray.analysis.findings import Finding, finding, label_cells
+from greenray.analysis.findings import Finding, Key, finding, label_cells
 from greenray.analysis.frames import Frames, grades
 from greenray.analysis.overall import OverallEffect, overall_effects
 from greenray.analysis.prices import Prices
@@ -23,7 +23,7 @@ class Analysis:
     """What several parts of a report need, computed once; a part that needs more queries the frames.
 
     Attributes:
-        arms: every settled cell; `labels` of their models are by (sweep, cell_id).
+        arms: every settled cell; `labels` of their models are by `Arm.key`.
         findings, overall: effects by model, and over models.
         over_models, by_model, without_result: the headline in plain sentences, most important first.
         training: training cells that are ok.
@@ -34,7 +34,7 @@ class Analysis:
     frames: Frames = field(compare=False, repr=False)
     prices: Prices
     arms: tuple[Arm, ...]
-    labels: Mapping[tuple[str, str], str]
+    labels: Mapping[Key, str]
     findings: tuple[Finding, ...]
     overall: tuple[OverallEffect, ...]
     over_models: tuple[str, ...]
@@ -50,9 +50,9 @@ class Analysis:
     def headline(self) -> list[str]:
         return [*self.over_models, *self.by_model, *self.without_result]
 
-    def caveats_on(self, *topics: str) -> tuple[str, ...]:
+    def caveats_on(self, topic: str) -> tuple[str, ...]:
         """What is said beside the numbers; the weighty ones stand at the top of the page already."""
-        return tuple(caveat.text for caveat in self.caveats if caveat.topic in topics and not caveat.weighty)
+        return tuple(caveat.text for caveat in self.caveats if caveat.topic == topic and not caveat.weighty)
 
 
 def analyse(store: Store | Path, *, prices: Path | None = None, region: str | None = None) -> Analysis:
@@ -85,13 +85,13 @@ def analyse(store: Store | Path, *, prices: Path | None = None, region: str | No
         without_result=tuple(_without_result(cells, names)),
         training=tuple(training_runs(frames, cells)),
         caveats=(*found, *caveats.of_wall(frames)),
-        grades=grades(frames.work),
+        grades=grades(frames.work["grade"]),
         unit=wording.common((effect.unit for effect in by_model), "sample"),
-        measure=wording.common((effect.measure for effect in by_model), "quality"),
+        measure=wording.common((effect.arms[0].measure.name for effect in by_model), "quality"),
     )
 
 
-def _without_result(cells: Sequence[Arm], names: Mapping[tuple[str, str], str]) -> list[str]:
+def _without_result(cells: Sequence[Arm], names: Mapping[Key, str]) -> list[str]:
     """Why cells have no result; one sentence for all models that share a tactic, a status and a reason."""
     groups: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
     for arm in cells:

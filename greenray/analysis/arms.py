@@ -1,18 +1,22 @@
 """From the store to arms: one settled attempt of a cell, with its work windows summed up.
 
-An arm is what effects are made of. Work windows are the steady windows of inference and the epochs of training; a window that was
-rejected, did no work or has no total energy does not count towards energy.
+An arm is what effects are made of; where a task has several stages, an arm of each, since they do different work. Work windows
+are the steady windows of inference and the epochs of training; one that was rejected, did no work or has no total energy does not
+count towards energy.
 """
 
 import json
 import math
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from greenray.analysis import stats
 from greenray.analysis.frames import Frames
+from greenray.tasks.base import QualityMeasure
 
 Row = dict[str, Any]
 
@@ -27,7 +31,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """The settled attempt of one cell; what no window knows is None.
+    """The settled attempt of one cell; what no window knows is None, and of several stages together what is per sample.
 
     Attributes:
         cell: the row of the cells table, `sweep` and `tactic` included.
@@ -43,6 +47,7 @@ class Arm:
         rejected: why windows were rejected, one sentence for each.
         idle_w: board power in the attempt's own idle window, and `idle_settled` whether that began with a steady board.
         host_idle_w: the host's idle power, of which the attempt was given its part.
+        stage: the stage that this is about, where the task has several; `stages` are the arms of each, of a cell as a whole.
     """
 
     cell: Row
@@ -62,10 +67,22 @@ class Arm:
     idle_w: float | None
     idle_settled: bool | None
     host_idle_w: float | None
+    stage: str = ""
+    stages: "tuple[Arm, ...]" = ()
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.cell["sweep"], self.cell["cell_id"]
+    def key(self) -> tuple[str, str, str]:
+        return self.cell["sweep"], self.cell["cell_id"], self.stage
+
+    @property
+    def parts(self) -> "tuple[Arm, ...]":
+        """What can be compared: its stages, itself where there is only one."""
+        return self.stages or (self,)
+
+    @property
+    def measure(self) -> QualityMeasure:
+        name, kind, higher = (self.cell[f"quality_{part}"] for part in ("measure", "kind", "higher_is_better"))
+        return QualityMeasure(name=name or "accuracy", kind=kind or "right-answers", higher_is_better=higher is not False)
 
     @property
     def ok(self) -> bool:
@@ -98,10 +115,23 @@ def json_of(cell: Row, column: str) -> Row:
 
 def load(frames: Frames) -> list[Arm]:
     """Every settled cell of the store, brackets included, in a stable order."""
-    keys = ["sweep", "run_id"]
+    cells, keys, task = frames.settled, ["sweep", "run_id"], ["phase", "task"]
+    steady = frames.windows.filter(pl.col("kind") == "steady").select(*keys, _stage="stage").drop_nulls().unique()
+    several = cells.join(steady, on=keys).select(*task, "_stage").unique().filter(pl.len().over(task) > 1)
+    stages: dict[str, list[Arm]] = defaultdict(list)
+    for part in _arms(frames, cells.join(several, on=task), [*keys, "_stage"]):
+        stages[part.cell["run_id"]].append(part)
+    unknown: dict[str, Any] = dict.fromkeys(_MEASURED)
+    whole = ((arm, stages.get(arm.cell["run_id"])) for arm in _arms(frames, cells, keys))
+    return [replace(arm, stages=tuple(of), **unknown) if of else arm for arm, of in whole]
+
+
+def _arms(frames: Frames, cells: pl.DataFrame, keys: Sequence[str]) -> list[Arm]:
+    """An arm of each row, with the windows that have its keys."""
+    work, windows = (frame.with_columns(_stage="stage") for frame in (frames.work, frames.windows))
     why = pl.col("grade_reasons").filter(pl.col("total_energy_j").is_null())
     moments = ("mean", "std", "count")
-    summary = frames.work.group_by(keys).agg(
+    summary = work.group_by(keys).agg(
         *(getattr(quantity, each)().alias(f"_{name}_{each}") for name, quantity in _MEASURED.items() for each in moments),
         _scopes=pl.col("energy_scope").drop_nulls().unique().sort(),
         _modelled=(pl.col("modelled_energy_j").fill_null(0) * pl.col("total_energy_j").is_not_null()).sum(),
@@ -115,8 +145,8 @@ def load(frames: Frames) -> list[Arm]:
         _idle_settled=pl.col("gpu_idle_settled").drop_nulls().first(),
         _host_idle_w=pl.col("cpu_idle_w").mean(),
     )
-    rejected = frames.windows.drop_nulls("rejected").sort("window").group_by(keys).agg(_rejected=pl.col("rejected"))
-    found = frames.settled.join(summary, on=keys, how="left").join(rejected, on=keys, how="left").sort(*_ORDER.split())
+    rejected = windows.drop_nulls("rejected").sort("window").group_by(keys).agg(_rejected=pl.col("rejected"))
+    found = cells.join(summary, on=keys, how="left").join(rejected, on=keys, how="left").sort(*_ORDER.split(), *keys[2:])
     return [_arm(row) for row in found.iter_rows(named=True)]
 
 
@@ -144,6 +174,7 @@ def _arm(row: Row) -> Arm:
         windows_without_energy=row["_missing"] or 0,
         missing_reasons=tuple(row["_why_missing"] or ()),
         rejected=tuple(row["_rejected"] or ()),
+        stage=row.get("_stage", ""),
     )
 
 
@@ -157,17 +188,13 @@ def _measured(row: Row, name: str) -> Measured | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRun:
-    """One training cell with its epochs in order; energies are None where one is unknown, `active_j` is of all together."""
+    """One training cell with its epochs in order; `energy_j` and `active_j` are of all together, None where one is unknown."""
 
     arm: Arm
     epochs_j: tuple[float | None, ...]
-    active_j: float | None
     epochs_s: tuple[float, ...]
-
-    @property
-    def energy_j(self) -> float | None:
-        known = [energy for energy in self.epochs_j if energy is not None]
-        return sum(known) if known and len(known) == len(self.epochs_j) else None
+    energy_j: float | None
+    active_j: float | None
 
     @property
     def epoch_energy_j(self) -> float | None:
@@ -186,15 +213,11 @@ class TrainingRun:
 def training_runs(frames: Frames, arms: list[Arm]) -> list[TrainingRun]:
     epochs = frames.windows.filter(pl.col("kind") == "epoch").sort("run_id", "epoch", "window")
     by_run = epochs.partition_by("run_id", as_dict=True)
-    ok = [arm for arm in arms if arm.ok and arm.cell["phase"] == "training"]
-    return [_training_run(arm, by_run.get((arm.cell["run_id"],), epochs.clear())) for arm in ok]
-
-
-def _training_run(arm: Arm, epochs: pl.DataFrame) -> TrainingRun:
-    active = epochs["active_energy_j"]
-    return TrainingRun(
-        arm=arm,
-        epochs_j=tuple(epochs["total_energy_j"].to_list()),
-        active_j=None if active.null_count() or active.is_empty() else float(active.sum()),
-        epochs_s=tuple(epochs["duration_s"].fill_null(0.0).to_list()),
-    )
+    found = []
+    for arm in (arm for arm in arms if arm.ok and arm.cell["phase"] == "training"):
+        rows = by_run.get((arm.cell["run_id"],), epochs.clear())
+        epochs_j, epochs_s, active_j = (rows[name] for name in ("total_energy_j", "duration_s", "active_energy_j"))
+        energy, active = (None if e.null_count() or e.is_empty() else float(e.sum()) for e in (epochs_j, active_j))
+        times = tuple(epochs_s.fill_null(0.0))
+        found.append(TrainingRun(arm=arm, epochs_j=tuple(epochs_j), epochs_s=times, energy_j=energy, active_j=active))
+    return found

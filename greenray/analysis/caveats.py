@@ -13,13 +13,13 @@ from greenray.analysis.findings import Finding
 from greenray.analysis.frames import Frames
 from greenray.analysis.overall import MIN_FAMILIES, OverallEffect
 from greenray.analysis.prices import Prices
-from greenray.analysis.visits import DRIFT_LIMIT, IDLE_SHARE, IDLE_W, drifted
+from greenray.analysis.visits import CUT_SHORT, DRIFT_LIMIT, IDLE_SHARE, IDLE_W, drifted
 from greenray.analysis.wording import alike, common, count, merged, plural, quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caveat:
-    """A sentence, and the topic beside whose numbers it is read: energy, accuracy, cost, carbon, or wall (their quality).
+    """A sentence, and the topic beside whose numbers it is read: energy, accuracy, cost, or wall (their quality).
 
     A `weighty` one changes how the headline is read, and so stands there.
     """
@@ -38,22 +38,20 @@ def find(
     assumptions: Sequence[str] = (),
 ) -> list[Caveat]:
     """Every caveat that applies, in reading order; `assumptions` are clauses about processors without a meter."""
-    measured = [arm for arm in arms if arm.energy_j is not None]
+    measured = [arm for arm in arms if any(part.energy_j for part in arm.parts)]
     compared = [finding for finding in findings if finding.effect.energy is not None]
     assumed = f" ({'; or '.join(assumptions)})" if assumptions else ""
     parts: list[tuple[str, bool, Iterator[str]]] = [
-        ("energy", True, _doubts(measured, assumed)),
+        ("energy", True, _doubts(measured, compared, assumed)),
         ("energy", False, _limits(arms, measured, assumed)),
-        ("energy", True, _drift(compared)),
         ("energy", False, _shortcomings(arms, findings, compared, overall)),
         ("accuracy", False, _accuracy(findings)),
+        ("cost", False, _cost(findings, prices)),
     ]
-    if findings:
-        parts += [("cost", False, _cost(findings, prices)), ("carbon", False, _carbon(prices))]
     return [Caveat(topic=topic, text=text, weighty=weighty) for topic, weighty, texts in parts for text in texts]
 
 
-def _doubts(measured: Sequence[Arm], assumed: str) -> Iterator[str]:
+def _doubts(measured: Sequence[Arm], compared: Sequence[Finding], assumed: str) -> Iterator[str]:
     """What puts the energies themselves in question."""
     if cells := _of([arm.modelled for arm in measured]):
         yield (
@@ -72,6 +70,11 @@ def _doubts(measured: Sequence[Arm], assumed: str) -> Iterator[str]:
             f"Not warmed up: in {cells} throughput had not settled when measuring began. "
             "A longer warmup_max_s or a quieter host helps."
         )
+    if comparisons := _of([drifted(finding.effect.drift) for finding in compared], "comparison"):
+        yield (
+            f"Drift: in {comparisons} the two baselines of a visit disagree by more than {DRIFT_LIMIT * 100:.0f} %. "
+            "An effect of that size is not to be believed there."
+        )
 
 
 def _limits(arms: Sequence[Arm], measured: Sequence[Arm], assumed: str) -> Iterator[str]:
@@ -86,19 +89,10 @@ def _limits(arms: Sequence[Arm], measured: Sequence[Arm], assumed: str) -> Itera
         yield f"Counted is {' or '.join(scopes)}: not fans, power supplies, disks, network or cooling, unless a PUE is given."
 
 
-def _drift(compared: Sequence[Finding]) -> Iterator[str]:
-    if comparisons := _of([drifted(finding.effect.drift) for finding in compared], "comparison"):
-        yield (
-            f"Drift: in {comparisons} the two baselines of a visit disagree by more than {DRIFT_LIMIT * 100:.0f} %. "
-            "An effect of that size is not to be believed there."
-        )
-
-
 def _shortcomings(
     arms: Sequence[Arm], findings: Sequence[Finding], compared: Sequence[Finding], overall: Sequence[OverallEffect]
 ) -> Iterator[str]:
-    rejected = [reason for arm in arms if arm.ok for reason in arm.rejected]
-    if rejected:
+    if rejected := [reason for arm in arms if arm.ok for reason in arm.rejected]:
         said = "; ".join(f"{len(reasons)} x {merged(reasons)}" for reasons in alike(rejected))
         yield f"Rejected: {count(len(rejected), 'window')} {'was' if len(rejected) == 1 else 'were'} not used ({said})."
     if cells := _of([arm.idle_settled is False for arm in arms if arm.idle_w is not None]):
@@ -120,27 +114,32 @@ def _shortcomings(
             "± covers window noise and drift inside the visit, not what varies from one visit to the next; three rounds or more "
             "in the config would show that too."
         )
-    if cut := _of([any("cut short" in flag for flag in finding.effect.flags) for finding in compared], "comparison"):
+    if cut := _of([CUT_SHORT in finding.effect.flags for finding in compared], "comparison"):
         yield f"Cut short: {cut} have an opening baseline only, so drift is unknown there."
     if any(effect.families < MIN_FAMILIES for effect in overall):
         yield f"Fewer than {MIN_FAMILIES} model families: figures over models hold for these models only, without an interval."
 
 
 def _accuracy(findings: Sequence[Finding]) -> Iterator[str]:
-    known = [(finding.accuracy, finding.effect) for finding in findings if finding.accuracy is not None]
-    measure = common((effect.measure for _, effect in known), "quality")
-    small = sorted({change.samples for change, _ in known if change.samples < FEW_SAMPLES})
-    if small:
-        unit = common((effect.unit for change, effect in known if change.samples < FEW_SAMPLES), "sample")
+    changes = [finding.accuracy for finding in findings if finding.accuracy is not None]
+    known = [change for change in changes if change.measure.kind == "right-answers"]
+    measure = common((change.measure.name for change in known), "quality")
+    if few := [(change.samples, change.unit) for change in known if change.samples and change.samples < FEW_SAMPLES]:
+        unit, small = common((unit for _, unit in few), "sample"), sorted({samples for samples, _ in few})
         yield (
-            f"Few {plural(unit)}: {measure} rests on {' or '.join(f'{few:,}' for few in small)} {plural(unit)}, so one {unit} is "
+            f"Few {plural(unit)}: {measure} rests on {' or '.join(f'{one:,}' for one in small)} {plural(unit)}, so one {unit} is "
             f"{100 / small[0]:.2g} points. Losses below about a point cannot be seen."
         )
-    if any(change.p_value is None for change, _ in known):
+    if any(change.p_value is None for change in known):
         yield f"Some {plural(measure)} could not be compared pairwise, because no predictions were kept."
+    if others := sorted({change.measure.name for change in changes if change not in known}):
+        yield f"Changes of {' and '.join(others)} have no interval: only shares of right answers are compared sample by sample."
 
 
 def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
+    """What money and carbon leave out; nothing where there are none."""
+    if not findings:
+        return
     if prices.electricity is None:
         yield f"No electricity price is known for {prices.region_name}, so money for energy is left out; give one with --prices."
     elif prices.default_region:
@@ -148,14 +147,10 @@ def _cost(findings: Sequence[Finding], prices: Prices) -> Iterator[str]:
     if prices.electricity is not None and prices.electricity.date:
         yield f"Prices are averages of {prices.electricity.date} and date fast."
     boards = {f.effect.subject.hardware for f in findings if f.effect.subject.device == "cuda"}
-    unpriced = sorted(board for board in boards if prices.gpu_hour(board) is None)
-    if unpriced:
+    if unpriced := sorted(board for board in boards if prices.gpu_hour(board) is None):
         yield f"No rental price is known for {', '.join(unpriced)}; give one with --prices."
     if any(f.effect.subject.device == "cpu" for f in findings):
         yield "Work on a processor has no rental price: what an hour of it costs depends on the whole machine."
-
-
-def _carbon(prices: Prices) -> Iterator[str]:
     if prices.grid is None:
         yield f"No grid intensity is known for {prices.region_name}, so carbon is left out; give one with --prices."
     elif prices.default_region and not prices.grid.source.endswith("--prices"):

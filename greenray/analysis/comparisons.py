@@ -31,12 +31,13 @@ def _row(visit: VisitEffect) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(subject, name) for name in ("sweep", "model", "batch_size", "device", "hardware")}
     for end in ("open", "close"):
         bracket = next((baseline for baseline in visit.baselines if baseline.cell["bracket"] == end), None)
-        row |= {f"{end}_run_id": bracket and bracket.cell["run_id"], f"{end}_j": bracket and _joules(bracket)}
+        row |= {f"{end}_run_id": bracket and bracket.cell["run_id"], f"{end}_j": _joules(bracket)}
     return row | {
         "block_id": visit.visit[0],
         "visit": visit.visit[1],
-        "tactic": visit.tactic,
+        "tactic": visit.arm.cell["tactic"],
         "energy_scope": subject.scope,
+        "stage": subject.stage or None,
         "run_id": visit.arm.cell["run_id"],
         "tactic_j": _joules(visit.arm),
         "energy_ratio": _ratio(energy),
@@ -52,8 +53,8 @@ def _row(visit: VisitEffect) -> dict[str, Any]:
     }
 
 
-def _joules(arm: Arm) -> float | None:
-    return None if arm.energy_j is None else arm.energy_j.mean
+def _joules(arm: Arm | None) -> float | None:
+    return None if arm is None or arm.energy_j is None else arm.energy_j.mean
 
 
 def _ratio(found: LogRatio | None) -> float | None:

@@ -7,7 +7,7 @@ Uncertainty, by what there is:
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -55,16 +55,12 @@ class ModelEffect:
         """What a sample is, by the task."""
         return next((arm.cell["unit"] for arm in self.arms if arm.cell["unit"]), "sample")
 
-    @property
-    def measure(self) -> str:
-        return next((arm.cell["quality_measure"] for arm in self.arms if arm.cell["quality_measure"]), "accuracy")
-
 
 def model_effects(effects: Iterable[VisitEffect]) -> list[ModelEffect]:
     """Visits of the same subject and tactic together, in order."""
     groups: dict[tuple[Subject, str], list[VisitEffect]] = defaultdict(list)
     for effect in effects:
-        groups[effect.subject, effect.tactic].append(effect)
+        groups[effect.subject, effect.arm.cell["tactic"]].append(effect)
     return [_model_effect(groups[key]) for key in sorted(groups)]
 
 
@@ -76,27 +72,22 @@ def _model_effect(visits: Sequence[VisitEffect]) -> ModelEffect:
         compared = [v for v in visits if getattr(v, name) is not None]
         found[f"baseline_{column}"] = stats.mean_known(_mean(v.baselines, column) for v in compared)
         found[f"tactic_{column}"] = stats.mean_known(_mean([v.arm], column) for v in compared)
+    versions = {name.removesuffix("_version"): sorted({str(v.arm.cell[name]) for v in visits}) for name in VERSIONS}
+    # Visits on the same hardware are taken together whatever the software; that it differed is said.
+    mixed = [f"visits ran with different versions of {n}: {', '.join(v)}" for n, v in versions.items() if len(v) > 1]
     return ModelEffect(
         subject=visits[0].subject,
-        tactic=visits[0].tactic,
+        tactic=visits[0].arm.cell["tactic"],
         visits=tuple(visits),
         **found,
         modelled_share=stats.mean_known(a.modelled_share for v in visits if v.energy for a in (v.arm, *v.baselines)),
         drift=max((v.drift for v in visits if v.drift is not None), default=None),
-        flags=tuple(dict.fromkeys([*(flag for v in visits for flag in v.flags), *_mixed_versions(visits)])),
+        flags=tuple(dict.fromkeys([*(flag for v in visits for flag in v.flags), *mixed])),
     )
 
 
 def _mean(arms: Sequence[Arm], column: str) -> float | None:
     return stats.mean_known(measured and measured.mean for measured in (getattr(arm, column) for arm in arms))
-
-
-def _mixed_versions(visits: Sequence[VisitEffect]) -> Iterator[str]:
-    """Visits on the same hardware are taken together whatever the software; that it differed is said."""
-    for name in VERSIONS:
-        found = sorted({str(v.arm.cell[name]) for v in visits})
-        if len(found) > 1:
-            yield f"visits ran with different versions of {name.removesuffix('_version')}: {', '.join(found)}"
 
 
 def over_visits(ratios: Sequence[LogRatio | None]) -> stats.Estimate | None:

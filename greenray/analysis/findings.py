@@ -11,10 +11,10 @@ from greenray.analysis.cost import BreakEven, break_even
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.prices import Prices
 
-Key = tuple[str, str]
+Key = tuple[str, str, str]
 SAMPLES = 1000
 """Cost and carbon are given for so many samples."""
-_ASPECTS = ("revision", "dataset", "batch", "device", "hardware", "settings", "sweep")
+_ASPECTS = ("revision", "dataset", "batch", "device", "hardware", "settings", "sweep", "stage")
 _UNKNOWN = "?"
 """A cell that never started has no hardware; that alone tells it from no other."""
 
@@ -76,11 +76,11 @@ def finding(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, pr
 
 
 def label_cells(arms: Sequence[Arm]) -> dict[Key, str]:
-    """Label of the model of each cell by (sweep, cell_id); cells that differ only in tactic, round or visit share one."""
+    """Label of the model of each arm, and of its stages, by key; cells that differ only in tactic, round or visit share one."""
     hardware = {(arm.cell["device"], arm.hardware) for arm in arms if arm.ok}
     devices = [device for device, _ in hardware]
     by_phase: dict[str, dict[Key, dict[str, str]]] = defaultdict(dict)
-    for arm in arms:
+    for arm in (one for cell in arms for one in (cell, *cell.stages)):
         by_phase[arm.cell["phase"]][arm.key] = _description(arm, ambiguous=devices.count(arm.cell["device"]) > 1)
     return {key: label for cells in by_phase.values() for key, label in _label(cells).items()}
 
@@ -110,5 +110,6 @@ def _description(arm: Arm, *, ambiguous: bool) -> dict[str, str]:
         "hardware": arm.hardware if arm.ok and ambiguous else _UNKNOWN,
         "settings": (cell["hyperparameters"] or "") if cell["phase"] == "training" else "",
         "sweep": f"sweep {cell['sweep']}",
+        "stage": f"stage {arm.stage}" if arm.stage else "",
         "source": cell["model_source"] or "",
     }

@@ -1,5 +1,6 @@
 """A store's tables as everything here reads them: each is read once, when it is first asked for, and shared from then on."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
@@ -13,9 +14,9 @@ from greenray.store.tables import Entry, entries, require_store
 Key = tuple[str, str, int]
 
 
-def grades(windows: pl.DataFrame) -> dict[str, int]:
+def grades(windows: Iterable[str | None]) -> dict[str, int]:
     """Number of windows by grade, best first; "" counts those without one."""
-    counted = dict(windows["grade"].fill_null("").value_counts().iter_rows())
+    counted = Counter(grade or "" for grade in windows)
     return {grade: counted[grade] for grade in sorted(counted, key=lambda grade: (not grade, grade))}
 
 

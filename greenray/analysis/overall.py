@@ -28,6 +28,7 @@ class Group(NamedTuple):
     device: str
     hardware: str
     scope: str
+    stage: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +46,10 @@ class OverallEffect:
 
     def context(self, others: Iterable["OverallEffect"]) -> str:
         """What tells this group of models from the others, if there are others."""
-        said = {"sweep": "sweep {}", "phase": "{}", "batch_size": "batch {}", "device": "{}", "hardware": "{}", "scope": "{}"}
+        said = {"sweep": "sweep ", "batch_size": "batch ", "stage": "stage "}
         groups = {other.group for other in others}
-        differing = [name for name in said if len({getattr(group, name) for group in groups}) > 1]
-        return "".join(f", {said[name].format(getattr(self.group, name))}" for name in differing)
+        differing = [name for name in Group._fields if name != "task" and len({getattr(group, name) for group in groups}) > 1]
+        return "".join(f", {said.get(name, '')}{found}" for name in differing if (found := getattr(self.group, name)))
 
 
 def overall_effects(effects: Iterable[ModelEffect]) -> list[OverallEffect]:

@@ -10,7 +10,7 @@ A member of the European Union without a price of its own gets the Union's mean.
     grid_g_co2e_per_kwh: 380
     pue: 1.2                              # >= 1; energy at the meter / energy of the machine
     gpu_currency: USD                     # of gpu_per_hour; `currency` if left out
-    gpu_per_hour:                         # price of renting one board for an hour, by the name NVML gives it
+    gpu_per_hour:                         # price of renting one board for an hour, by the name that `greenray doctor` shows
       NVIDIA L4: 0.8
 
 or as CSV with a header, one entry a line (`gpu_per_hour` takes the board's name):
@@ -60,7 +60,7 @@ class Prices:
         region: ISO 3166 alpha-3 code, or WLD; `default_region` when nobody asked for it.
         electricity, grid: money, and g CO2e, per kWh; None when no table knows it.
         pue: energy at the meter over energy of the machine; 1 unless given, since the machine alone is measured.
-        gpus: money per GPU-hour by NVML name.
+        gpus: money per GPU-hour by the board's name as `greenray doctor` shows it; of those that mean one board the last counts.
     """
 
     region: str
@@ -72,7 +72,8 @@ class Prices:
     gpus: Mapping[str, Figure]
 
     def gpu_hour(self, gpu_name: str | None) -> Figure | None:
-        return None if gpu_name is None else self.gpus.get(_board(gpu_name))
+        found = (figure for name, figure in reversed(list(self.gpus.items())) if gpu_name and _same_board(name, gpu_name))
+        return next(found, None)
 
 
 def load(*, prices: Path | None = None, region: str | None = None) -> Prices:
@@ -88,7 +89,7 @@ def load(*, prices: Path | None = None, region: str | None = None) -> Prices:
         electricity=_electricity(code, costs),
         grid=_grid(grids.get(code)),
         pue=Figure(value=1.0, unit="", date="", source="the machine alone (data centres average 1.56: Uptime survey 2024)"),
-        gpus={_board(row["gpu_name"]): _figure(row, "price_per_gpu_hour") for row in table("cloud.csv")},
+        gpus={row["gpu_name"]: _figure(row, "price_per_gpu_hour") for row in table("cloud.csv")},
     )
     return found if prices is None else _override(found, prices)
 
@@ -117,9 +118,8 @@ def _resolve(region: str | None, names: Mapping[str, str]) -> str:
             return code
     near = (code for code, (iso, name) in folded.items() if wanted and (wanted in name or iso.startswith(wanted)))
     close = sorted(f"{names[code]} ({code})" for code in near)
-    hint = "give an ISO 3166 code of three letters such as DEU, or a country's English name."
-    if close:
-        hint = f"did you mean {', '.join(close[:4])}?"
+    form = "give an ISO 3166 code of three letters such as DEU, or a country's English name."
+    hint = f"did you mean {', '.join(close[:4])}?" if close else form
     raise ConfigError(f"--region: {region!r} is not in the tables; {hint}")
 
 
@@ -141,8 +141,7 @@ def _grid(row: Mapping[str, str] | None) -> Figure | None:
 
 def _override(base: Prices, path: Path) -> Prices:
     given = _read(path)
-    unknown = sorted(str(key) for key in given if key not in KEYS)
-    if unknown:
+    if unknown := sorted(str(key) for key in given if key not in KEYS):
         raise ConfigError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(KEYS)}.")
     currency = _currency(path, given, "currency", "USD")
     gpu_currency = _currency(path, given, "gpu_currency", currency)
@@ -150,21 +149,17 @@ def _override(base: Prices, path: Path) -> Prices:
     if not isinstance(boards, Mapping):
         raise ConfigError(f"{path}: gpu_per_hour must map names of boards to prices, for example 'NVIDIA L4: 0.8'.")
 
-    def figure(key: str, value: Any, unit: str, least: float = 0) -> Figure:
-        return Figure(value=_number(path, key, value, least), unit=unit, date="", source=f"{path.name}, given with --prices")
+    def figure(key: str, value: Any, unit: str) -> Figure:
+        number = _number(path, key, value, least=1 if key == "pue" else 0)
+        return Figure(value=number, unit=unit, date="", source=f"{path.name}, given with --prices")
 
-    takes = {
-        "electricity": ("electricity_per_kwh", currency, 0),
-        "grid": ("grid_g_co2e_per_kwh", "g CO2e/kWh", 0),
-        "pue": ("pue", "", 1),
-    }
-    found: dict[str, Any] = {
-        name: figure(key, given[key], unit, least) for name, (key, unit, least) in takes.items() if given.get(key) is not None
-    }
-    gpus = dict(base.gpus)
+    units = {"electricity_per_kwh": currency, "grid_g_co2e_per_kwh": "g CO2e/kWh", "pue": ""}
+    taken = {key: figure(key, given[key], unit) for key, unit in units.items() if given.get(key) is not None}
+    found: dict[str, Any] = {key.partition("_")[0]: price for key, price in taken.items()}
+    gpus = {name: price for name, price in base.gpus.items() if name not in boards}
     for name, entry in boards.items():
         value, unit = entry if isinstance(entry, tuple) else (entry, None)
-        gpus[_board(str(name))] = figure(f"gpu_per_hour: {name}", value, unit or gpu_currency)
+        gpus[str(name)] = figure(f"gpu_per_hour: {name}", value, unit or gpu_currency)
     return replace(base, gpus=gpus, **found)
 
 
@@ -198,7 +193,7 @@ def _from_csv(path: Path, text: str) -> dict[str, Any]:
     return data
 
 
-def _number(path: Path, key: str, value: Any, least: float) -> float:
+def _number(path: Path, key: str, value: Any, *, least: float) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -215,6 +210,7 @@ def _currency(path: Path, given: Mapping[str, Any], key: str, fallback: str) -> 
     return value
 
 
-def _board(name: str) -> str:
-    """Boards are known with and without the maker's name."""
-    return name.casefold().removeprefix("nvidia ").strip()
+def _same_board(one: str, other: str) -> bool:
+    """Boards are known with and without the maker's name, which comes first."""
+    short, long = sorted((one.casefold().split(), other.casefold().split()), key=len)
+    return bool(short) and short in (long, long[1:])

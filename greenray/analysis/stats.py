@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import fmean
+from statistics import fmean, stdev
 
 from scipy import special
 
@@ -59,10 +59,8 @@ def mean_known(values: Iterable[float | None]) -> float | None:
 
 def t_estimate(log_ratios: Sequence[float], *, basis: str) -> Estimate:
     """Geometric mean ratio with a t interval over independent log ratios; needs two or more of them."""
-    count, centre = len(log_ratios), fmean(log_ratios)
-    variance = math.fsum((value - centre) ** 2 for value in log_ratios) / (count - 1)
-    half = t_quantile(count - 1) * math.sqrt(variance / count)
-    return estimate(centre, half, basis=basis)
+    half = t_quantile(len(log_ratios) - 1) * stdev(log_ratios) / math.sqrt(len(log_ratios))
+    return estimate(fmean(log_ratios), half, basis=basis)
 
 
 def estimate(log_ratio: float, half_width: float | None, *, basis: str) -> Estimate:

@@ -28,10 +28,11 @@ RATIOS = {
     "latency_p95": "latency_p95_s",
 }
 """What is compared, and where an arm has it."""
+CUT_SHORT = "the visit was cut short: one baseline only, drift unknown"
 
 
 class Subject(NamedTuple):
-    """What an effect is about: the same model on the same hardware, counted in the same scope."""
+    """What an effect is about: the same model on the same hardware in the same stage, counted in the same scope."""
 
     sweep: str
     phase: str
@@ -46,6 +47,7 @@ class Subject(NamedTuple):
     hardware: str
     scope: str
     hyperparameters: str
+    stage: str
 
 
 class LogRatio(NamedTuple):
@@ -69,7 +71,6 @@ class VisitEffect:
     """
 
     subject: Subject
-    tactic: str
     visit: tuple[str, int]
     arm: Arm
     baselines: tuple[Arm, ...]
@@ -86,29 +87,26 @@ class VisitEffect:
 
 def visit_effects(arms: Iterable[Arm]) -> list[VisitEffect]:
     """Every tactic that is ok, against the brackets of its own visit; a visit without an opening baseline has no effects."""
-    visits: dict[tuple[str, str, int], list[Arm]] = defaultdict(list)
-    for arm in arms:
+    visits: dict[tuple[str, str, int, str], list[Arm]] = defaultdict(list)
+    for arm in (part for whole in arms for part in whole.parts):
         if arm.ok and arm.cell["visit"] is not None:
-            visits[arm.cell["sweep"], arm.cell["block_id"], arm.cell["visit"]].append(arm)
+            visits[arm.cell["sweep"], arm.cell["block_id"], arm.cell["visit"], arm.stage].append(arm)
     effects = []
-    for (_, block_id, visit), members in visits.items():
+    for (_, block_id, visit, _), members in visits.items():
         opening, closing = (next((arm for arm in members if arm.cell["bracket"] == end), None) for end in ("open", "close"))
         if opening is not None:
             tactics = [arm for arm in members if arm.cell["bracket"] is None and arm.cell["tactic"] != "baseline"]
-            powers = [arm.idle_w for arm in members if arm.idle_w is not None]
-            idle = (min(powers), max(powers)) if len(powers) > 1 else None
+            idle = sorted(arm.idle_w for arm in members if arm.idle_w is not None)
             effects += [_visit_effect(arm, opening, closing, (block_id, visit), idle) for arm in tactics]
     return effects
 
 
-def _visit_effect(
-    arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str, int], idle: tuple[float, float] | None
-) -> VisitEffect:
+def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str, int], idle: Sequence[float]) -> VisitEffect:
     flags: list[str] = []
     baselines = tuple(b for b in (opening, closing) if b is not None and _comparable(arm, b, flags))
     energies = [b.energy_j for b in baselines]
     if closing is None:
-        flags.append("the visit was cut short: one baseline only, drift unknown")
+        flags.append(CUT_SHORT)
     elif any(energies) and not (len(energies) == 2 and all(energies)):
         flags.append("only one of the visit's baselines can be used: drift unknown")
     drift = _disagreement(energies)
@@ -120,18 +118,18 @@ def _visit_effect(
         flags.append("energy unknown: " + ("; ".join(reasons) or "no window has a total"))
     elif arm.windows_without_energy or any(b.windows_without_energy for b in baselines):
         flags.append("some windows have no total energy and were left out")
-    idle_drifted = idle is not None and idle[1] - idle[0] > max(IDLE_W, IDLE_SHARE * idle[0])
-    if idle is not None and idle_drifted:
-        flags.append(f"the board's idle power lies between {idle[0]:.0f} and {idle[1]:.0f} W in the visit's cells")
+    spread_w = idle[-1] - idle[0] if len(idle) > 1 else None
+    idle_drifted = spread_w is not None and spread_w > max(IDLE_W, IDLE_SHARE * idle[0])
+    if idle_drifted:
+        flags.append(f"the board's idle power lies between {idle[0]:.0f} and {idle[-1]:.0f} W in the visit's cells")
     return VisitEffect(
         subject=_subject(arm),
-        tactic=arm.cell["tactic"],
         visit=visit,
         arm=arm,
         baselines=baselines,
         **{name: _log_ratio(getattr(arm, column), [getattr(b, column) for b in baselines]) for name, column in RATIOS.items()},
         drift=drift,
-        idle_spread_w=None if idle is None else idle[1] - idle[0],
+        idle_spread_w=spread_w,
         idle_drifted=idle_drifted,
         flags=tuple(flags),
     )
@@ -189,4 +187,5 @@ def _subject(arm: Arm) -> Subject:
         hardware=arm.hardware,
         scope=arm.scope or "unknown",
         hyperparameters=cell["hyperparameters"] or "",
+        stage=arm.stage,
     )

@@ -10,6 +10,7 @@ from greenray.analysis.cost import BreakEven
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.overall import OverallEffect
 from greenray.analysis.stats import Estimate
+from greenray.tasks.base import QualityMeasure
 
 UNKNOWN = "unknown"
 MINUS = "−"
@@ -67,21 +68,29 @@ def percent_change(estimate: Estimate | None) -> str:
     """-31 % (-35 to -27): a change with its interval, for tables."""
     if estimate is None:
         return UNKNOWN
-    decimals = _decimals(estimate)
-    text = f"{signed(estimate.percent, decimals=decimals)} %"
-    if estimate.low is None or estimate.high is None:
-        return f"{text} (no interval)"
-    return f"{text} ({_range(estimate)})"
+    interval = "no interval" if estimate.half_width_points is None else _range(estimate)
+    return f"{signed(estimate.percent, decimals=_decimals(estimate))} % ({interval})"
 
 
-def points_change(change: AccuracyChange | None) -> str:
-    """-0.3 points (-1.2 to +0.6): a change of accuracy with its interval, for tables."""
+def quality(measure: QualityMeasure, value: float | None, *ends: float | None) -> str:
+    """A value of a measure, and both ends of its interval where they are known: a share in %, any other in its own scale."""
+    if value is None:
+        return UNKNOWN
+    figures = [f"{x * 100:.1f}" if measure.share else number(x).replace("-", MINUS) for x in (value, *ends) if x is not None]
+    return figures[0] + (" %" if measure.share else "") + (f" ({' to '.join(figures[1:])})" if len(figures) > 2 else "")
+
+
+def quality_change(change: AccuracyChange | None) -> str:
+    """-0.3 points (-1.2 to +0.6): a change of quality with its interval, for tables."""
     if change is None:
         return UNKNOWN
-    text = f"{signed(change.points, decimals=1)} points"
-    if change.low is None or change.high is None:
-        return f"{text} (unpaired)"
-    return f"{text} ({signed(change.low, decimals=1)} to {signed(change.high, decimals=1)})"
+    text = f"{signed(change.difference, decimals=1)} points"
+    if not change.measure.share:
+        text = number(change.difference).replace("-", MINUS) if change.difference <= 0 else f"+{number(change.difference)}"
+    if not change.measure.higher_is_better and change.difference:
+        text += f", {_verdict(change)}"
+    ends = [signed(end, decimals=1) for end in (change.low, change.high) if end is not None]
+    return f"{text} ({' to '.join(ends) or 'unpaired'})"
 
 
 def round_count(value: int) -> str:
@@ -118,7 +127,7 @@ def model_sentence(label: str, effect: ModelEffect, accuracy: AccuracyChange | N
     else:
         clauses = [f"{_change(energy, effect.unit, modelled=effect.modelled)} ({_figure(energy)}{_basis(energy)})"]
     if accuracy is not None:
-        clauses.append(_accuracy_clause(accuracy, effect))
+        clauses.append(_accuracy_clause(accuracy))
     if energy is not None and effect.subject.phase == "inference":
         clauses.append(_pay_back_clause(energy, pay_back, effect.unit))
     return f"{label}: {effect.tactic} {', '.join(clauses)}."
@@ -177,9 +186,8 @@ def _basis(estimate: Estimate) -> str:
 
 
 def _range(estimate: Estimate) -> str:
-    assert estimate.low is not None
-    assert estimate.high is not None
-    return " to ".join(signed((end - 1) * 100, decimals=_decimals(estimate)) for end in (estimate.low, estimate.high))
+    ends = (end for end in (estimate.low, estimate.high) if end is not None)
+    return " to ".join(signed((end - 1) * 100, decimals=_decimals(estimate)) for end in ends)
 
 
 def _decimals(estimate: Estimate) -> int:
@@ -188,15 +196,25 @@ def _decimals(estimate: Estimate) -> int:
     return 1 if half is not None and half < 2 else 0
 
 
-def _accuracy_clause(change: AccuracyChange, effect: ModelEffect) -> str:
-    size, on = f"{abs(change.points):.1f}", f"on {change.samples:,} {plural(effect.unit)}"
-    changed = float(size) != 0
-    clause = f"leaves {effect.measure} as it was"
-    if changed:
-        clause = f"{'costs' if change.points < 0 else 'gains'} {size} points of {effect.measure}"
+def _accuracy_clause(change: AccuracyChange) -> str:
+    measure, size = change.measure, f"{abs(change.difference):.1f}"
+    on = "" if change.samples is None else f"on {change.samples:,} {plural(change.unit)}"
+    before, after = quality(measure, change.baseline), quality(measure, change.tactic)
+    changed = float(size) != 0 if measure.share else before != after
+    clause = f"leaves {measure.name} as it was"
+    if changed and measure.share and measure.higher_is_better:
+        clause = f"{'costs' if change.difference < 0 else 'gains'} {size} points of {measure.name}"
+    elif changed:
+        verb = "raises" if change.difference > 0 else "lowers"
+        how = f"by {size} points" if measure.share else f"from {before} to {after}"
+        clause = f"{verb} {measure.name} {how}, which is {_verdict(change)}"
     if change.distinguishable is None:
-        return f"{clause} ({on}, not compared pairwise)"
+        return f"{clause} ({on}{', ' if on else ''}not compared pairwise)"
     return f"{clause} ({'' if change.distinguishable or not changed else 'not distinguishable from none '}{on})"
+
+
+def _verdict(change: AccuracyChange) -> str:
+    return "better" if (change.difference > 0) is change.measure.higher_is_better else "worse"
 
 
 def _pay_back_clause(energy: Estimate, pay_back: BreakEven, unit: str) -> str:

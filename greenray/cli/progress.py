@@ -17,6 +17,7 @@ from greenray.cli.console import make_console
 from greenray.config.cell import Cell
 from greenray.config.settings import Limits
 from greenray.driver.progress import Snapshot, Watcher, cell_label
+from greenray.tasks.registry import task_class
 from greenray.worker.assignment import AttemptResult
 
 _STATUS_STYLE = {"ok": "green", "unsupported": "yellow", "not_applied": "yellow"}
@@ -61,7 +62,8 @@ class PlainWatcher(Watcher):
         if result.energy_j is not None:
             line.append(f"  {result.energy_j:.0f} J")
         if (joules := result.j_per_sample) is not None:
-            line.append(f"  {joules:.3g} J/sample" if joules >= 1 else f"  {joules * 1000:.3g} mJ/sample")
+            unit = task_class(cell.task).unit
+            line.append(f"  {joules:.3g} J/{unit}" if joules >= 1 else f"  {joules * 1000:.3g} mJ/{unit}")
         if result.error:
             line.append(f"  {result.error}", style="dim")
         self._console.print(line, highlight=False, soft_wrap=True)

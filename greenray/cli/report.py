@@ -55,7 +55,7 @@ def present(analysis: "Analysis", *, console: "Console", html: Path | None = Non
 
 
 def headline_table(analysis: "Analysis") -> "Grid":
-    from greenray.analysis.wording import UNKNOWN, pay_back, percent_change, points_change, throughput_change
+    from greenray.analysis.wording import UNKNOWN, pay_back, percent_change, quality_change, throughput_change
     from greenray.report.document import NAMES, grid
 
     return grid(
@@ -65,7 +65,7 @@ def headline_table(analysis: "Analysis") -> "Grid":
             "energy": lambda f: percent_change(f.effect.energy),
             "throughput": lambda f: throughput_change(f.effect),
             "latency p50": lambda f: percent_change(f.effect.latency_p50),
-            analysis.measure: lambda f: points_change(f.accuracy),
+            analysis.measure: lambda f: quality_change(f.accuracy),
             "pays back after": lambda f: pay_back(f.effect, f.energy_break_even, f.effect.energy),
             "grade": lambda f: f.grade or UNKNOWN,
         },

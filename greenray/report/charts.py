@@ -37,10 +37,6 @@ def plain(text: str) -> str:
     return html.escape(text, quote=False).replace("%{", "% {")
 
 
-def unique(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))
-
-
 def colour(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 

@@ -1,6 +1,6 @@
 """A page as data: sections of blocks, built once and shown twice, so that the HTML and the Markdown carry the same numbers."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -92,16 +92,10 @@ def grid(
     return Grid(columns=tuple(columns), rows=cells, heading=heading, text_columns=left, folded=folded)
 
 
-def notes(items: Sequence[str]) -> Notes | None:
-    return Notes(items=tuple(items)) if items else None
-
-
-def bullets(heading: str, items: Sequence[str]) -> Bullets | None:
-    return Bullets(heading=heading, items=tuple(items)) if items else None
-
-
 def section(id: str, title: str, *blocks: Block | None) -> Section:
-    return Section(id=id, title=title, blocks=tuple(block for block in blocks if block is not None))
+    """A section of these blocks, without None and lists that say nothing."""
+    told = (block for block in blocks if block is not None and not (isinstance(block, Notes | Bullets) and not block.items))
+    return Section(id=id, title=title, blocks=tuple(told))
 
 
 def without_empty(grid: Grid, *, empty: str = "") -> Grid:

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,11 +31,18 @@ Inputs = dict[str, "Tensor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityMeasure:
-    """How good answers are: the name of the measure, which way is better, and how its 95 % interval is made."""
+    """How good answers are: a share (0-1), told in %, or a number in its own scale (perplexity, ...).
+
+    `right-answers` is the share of predictions that are their label: by it tactics are compared answer by answer.
+    """
 
     name: str
-    higher_is_better: bool
-    interval: str
+    kind: Literal["right-answers", "share", "number"]
+    higher_is_better: bool = True
+
+    @property
+    def share(self) -> bool:
+        return self.kind != "number"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +84,8 @@ class Evaluation:
     """Answers to the whole evaluated split, one entry a sample in the classes of the data, and what they are worth.
 
     Attributes:
+        amount: counted in the task's `evaluation_unit`.
+        labels, predictions: empty where answers are not right or wrong.
         predictions: -1 is an answer that is none of the classes.
         quality: the task's measure, with the ends of its 95 % interval; None when unknown, and then `unknown` says why.
     """
@@ -103,6 +112,7 @@ class Task(ABC):
     Attributes:
         unit: what a sample is, a singular noun.
         quality: its measure of quality; the value goes into the columns `accuracy`, `accuracy_low` and `accuracy_high`.
+        evaluation_unit: what a sample of the evaluation is, where that is not the unit of work.
         presets: (architecture, preset) of the models that it builds with fresh weights, and what their configuration says.
         datasets: data sets that it knows by name; others are hub ids and paths.
         preload: modules that its cells import, for the fork server.
@@ -113,6 +123,7 @@ class Task(ABC):
     name: ClassVar[str]
     unit: ClassVar[str]
     quality: ClassVar[QualityMeasure]
+    evaluation_unit: ClassVar[str | None] = None
     presets: ClassVar[Mapping[tuple[str, str], Mapping[str, Any]]] = {}
     datasets: ClassVar[tuple[str, ...]] = ()
     preload: ClassVar[tuple[str, ...]] = ()

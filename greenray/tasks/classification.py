@@ -26,7 +26,7 @@ class Classification(Task):
     `auto_model` is transformers' class for the model, `auto_processor` that for what makes samples into inputs, if any.
     """
 
-    quality = QualityMeasure(name="accuracy", higher_is_better=True, interval="95 % Wilson score interval")
+    quality = QualityMeasure(name="accuracy", kind="right-answers")
     preload: ClassVar[tuple[str, ...]] = ("scipy.stats", "sklearn.model_selection", "transformers.models.auto.modeling_auto")
     auto_model: ClassVar[str]
     auto_processor: ClassVar[str | None] = None

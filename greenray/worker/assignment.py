@@ -95,7 +95,7 @@ class AttemptResult:
         visit: None for plain cells.
         error_kind: `dependency` never started; `refused` can never succeed.
         tactic: slug of the tactic chain.
-        j_per_sample: mean of the steady windows, for people who watch; not in the store.
+        j_per_sample: mean of the steady windows, for people who watch; None with several stages; not in the store.
         gpu_lost: why the worker's GPU must not be used any more; not in the store.
     """
 

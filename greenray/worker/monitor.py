@@ -101,13 +101,12 @@ class CellMonitor:
 
 
 def j_per_sample(rows: Sequence[dict[str, Any]]) -> float | None:
-    """Mean energy per sample of the steady windows that may be used; None when none knows it."""
-    known = [
-        row["total_energy_j"] / row["samples"]
-        for row in rows
-        if row["kind"] == "steady" and row["rejected"] is None and row["samples"] and row["total_energy_j"] is not None
-    ]
-    return statistics.fmean(known) if known else None
+    """Mean energy per sample of the steady windows that may be used; None when none knows it, or stages do different work."""
+    steady = [row for row in rows if row["kind"] == "steady"]
+    used = [row for row in steady if row["rejected"] is None and row["samples"] and row["total_energy_j"] is not None]
+    if not used or len({row["stage"] for row in steady}) > 1:
+        return None
+    return statistics.fmean(row["total_energy_j"] / row["samples"] for row in used)
 
 
 def half_width(values: Sequence[float]) -> float | None:

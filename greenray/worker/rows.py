@@ -50,8 +50,7 @@ def cell_row(
         "grade": max(grades, default=None),
     }
     for kind in ("load", "optimize"):
-        marked = [w for w in windows if w["kind"] == kind]
-        if marked:
+        if marked := [w for w in windows if w["kind"] == kind]:
             energies = [w["total_energy_j"] for w in marked]
             row[f"{kind}_s"] = sum(w["duration_s"] for w in marked)
             row[f"{kind}_energy_j"] = None if None in energies else sum(energies)
@@ -59,7 +58,7 @@ def cell_row(
         said = last_word.model_dump(exclude=_NO_COLUMNS, exclude_none=True)
         row |= {name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in said.items()}
     if outcome.done is not None:
-        row["samples_evaluated"] = len(outcome.done.predictions) or None
+        row["samples_evaluated"] = sum(w["samples"] for w in windows if w["kind"] == "evaluate") or None
     return row
 
 
@@ -85,11 +84,11 @@ def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
     task = task_class(cell.task)
     return cell.model_dump(include=_FROM_CELL) | {
         "run_id": run_id,
-        "attempt": assignment.attempt,
-        "visit": assignment.visit,
-        "order_in_visit": assignment.order_in_visit,
+        **{name: getattr(assignment, name) for name in ("attempt", "visit", "order_in_visit")},
         "unit": task.unit,
+        **{f"quality_{name}": getattr(task.quality, name) for name in ("kind", "higher_is_better")},
         "quality_measure": task.quality.name,
+        "evaluation_unit": task.evaluation_unit or task.unit,
         "model": cell.model.label,
         "model_source": f"from:{cell.model.id}" if cell.model.source == "checkpoint" else cell.model.source,
         "model_revision": cell.model.revision,

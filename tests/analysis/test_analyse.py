@@ -32,7 +32,7 @@ def test_accuracy_is_compared_sample_by_sample(tmp_path: Path) -> None:
     sweep.visit("resnet-tiny", family="resnet", energy_j=0.004, tactics={"compile": 0.8}, accuracy_lost=20)
     resnet, vit = (finding.accuracy for finding in analyse(sweep.finish()).findings)
     assert vit is not None
-    assert vit.points == pytest.approx(-100 / 360)
+    assert vit.difference == pytest.approx(-100 / 360)
     assert (vit.p_value, vit.samples, vit.distinguishable) == (1, 360, False)
     assert vit.agreement == pytest.approx(359 / 360)
     assert resnet is not None
@@ -138,6 +138,26 @@ def test_own_prices(tmp_path: Path, name: str, text: str) -> None:
     assert board is not None
     assert (board.value, board.unit) == (0.8, "EUR")
     assert found.gpu_hour("NVIDIA H200") is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "board", "price"),
+    [
+        ("L4", "NVIDIA L4", 0.8),
+        ("nvidia l4", "L4", 0.8),
+        ("Instinct MI300X", "AMD Instinct MI300X", 0.8),
+        ("H200", "NVIDIA H200", 0.8),  # instead of the table's
+        ("AMD Instinct MI300X", "AMD Instinct MI300A", None),
+        ("L4", "NVIDIA L40", None),
+        ("H100", "NVIDIA H100 PCIe", 2.89),  # another board: the table's
+        ("NVIDIA", "L4", None),
+        ("", "L4", None),
+    ],
+)
+def test_a_board_is_known_with_and_without_its_makers_name(tmp_path: Path, given: str, board: str, price: float | None) -> None:
+    (tmp_path / "p.yaml").write_text(f"gpu_per_hour: {{'{given}': 0.8}}\n")
+    found = prices.load(prices=tmp_path / "p.yaml").gpu_hour(board)
+    assert (found and found.value) == price
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,16 @@ def test_stores_from_before_tasks_said_so_have_samples(tmp_path: Path, columns: 
     assert "## Accuracy" in twin
 
 
+def test_charts_speak_of_the_unit_of_the_tables_beside_them(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    sweep.visit("m", family="f", energy_j=0.004, tactics={"compile": 0.8}, unit="query")
+    shown = page.render(build(analyse(sweep.finish())))
+    for said in ("change of energy per query against the baseline", "queries served", "} queries: %{y"):
+        assert said in shown, said
+    for title in ("samples served", "per sample against", "} samples: %{y"):
+        assert title not in shown, title
+
+
 def test_where_models_differ_each_keeps_its_word_and_the_headings_take_neither(tmp_path: Path) -> None:
     twin = told(tmp_path / "out", {"unit": "image"}, {"unit": "text", "quality_measure": "BLEU"})
     assert "less energy per image" in twin

@@ -97,6 +97,7 @@ class Sweep:
         status: str = "ok",
         attempt: int = 1,
         wrong: int = 18,
+        quality: float | None = None,
         windows: Sequence[Mapping[str, Any]] | None = None,
         trace: bool = False,
         attempt_energy_j: float | None = 80.0,
@@ -106,13 +107,15 @@ class Sweep:
     ) -> dict[str, Any]:
         """One attempt with its windows, predictions and, if asked for, a trace; returns the row of `cells`.
 
-        `idle_w` is the power of its board when idle, which its windows then know.
+        `quality` is the task's own value, where it is not what the predictions say; `idle_w` is the power of its board when
+        idle, which its windows then know.
         """
         row = self._row(tactic, status=status, attempt=attempt, **columns) | {"energy_j": attempt_energy_j}
         ok = status == "ok"
         if ok and row["phase"] == "inference":
             right = self.samples - wrong
-            row |= {"accuracy": right / self.samples, "samples_evaluated": self.samples}
+            row |= {"accuracy": right / self.samples if quality is None else quality}
+            row.setdefault("samples_evaluated", self.samples)
         if windows is None:
             windows = [self._steady(index, energy_j, row) for index in range(self.windows)] if ok else []
         if idle_w is not None:

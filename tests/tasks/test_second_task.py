@@ -43,6 +43,8 @@ def test_rows_say_what_was_counted_and_how_good_it_is(finished: tuple[Path, Ende
     assert set(rows.select("task", "unit", "quality_measure", "model_family").rows()) == {
         ("text-classification", "passage", "accuracy", "bert")
     }
+    told = rows.select("quality_kind", "quality_higher_is_better", "evaluation_unit").unique()
+    assert told.rows() == [("right-answers", True, "passage")]
     # Four packages: by chance a quarter is right.
     assert rows["accuracy_low"].min() > 0.4
     assert (rows["accuracy_low"] <= rows["accuracy"]).all()

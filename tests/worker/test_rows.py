@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from greenray.cell.protocol import Done
 from greenray.config.load import build
 from greenray.config.matrix import expand
 from greenray.config.settings import CpuModel
@@ -20,23 +21,21 @@ from tests.driver.pretend_pool import slot
 CPU = CpuReading(energy=Energy(energy_j=1.0), idle=IdlePower(cpu_w=1.0), host_share=HostShare(logical_cores=1, model=CpuModel()))
 
 
-def grade_of(*windows: dict[str, Any]) -> str | None:
+def row_of(*windows: dict[str, Any], done: Done | None = None) -> dict[str, Any]:
     model = {"architecture": "vit", "preset": "tiny"}
     experiment = {"name": "e", "phase": "inference", "models": [model], "datasets": ["digits"]}
     cell = expand(build({"name": "t", "experiments": [experiment]}), auto_device="cpu")[0].cells[0]
-    found = cell_row(
+    return cell_row(
         Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
         info=slot("a").info,
-        outcome=Outcome(status="failed", error="e", error_kind="exception"),
+        outcome=Outcome(status="ok", done=done) if done else Outcome(status="failed", error="e", error_kind="exception"),
         windows=[{"duration_s": 1.0, "total_energy_j": 1.0, "rejected": None, **window} for window in windows],
         energy=WindowReading(device="cpu", duration_s=1.0, energy_scope="cpu", cpu=CPU),
         run_id="r",
         started_at=datetime.now(UTC),
         duration_s=1.0,
         threads=1,
-    )["grade"]
-    assert found is None or isinstance(found, str)
-    return found
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,4 +49,15 @@ def grade_of(*windows: dict[str, Any]) -> str | None:
     ],
 )
 def test_a_cell_is_as_good_as_the_worst_window_that_is_used(windows: list[tuple[str, str, str]], grade: str | None) -> None:
-    assert grade_of(*({"kind": kind, "grade": of, "rejected": rejected} for kind, of, rejected in windows)) == grade
+    found = row_of(*({"kind": kind, "grade": of, "rejected": rejected} for kind, of, rejected in windows))
+    assert found["grade"] == grade
+
+
+def test_the_row_says_what_quality_is_and_how_many_samples_are_behind_it() -> None:
+    evaluated = {"kind": "evaluate", "grade": "A", "samples": 360}
+    found = row_of(evaluated, done=Done(accuracy=12.0))  # without predictions: nothing is right or wrong in perplexity
+    assert (found["accuracy"], found["samples_evaluated"]) == (12.0, 360)
+    assert found["quality_kind"] == "right-answers"
+    assert found["quality_higher_is_better"] is True
+    assert found["evaluation_unit"] == found["unit"] == "image"
+    assert row_of(done=Done())["samples_evaluated"] is None

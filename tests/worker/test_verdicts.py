@@ -28,7 +28,7 @@ def row(
     *, rejected: str | None = None, change: str | None = None, kind: str = "steady", grade: str | None = "A"
 ) -> dict[str, Any]:
     reasons = [] if grade == "A" else ["something else"]
-    energy = {"total_energy_j": 8.0, "samples": 4}
+    energy = {"total_energy_j": 8.0, "samples": 4, "stage": "forward"}
     return {"kind": kind, "rejected": rejected, "clock_change": change, "grade": grade, "grade_reasons": reasons, **energy}
 
 
@@ -103,6 +103,12 @@ def test_a_board_that_never_holds_its_clock_keeps_a_figure_with_a_worse_grade(be
     assert compiled["rejected"] is not None  # compiling is no matter of degree
     assert rows[5]["grade"] == before
     assert j_per_sample(rows) == 2.0
+
+
+def test_stages_have_no_figure_in_common() -> None:
+    assert j_per_sample([row() | {"stage": "decode"}] * 2) == 2.0
+    assert j_per_sample([row() | {"stage": "prefill"}, row() | {"stage": "decode"}]) is None
+    assert j_per_sample([row(rejected=CHANGED) | {"stage": "prefill"}, row() | {"stage": "decode"}]) is None
 
 
 def test_no_window_at_all_is_no_figure() -> None:

@@ -1,18 +1,17 @@
 """What each tactic costs in quality, and what is bought with it in energy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
-from greenray.analysis.wording import UNKNOWN, points_change, quantity
+from greenray.analysis.wording import UNKNOWN, common, quality, quality_change, quantity
 from greenray.report import charts
-from greenray.report.document import Chart, Section, grid, notes, section
+from greenray.report.document import Chart, Notes, Section, grid, section
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "hexagon2", "triangle-down", "x")
 
 Changed = tuple[Finding, AccuracyChange]
-Point = tuple[str, float, float]
 
 
 def load(analysis: Analysis) -> Sequence[Changed] | None:
@@ -20,63 +19,67 @@ def load(analysis: Analysis) -> Sequence[Changed] | None:
 
 
 def show(changed: Sequence[Changed], analysis: Analysis) -> Section:
-    table = grid(
-        changed,
-        {
-            "model": lambda c: c[0].label,
-            "tactic": lambda c: c[0].tactic,
-            "baseline": lambda c: f"{c[1].baseline * 100:.1f} %",
-            "with tactic": lambda c: f"{c[1].tactic * 100:.1f} %",
-            "change (95 % interval)": lambda c: points_change(c[1]),
-            "McNemar p": lambda c: UNKNOWN if c[1].p_value is None else f"{c[1].p_value:.2g}",
-            "agreement": lambda c: UNKNOWN if c[1].agreement is None else f"{c[1].agreement * 100:.1f} %",
-            "samples": lambda c: f"{c[1].samples:,}",
-        },
-    )
+    columns: dict[str, Callable[[Changed], str]] = {
+        "model": lambda c: c[0].label,
+        "tactic": lambda c: c[0].tactic,
+        "baseline": lambda c: quality(c[1].measure, c[1].baseline),
+        "with tactic": lambda c: quality(c[1].measure, c[1].tactic),
+        "change (95 % interval)": lambda c: quality_change(c[1]),
+    }
+    if any(change.measure.kind == "right-answers" for _, change in changed):
+        columns["McNemar p"] = lambda c: UNKNOWN if c[1].p_value is None else f"{c[1].p_value:.2g}"
+        columns["agreement"] = lambda c: UNKNOWN if c[1].agreement is None else f"{c[1].agreement * 100:.1f} %"
+    columns["samples"] = lambda c: UNKNOWN if c[1].samples is None else f"{c[1].samples:,}"
     title = analysis.measure[:1].upper() + analysis.measure[1:]
-    picture = chart(changed, unit=analysis.unit, measure=analysis.measure)
-    return section("accuracy", title, notes(analysis.caveats_on("accuracy")), picture, table)
+    axes: dict[tuple[object, ...], list[Changed]] = {}  # shares of a kind have one axis, whatever they are called
+    for finding, change in changed:
+        measure = change.measure
+        axes.setdefault((measure.kind, measure.higher_is_better, measure.share or measure.name), []).append((finding, change))
+    pictures = [chart(members, unit=analysis.unit, place=place) for place, members in enumerate(axes.values())]
+    return section("accuracy", title, Notes(items=analysis.caveats_on("accuracy")), *pictures, grid(changed, columns))
 
 
-def chart(changed: Sequence[Changed], *, unit: str, measure: str) -> Chart | None:
-    """Quality against energy per sample: one point for each arm, the baseline in grey."""
-    known = [(f, change) for f, change in changed if f.effect.tactic_energy_j and f.effect.baseline_energy_j]
-    if not known:
+def chart(changed: Sequence[Changed], *, unit: str, place: int = 0) -> Chart | None:
+    """Quality, all on one axis, against energy per sample: one point for each arm, the baseline in grey."""
+    if not (known := [(f, change) for f, change in changed if f.effect.tactic_energy_j and f.effect.baseline_energy_j]):
         return None
-    models, tactics = charts.unique(f.label for f, _ in known), charts.unique(f.tactic for f, _ in known)
-    first: dict[str, Point] = {}
-    points: dict[str, list[Point]] = {"baseline": [], **{tactic: [] for tactic in tactics}}
-    for finding, change in known:
-        first.setdefault(finding.label, (finding.label, finding.effect.baseline_energy_j or 0.0, change.baseline * 100))
-        points[finding.tactic].append((finding.label, finding.effect.tactic_energy_j or 0.0, change.tactic * 100))
-    points["baseline"] = list(first.values())
+    measure, name = changed[0][1].measure, common((change.measure.name for _, change in changed), "quality")
+    right, percent = " right" if measure.kind == "right-answers" else "", 100 if measure.share else 1
+    models, tactics = list(dict.fromkeys(f.label for f, _ in known)), list(dict.fromkeys(f.tactic for f, _ in known))
+    first = {f.label: (f.label, f.effect.baseline_energy_j or 0.0, change.baseline) for f, change in reversed(known)}
+    points = {"baseline": [first[model] for model in models]} | {
+        tactic: [(f.label, f.effect.tactic_energy_j or 0.0, change.tactic) for f, change in known if f.tactic == tactic]
+        for tactic in tactics
+    }
     energies = [energy for members in points.values() for _, energy, _ in members]
-    qualities = [quality for members in points.values() for _, _, quality in members]
+    qualities = [value * percent for members in points.values() for _, _, value in members]
     factor, prefix = (1.0, "") if max(energies) >= 1 else (1e3, "m") if max(energies) >= 1e-3 else (1e6, "µ")
     traces = [
         charts.scatter(
             tactic,
             charts.rounded(energy * factor for _, energy, _ in members),
-            charts.rounded(quality for _, _, quality in members),
+            charts.rounded(value * percent for _, _, value in members),
             marker={
                 "color": charts.BASELINE_COLOUR if tactic == "baseline" else charts.colour(tactics.index(tactic)),
                 "symbol": [SYMBOLS[models.index(model) % len(SYMBOLS)] for model, _, _ in members],
                 "size": 11,
             },
-            text=[charts.plain(f"{model}, {tactic}: {quantity(e, 'J')} per {unit}, {q:.1f} % right") for model, e, q in members],
+            text=[
+                charts.plain(f"{model}, {tactic}: {quantity(energy, 'J')} per {unit}, {quality(measure, value)}{right}")
+                for model, energy, value in members
+            ],
             hoverinfo="text",
         )
         for tactic, members in points.items()
     ]
     scale = {"type": "log", "dtick": "D1"} if max(energies) > 8 * min(energies) else {"rangemode": "tozero"}
+    around = {"range": charts.rounded((min(qualities) - 1, max(qualities) + 1))} if measure.share else {}
     layout = {
         "height": 440,
         "xaxis": {"title": {"text": f"energy per {unit}, {prefix}J"}, "exponentformat": "none"} | scale,
-        "yaxis": {
-            "title": {"text": f"{measure}, %"},
-            "zeroline": False,
-            "range": charts.rounded((min(qualities) - 1, max(qualities) + 1)),
-        },
+        "yaxis": {"title": {"text": f"{name}, %" if measure.share else name}, "zeroline": False} | around,
     }
-    caption = "Up and to the left is better. Shapes are models, colours are tactics, grey is the baseline."
-    return charts.chart("accuracy", traces + charts.legend_only(models, symbol=SYMBOLS), layout, caption)
+    way = "Up" if measure.higher_is_better else "Down"
+    caption = f"{way} and to the left is better. Shapes are models, colours are tactics, grey is the baseline."
+    traces += charts.legend_only(models, symbol=SYMBOLS)
+    return charts.chart(f"accuracy-{place}" if place else "accuracy", traces, layout, caption)

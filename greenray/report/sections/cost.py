@@ -7,7 +7,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import SAMPLES, Finding
 from greenray.analysis.prices import Figure, Prices
 from greenray.analysis.wording import UNKNOWN, number, plural, quantity
-from greenray.report.document import NAMES, Grid, Section, Text, grid, notes, section, without_empty
+from greenray.report.document import NAMES, Grid, Notes, Section, Text, grid, section, without_empty
 
 COUNTS = {"1,000": 1000 // SAMPLES, "million": 1_000_000 // SAMPLES}
 """For how many samples cost is shown, as multiples of those that it is given for."""
@@ -29,16 +29,12 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
         rows=tuple(_prices(analysis.prices, boards)),
         text_columns=frozenset(range(4)),
     )
-    said = notes(analysis.caveats_on("cost", "carbon"))
-    return section("cost", "Cost and carbon", said, explained, _costs(findings, plural(analysis.unit)), used)
-
-
-def _costs(findings: Sequence[Finding], units: str) -> Grid:
     columns = dict(NAMES)
     for what, amount in (("electricity", "electricity"), ("rent", "rent"), ("CO2e", "grams")):
         for count, factor in COUNTS.items():
-            columns[f"{what} / {count} {units}"] = partial(_arrow, amount=amount, factor=factor)
-    return without_empty(grid(findings, columns), empty=UNKNOWN)
+            columns[f"{what} / {count} {plural(analysis.unit)}"] = partial(_arrow, amount=amount, factor=factor)
+    costs = without_empty(grid(findings, columns), empty=UNKNOWN)
+    return section("cost", "Cost and carbon", Notes(items=analysis.caveats_on("cost")), explained, costs, used)
 
 
 def _arrow(finding: Finding, *, amount: str, factor: int) -> str:

@@ -7,7 +7,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.wording import UNKNOWN, grades, number, percent_change, quantity
 from greenray.report import charts
-from greenray.report.document import NAMES, Block, Chart, Grid, Section, Text, grid, notes, section, without_empty
+from greenray.report.document import NAMES, Block, Chart, Grid, Notes, Section, Text, grid, section, without_empty
 
 
 def load(analysis: Analysis) -> Sequence[Finding] | None:
@@ -34,8 +34,9 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
         f"Grades of the work windows: {grades(analysis.grades) or 'none'}. A: every condition of a good measurement met; "
         "B: one missed; C: several missed; D: modelled."
     )
-    said, active = notes(analysis.caveats_on("energy")), gross_and_active(findings, analysis.unit)
-    return section("energy", "Energy", said, chart(findings), over_models(analysis), without_empty(by_model), explained, *active)
+    said, picture = Notes(items=analysis.caveats_on("energy")), chart(findings, analysis.unit)
+    active = gross_and_active(findings, analysis.unit)
+    return section("energy", "Energy", said, picture, over_models(analysis), without_empty(by_model), explained, *active)
 
 
 def over_models(analysis: Analysis) -> Grid | None:
@@ -92,11 +93,10 @@ def _range(watts: Sequence[float | None]) -> str:
     return f"{' to '.join(dict.fromkeys((known[0], known[-1])))} W" if known else ""
 
 
-def chart(findings: Sequence[Finding]) -> Chart | None:
-    known = [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]
-    if not known:
+def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
+    if not (known := [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]):
         return None
-    models, tactics = charts.unique(f.label for f, _ in known), charts.unique(f.tactic for f, _ in known)
+    models, tactics = list(dict.fromkeys(f.label for f, _ in known)), list(dict.fromkeys(f.tactic for f, _ in known))
     traces = []
     for place, tactic in enumerate(tactics):
         members = [(f, e) for f, e in known if f.tactic == tactic]
@@ -116,9 +116,10 @@ def chart(findings: Sequence[Finding]) -> Chart | None:
                 hoverinfo="text",
             )
         )
+    title = {"text": f"change of energy per {unit} against the baseline, %"}
     layout = {
         "height": 130 + max(70, 16 * len(tactics) + 14) * len(models),
-        "xaxis": {"title": {"text": "change of energy per sample against the baseline, %"}, "zeroline": True, "ticksuffix": " %"},
+        "xaxis": {"title": title, "zeroline": True, "ticksuffix": " %"},
         "yaxis": {
             "tickvals": list(range(len(models))),
             "ticktext": [charts.plain(model if len(model) <= 34 else f"{model[:33]}…") for model in models],

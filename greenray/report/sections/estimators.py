@@ -8,13 +8,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm, TrainingRun
-from greenray.report.document import Section, Text, bullets, grid, section
+from greenray.report.document import Bullets, Section, Text, grid, section
 
 FIRST_EPOCHS = (1, 2, 3, 5)
 DESCRIPTORS = (("parameters",), ("MACs",), ("MACs", "MACs per parameter"))
@@ -48,7 +48,8 @@ def show(estimators: list[Estimator], analysis: Analysis) -> Section:
         "cases": lambda e: str(e.cases),
     }
     table = grid(known, columns, text=("estimate",)) if known else None
-    missing = bullets("Not enough data", [f"{found.name}: {found.note}." for found in estimators if found.error is None])
+    notes = tuple(f"{found.name}: {found.note}." for found in estimators if found.error is None)
+    missing = Bullets(heading="Not enough data", items=notes)
     return section("estimators", "Predicting instead of measuring", explained, table, missing)
 
 
@@ -67,30 +68,29 @@ def short_profiles(runs: Iterable[TrainingRun]) -> list[Estimator]:
 def descriptors(arms: Iterable[Arm]) -> list[Estimator]:
     """Leave-one-model-out errors of power laws fitted to baselines, on each kind of hardware, device and batch size by itself."""
     groups: dict[tuple[str, ...], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
-    for arm in arms:
+    for arm in (part for whole in arms for part in whole.parts):
         cell = arm.cell
         baseline = arm.ok and cell["phase"] == "inference" and cell["tactic"] == "baseline"
         if baseline and arm.energy_j and cell["parameters"] and cell["macs_per_sample"]:
-            group = (arm.hardware, str(arm.scope), cell["device"], str(cell["batch_size"]), cell["dataset"])
+            group = (arm.hardware, str(arm.scope), cell["device"], str(cell["batch_size"]), cell["dataset"], arm.stage)
             groups[group][cell["model"]].append(arm)
     if not groups:
-        name, missing = "model descriptors predict energy per sample", "no baseline has energy, parameters and MACs"
-        return [_estimator(name, [], missing=missing)]
-    models = max((groups[key] for key in sorted(groups)), key=len)
-    rows = [_row(models[model]) for model in sorted(models)]
-    return [_left_out(names, rows) for names in DESCRIPTORS]
+        missing = "no baseline has energy, parameters and MACs"
+        return [_estimator("model descriptors predict energy per sample", [], missing=missing)]
+    largest = max(sorted(groups), key=lambda group: len(groups[group]))
+    rows = [_row(groups[largest][model]) for model in sorted(groups[largest])]
+    return [_left_out(names, rows, of=f" in stage {largest[-1]}" if largest[-1] else "") for names in DESCRIPTORS]
 
 
 def _row(arms: Sequence[Arm]) -> dict[str, float]:
     cell = arms[0].cell
-    energies = [arm.energy_j.mean for arm in arms if arm.energy_j]
     macs, parameters = math.log(cell["macs_per_sample"]), math.log(cell["parameters"])
-    energy = math.log(sum(energies) / len(energies))
+    energy = math.log(fmean(arm.energy_j.mean for arm in arms if arm.energy_j))
     return {"energy": energy, "parameters": parameters, "MACs": macs, "MACs per parameter": macs - parameters}
 
 
-def _left_out(names: Sequence[str], rows: Sequence[dict[str, float]]) -> Estimator:
-    title = f"{' and '.join(names)} predict energy per sample of a model left out"
+def _left_out(names: Sequence[str], rows: Sequence[dict[str, float]], *, of: str) -> Estimator:
+    title = f"{' and '.join(names)} predict energy per sample{of} of a model left out"
     needed = len(names) + 1 + SPARE_MODELS
     if len(rows) < needed:
         return _estimator(title, [], missing=f"needs {needed} models on the same hardware, there are {len(rows)}")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.wording import grades, percent_change, quantity
-from greenray.report.document import Section, Text, Tiles, bullets, notes, section
+from greenray.report.document import Bullets, Notes, Section, Text, Tiles, section
 
 
 def load(analysis: Analysis) -> tuple[float | None, int]:
@@ -27,17 +27,16 @@ def show(attempts: tuple[float | None, int], analysis: Analysis) -> Section:
         Tiles(items=tuple(_tiles(analysis, *attempts))),
         Text(f"On {'; '.join(places)}.") if places else None,
         missing,
-        notes([caveat.text for caveat in analysis.caveats if caveat.weighty]),
-        bullets("Over models", analysis.over_models),
-        bullets("By model", analysis.by_model),
-        bullets("Without a result", analysis.without_result),
+        Notes(items=tuple(caveat.text for caveat in analysis.caveats if caveat.weighty)),
+        Bullets(heading="Over models", items=analysis.over_models),
+        Bullets(heading="By model", items=analysis.by_model),
+        Bullets(heading="Without a result", items=analysis.without_result),
     )
 
 
 def _tiles(analysis: Analysis, energy_j: float | None, unknown: int) -> Iterator[tuple[str, str]]:
     known = [(f.effect.energy, f) for f in analysis.findings if f.effect.energy is not None]
-    clear = [(energy.ratio, f) for energy, f in known if energy.clear is not False and energy.ratio < 1]
-    if clear:
+    if clear := [(energy.ratio, f) for energy, f in known if energy.clear is not False and energy.ratio < 1]:
         _, best = min(clear, key=lambda pair: pair[0])
         what = "energy estimated from CPU time" if best.effect.modelled else f"energy per {best.effect.unit}"
         yield percent_change(best.effect.energy).split(" (")[0], f"{what}, at best: {best.tactic} on {best.label}"

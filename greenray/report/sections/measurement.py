@@ -88,26 +88,22 @@ def _window_names(trace: PowerTrace) -> list[charts.Figure]:
 
 
 def _trace(analysis: Analysis, arm: Arm) -> PowerTrace | None:
-    samples = analysis.frames.rows("trace", [arm.cell]).get(arm.cell["run_id"])
-    if samples is None:
+    if (samples := analysis.frames.rows("trace", [arm.cell]).get(arm.cell["run_id"])) is None:
         return None
     samples = samples.sort("sensor", "monotonic_s")
     power, busy = _power(samples), _busy(samples)
     series, quantity = (power, "power") if power else (busy, "busy CPUs")
     if not series:
         return None
-    windows = (
-        analysis.frames.windows.filter((pl.col("run_id") == arm.cell["run_id"]) & (pl.col("kind") != "attempt"))
-        .sort("window")
-        .select("kind", "start_monotonic_s", "end_monotonic_s")
-    )
+    windows = analysis.frames.windows.filter(pl.col("run_id") == arm.cell["run_id"]).sort("window")
     begun = pl.concat([samples["monotonic_s"], windows["start_monotonic_s"]]).min()
     start = begun if isinstance(begun, float) else 0.0
+    edges = windows.select("kind", "start_monotonic_s", "end_monotonic_s")
     return PowerTrace(
         label=f"{analysis.labels[arm.key]}: {arm.cell['tactic']}",
         quantity=quantity,
         series={name: (tuple(round(t - start, 3) for t in times), values) for name, (times, values) in series.items()},
-        windows=tuple((kind, round(low - start, 3), round(high - start, 3)) for kind, low, high in windows.iter_rows()),
+        windows=tuple((kind, round(low - start, 3), round(high - start, 3)) for kind, low, high in edges.iter_rows()),
     )
 
 

@@ -1,4 +1,4 @@
-"""What it costs to apply each tactic, and after how many samples that is earned back."""
+"""What it costs to apply each tactic, and after how much work that is earned back."""
 
 from collections.abc import Sequence
 
@@ -26,16 +26,17 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
             "pays back time after": lambda f: pay_back(f.effect, f.time_break_even, f.effect.time),
         },
     )
-    formula = Text(f"Cost of N {plural(analysis.unit)} = energy to apply + N x energy of one.")
-    return section("one-off", "One-off cost and pay-back", formula, chart(findings), table)
+    units = plural(analysis.unit)
+    stages = " Each stage is charged the whole of it." if any(f.effect.subject.stage for f in findings) else ""
+    formula = Text(f"Cost of N {units} = energy to apply + N x energy of one.{stages}")
+    return section("one-off", "One-off cost and pay-back", formula, chart(findings, units), table)
 
 
-def chart(findings: Sequence[Finding]) -> Chart | None:
+def chart(findings: Sequence[Finding], units: str) -> Chart | None:
     """Energy of N samples with a tactic, its one-off cost included, over that of the baseline: below 1 it has paid back."""
-    known = [f for f in findings if f.optimize_energy_j and f.effect.tactic_energy_j and f.effect.baseline_energy_j]
-    if not known:
+    if not (known := [f for f in findings if f.optimize_energy_j and f.effect.tactic_energy_j and f.effect.baseline_energy_j]):
         return None
-    models, tactics = charts.unique(f.label for f in known), charts.unique(f.tactic for f in known)
+    models, tactics = list(dict.fromkeys(f.label for f in known)), list(dict.fromkeys(f.tactic for f in known))
     counts = [10 ** (exponent / 8) for exponent in range(16, 65)]
     first = {finding.tactic: finding for finding in reversed(known)}
     traces = []
@@ -54,13 +55,13 @@ def chart(findings: Sequence[Finding]) -> Chart | None:
                 showlegend=finding is first[tactic],
                 line={"color": charts.colour(tactics.index(tactic)), "dash": dash, "width": 2},
                 text=name,
-                hovertemplate=f"{name}<br>%{{x:.3s}} samples: %{{y:.2f}}<extra></extra>",
+                hovertemplate=f"{name}<br>%{{x:.3s}} {charts.plain(units)}: %{{y:.2f}}<extra></extra>",
             )
         )
     level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1}
     layout = {
         "height": 420,
-        "xaxis": {"title": {"text": "samples served"}, "type": "log", "exponentformat": "SI", "dtick": 1},
+        "xaxis": {"title": {"text": f"{units} served"}, "type": "log", "exponentformat": "SI", "dtick": 1},
         "yaxis": {"title": {"text": "energy, tactic / baseline"}, "range": [0, 2.5], "zeroline": False},
         "shapes": [level | {"line": {"color": charts.BASELINE_COLOUR, "dash": "dot"}}],
     }

@@ -1,14 +1,16 @@
 """How good the measurements are: what work windows below grade A missed, why energies are unknown, which boards were refused."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from greenray.analysis import frames
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.wording import grades, kind_of, merged
-from greenray.report.document import Section, Text, bullets, grid, notes, section, without_empty
+from greenray.report.document import Bullets, Notes, Section, Text, grid, section, without_empty
 
 NO_REASON = "no reason was written down"
 
@@ -32,8 +34,7 @@ def load(analysis: Analysis) -> tuple[list[Reason], list[str]]:
 def show(loaded: tuple[list[Reason], list[str]], analysis: Analysis) -> Section:
     missed, refused = loaded
     work = analysis.frames.work
-    counted = grades(analysis.grades, of="of grade ")
-    text = f"{work.height:,} work windows in {work['run_id'].n_unique():,} cells: {counted}."
+    text = f"{work.height:,} work windows in {work['run_id'].n_unique():,} cells: {grades(analysis.grades, of='of grade ')}."
     if unknown := work["total_energy_j"].null_count():
         text += f" {unknown:,} have no total energy: they are left out, and nothing stands in for them."
     columns = {
@@ -47,42 +48,29 @@ def show(loaded: tuple[list[Reason], list[str]], analysis: Analysis) -> Section:
         "quality",
         "How good the measurements are",
         Text(text) if work.height else None,
-        notes([caveat.text for caveat in analysis.caveats if caveat.topic == "wall"]),
+        Notes(items=tuple(caveat.text for caveat in analysis.caveats if caveat.topic == "wall")),
         without_empty(grid(missed, columns, text=("why not better", "grades"))) if missed else None,
-        bullets("Refused when the sweep last ran", refused),
+        Bullets(heading="Refused when the sweep last ran", items=tuple(refused)),
     )
 
 
 def reasons(work: pl.DataFrame) -> list[Reason]:
     """What work windows missed, most frequent first; a window can have several, one of grade A none."""
-    told = (
-        # Nothing below A goes without a word. An empty list would lose its row.
-        work.select(
-            "run_id",
-            "window",
-            pl.col("grade").fill_null(""),
-            unknown=pl.col("total_energy_j").is_null(),
-            reason=pl.when(pl.col("grade_reasons").list.len() > 0).then("grade_reasons"),
-        )
-        .sort("run_id", "window")
-        .explode("reason")
-        .with_columns(
-            pl.when((pl.col("grade") != "A") | pl.col("unknown")).then(pl.col("reason").fill_null(NO_REASON)).otherwise("reason")
-        )
-        .drop_nulls("reason")
-    )
-    kinds = {reason: kind_of(reason) for reason in told["reason"].unique()}
-    told = told.with_columns(kind=pl.col("reason").replace_strict(kinds, return_dtype=pl.String))
-    found = [_reason(rows) for _, rows in told.group_by("kind", maintain_order=True)]
-    return sorted(found, key=lambda reason: (-reason.windows, reason.text))
+    told = work.select("run_id", "window", "grade", "grade_reasons", unknown=pl.col("total_energy_j").is_null())
+    kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in told.sort("run_id", "window").iter_rows(named=True):
+        # Nothing below A goes without a word.
+        for reason in row["grade_reasons"] or [NO_REASON] * (row["grade"] != "A" or row["unknown"]):
+            kinds[kind_of(reason)].append(row | {"reason": reason})
+    return sorted(map(_reason, kinds.values()), key=lambda reason: (-reason.windows, reason.text))
 
 
-def _reason(rows: pl.DataFrame) -> Reason:
-    once = rows.unique(["run_id", "window"], maintain_order=True)
+def _reason(rows: Sequence[dict[str, Any]]) -> Reason:
+    once = {(row["run_id"], row["window"]): row for row in rows}
     return Reason(
-        text=merged(rows["reason"].unique(maintain_order=True).to_list()),
-        grades=frames.grades(once),
-        windows=once.height,
-        cells=once["run_id"].n_unique(),
-        without_energy=int(once["unknown"].sum()),
+        text=merged(list(dict.fromkeys(row["reason"] for row in rows))),
+        grades=frames.grades(row["grade"] for row in once.values()),
+        windows=len(once),
+        cells=len({run_id for run_id, _ in once}),
+        without_energy=sum(row["unknown"] for row in once.values()),
     )

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.arms import Arm, TrainingRun
-from greenray.analysis.wording import UNKNOWN, common, quantity
+from greenray.analysis.arms import TrainingRun
+from greenray.analysis.wording import UNKNOWN, common, quality, quantity
 from greenray.report.document import Section, Text, grid, section, without_empty
 
 
@@ -13,7 +13,7 @@ def load(analysis: Analysis) -> Sequence[TrainingRun] | None:
 
 
 def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
-    measure = common((run.arm.cell["quality_measure"] or "accuracy" for run in runs), "quality")
+    measure = common((run.arm.measure.name for run in runs), "quality")
     table = grid(
         runs,
         {
@@ -25,17 +25,10 @@ def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
             "energy, all epochs": lambda r: quantity(r.energy_j, "J"),
             "active, all epochs": lambda r: "" if r.active_j is None else quantity(r.active_j, "J"),
             "time / epoch": lambda r: quantity(r.epoch_time_s, "s"),
-            f"test {measure}": lambda r: _quality(r.arm),
+            f"test {measure}": lambda r: quality(r.arm.measure, *(r.arm.cell[f"accuracy{end}"] for end in ("", "_low", "_high"))),
             "grade": lambda r: r.arm.grade or UNKNOWN,
         },
         text=("model", "tactic", "settings"),
     )
     modelled = Text("Energies are estimated from CPU time.") if any(run.arm.modelled for run in runs) else None
     return section("training", "Training", modelled, without_empty(table))
-
-
-def _quality(arm: Arm) -> str:
-    value, low, high = (arm.cell[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
-    if value is None:
-        return UNKNOWN
-    return f"{value * 100:.1f} %" + ("" if low is None or high is None else f" ({low * 100:.1f} to {high * 100:.1f})")
