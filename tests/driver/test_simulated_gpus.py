@@ -9,6 +9,7 @@ import pytest
 from greenray.store import reader
 from tests import simnvml
 from tests.support.running import cells, greenray, write_config
+from tests.support.starved import starved
 
 BOARDS = [
     simnvml.Board(wave="square", low_w=90, high_w=560, period_s=0.7, duty=0.4, counter_ms=20, jitter_ms=2),
@@ -54,6 +55,9 @@ def test_four_workers_measured_their_own_boards_at_once(swept: Path) -> None:
 def test_gpu_energy_is_the_truth(swept: Path) -> None:
     windows = reader.scan(swept, table="windows").filter(pl.col("duration_s") >= 1).collect()
     assert windows.height >= 36
+    spoiled = pl.Series([starved(reasons) for reasons in windows["grade_reasons"]])
+    assert spoiled.mean() < 0.2
+    windows = windows.filter(~spoiled)
     assert set(windows["gpu_energy_source"]) == {"counter"}
     board_of = {simnvml.uuid_of(index): board for index, board in enumerate(BOARDS)}
     truth = np.array(
