@@ -36,6 +36,7 @@ from greenray.errors import ConfigError
 
 WORLD = "WLD"
 UNION = "EUU"
+_MAKERS = ("amd", "intel", "nvidia")
 _EAST = ("BGR", "CYP", "CZE", "EST", "GRC", "HRV", "HUN", "LTU", "LVA", "MLT", "POL", "ROU", "SVK", "SVN")
 _WEST = ("AUT", "BEL", "DEU", "DNK", "ESP", "FIN", "FRA", "IRL", "ITA", "LUX", "NLD", "PRT", "SWE")
 MEMBERS = frozenset(_EAST + _WEST)
@@ -72,7 +73,7 @@ class Prices:
     gpus: Mapping[str, Figure]
 
     def gpu_hour(self, gpu_name: str | None) -> Figure | None:
-        found = (figure for name, figure in reversed(list(self.gpus.items())) if gpu_name and _same_board(name, gpu_name))
+        found = (figure for name, figure in reversed(list(self.gpus.items())) if gpu_name and _bare(name) == _bare(gpu_name))
         return next(found, None)
 
 
@@ -210,7 +211,7 @@ def _currency(path: Path, given: Mapping[str, Any], key: str, fallback: str) -> 
     return value
 
 
-def _same_board(one: str, other: str) -> bool:
-    """Boards are known with and without the maker's name, which comes first."""
-    short, long = sorted((one.casefold().split(), other.casefold().split()), key=len)
-    return bool(short) and short in (long, long[1:])
+def _bare(gpu_name: str) -> list[str]:
+    """Boards are known with and without the maker's name, which comes first; what else comes first tells boards apart."""
+    words = gpu_name.casefold().split()
+    return words[1:] if words[:1] and words[0] in _MAKERS else words

@@ -87,7 +87,7 @@ def quality_change(change: AccuracyChange | None) -> str:
     text = f"{signed(change.difference, decimals=1)} points"
     if not change.measure.share:
         text = number(change.difference).replace("-", MINUS) if change.difference <= 0 else f"+{number(change.difference)}"
-    if not change.measure.higher_is_better and change.difference:
+    if not change.measure.higher_is_better and _shows(change):
         text += f", {_verdict(change)}"
     ends = [signed(end, decimals=1) for end in (change.low, change.high) if end is not None]
     return f"{text} ({' to '.join(ends) or 'unpaired'})"
@@ -200,7 +200,7 @@ def _accuracy_clause(change: AccuracyChange) -> str:
     measure, size = change.measure, f"{abs(change.difference):.1f}"
     on = "" if change.samples is None else f"on {change.samples:,} {plural(change.unit)}"
     before, after = quality(measure, change.baseline), quality(measure, change.tactic)
-    changed = float(size) != 0 if measure.share else before != after
+    changed = _shows(change)
     clause = f"leaves {measure.name} as it was"
     if changed and measure.share and measure.higher_is_better:
         clause = f"{'costs' if change.difference < 0 else 'gains'} {size} points of {measure.name}"
@@ -211,6 +211,13 @@ def _accuracy_clause(change: AccuracyChange) -> str:
     if change.distinguishable is None:
         return f"{clause} ({on}{', ' if on else ''}not compared pairwise)"
     return f"{clause} ({'' if change.distinguishable or not changed else 'not distinguishable from none '}{on})"
+
+
+def _shows(change: AccuracyChange) -> bool:
+    """Whether there is a change in the digits that people see."""
+    if change.measure.share:
+        return round(abs(change.difference), 1) != 0
+    return quality(change.measure, change.baseline) != quality(change.measure, change.tactic)
 
 
 def _verdict(change: AccuracyChange) -> str:

@@ -19,7 +19,12 @@ def status(out: Annotated[str, typer.Argument(metavar="OUT", help="The store: th
     stored = Stored.read(store)
     held = "running" if store.is_locked() else "not running"
     if not stored.manifests:
-        console.print(f"{out}: no sweep has come as far as its first cell; {held}", highlight=False)
+        found = (
+            f"holds cells of {', '.join(stored.results)} and no manifest"
+            if stored.results
+            else "no sweep has come as far as its first cell"
+        )
+        console.print(f"{out}: {found}; {held}", highlight=False)
     for name, manifest in stored.manifests.items():
         ledger = stored.ledger(name, max_attempts=manifest["config"]["limits"]["max_attempts"])
         declared = [cell["cell_id"] for cell in manifest["cells"]]

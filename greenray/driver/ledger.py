@@ -1,7 +1,7 @@
 """What a store holds of attempts, cell by cell: read once, in one scan, and kept current by results."""
 
 import statistics
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,17 +119,19 @@ class Stored:
             results.setdefault(row["sweep"], []).append(AttemptResult.of_row(row))
         return cls(manifests=reader.manifests(store), results=results)
 
-    def ledger(self, sweep: str, *, max_attempts: int, trusted: Collection[str] = ()) -> Ledger:
+    def ledger(self, sweep: str, *, max_attempts: int, trusted: Mapping[str, Sequence[str]] | None = None) -> Ledger:
         """The attempts of one sweep, beside which the others tell what like cells cost.
 
-        `trusted`: cells whose model `trust` names now. The sentence of a refusal says to do so: they are tried again.
+        `trusted`: by cell, in what `trust` names its model now. Where a refusal's sentence asks for that, it is tried again.
         """
         ledger = Ledger(max_attempts=max_attempts)
         for name, results in self.results.items():
             for result in results:
                 (ledger.record if name == sweep else ledger.learn)(result)
-        for state in filter(None, map(ledger.cells.get, trusted)):
-            if state.result is not None and state.result.error_kind == "refused" and "trust:" in (state.result.error or ""):
+        for cell_id, kinds in (trusted or {}).items():
+            state = ledger.state(cell_id)
+            refusal = (state.result.error or "") if state.result and state.result.error_kind == "refused" else ""
+            if any(f"trust: {{{kind}: " in refusal for kind in kinds):
                 state.tries, state.result = 0, None
         return ledger
 

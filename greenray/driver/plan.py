@@ -66,12 +66,11 @@ class Plan:
         self.blocks = expand(config, auto_device=auto_device)
         self.cells = {cell.cell_id: cell for block in self.blocks for cell in block.cells}
         self._earlier = stored.manifests.get(config.name)
-        trusted = {*config.trust.pickle, *config.trust.remote_code}
-        self.ledger = stored.ledger(
-            config.name,
-            max_attempts=config.limits.max_attempts,
-            trusted={id_ for id_, cell in self.cells.items() if trusted & {cell.model.id, cell.model.path}},
-        )
+        trusted = {
+            cell_id: [kind for kind, names in config.trust if {cell.model.id, cell.model.path} & {*names}]
+            for cell_id, cell in self.cells.items()
+        }
+        self.ledger = stored.ledger(config.name, max_attempts=config.limits.max_attempts, trusted=trusted)
         before = {cell["cell_id"] for cell in self._earlier.get("cells", ())} if self._earlier else self.cells.keys()
         self.new = [cell_id for cell_id in self.cells if cell_id not in before]
 

@@ -77,7 +77,7 @@ class LocalStore:
     def remove(self, key: str) -> None:
         target = self._root / key
         with _sentences(target, "removed"):
-            if target.is_dir():
+            if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target, onerror=_unless_gone)
             else:
                 target.unlink(missing_ok=True)
@@ -209,9 +209,9 @@ def _files(folder: str | Path) -> Iterator[str]:
 
 
 def _unless_gone(_call: object, _path: str, raised: tuple[object, BaseException, object]) -> None:
-    """What somebody else removed meanwhile is gone, and what somebody added is not what was to be removed."""
+    """What somebody else removed meanwhile is gone, what somebody added or has open (NFS: EBUSY) may stay."""
     error = raised[1]
-    if getattr(error, "errno", None) not in (errno.ENOENT, errno.ENOTEMPTY):
+    if getattr(error, "errno", None) not in (errno.ENOENT, errno.ENOTEMPTY, errno.EBUSY):
         raise error
 
 

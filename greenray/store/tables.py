@@ -77,9 +77,10 @@ def _require_folders(store: Store, names: Mapping[str, str]) -> None:
 
 def _is_ours(store: Store, names: Mapping[str, str]) -> bool:
     """Whether there is a sweep's manifest, or nothing but the traces of a sweep that ended before it had written one."""
+    if any(manifest is not None for _, manifest in read_manifests(store)):
+        return True
     logs = store.list("logs")
-    begun = logs in ([], [DRIVER_LOG]) and names.keys() <= (_BEGUN | _DERIVED if logs else _BEGUN)
-    return begun or any(manifest is not None for _, manifest in read_manifests(store))
+    return logs in ([], [DRIVER_LOG]) and names.keys() <= (_BEGUN | _DERIVED if logs else _BEGUN)
 
 
 def read_manifests(store: Store) -> Iterator[tuple[str, dict[str, Any] | None]]:

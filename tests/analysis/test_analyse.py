@@ -150,6 +150,7 @@ def test_own_prices(tmp_path: Path, name: str, text: str) -> None:
         ("AMD Instinct MI300X", "AMD Instinct MI300A", None),
         ("L4", "NVIDIA L40", None),
         ("H100", "NVIDIA H100 PCIe", 2.89),  # another board: the table's
+        ("RTX 6000", "Quadro RTX 6000", None),
         ("NVIDIA", "L4", None),
         ("", "L4", None),
     ],

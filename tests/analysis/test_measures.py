@@ -34,6 +34,7 @@ def analysed(out: Path, *models: tuple[float, float, dict[str, Any]]) -> Analysi
     [
         (PERPLEXITY, 8.0, 16.0, "raises perplexity from 8.00 to 16.0, which is worse (on", "+8.00, worse (unpaired)"),
         (PERPLEXITY, 8.0, 6.0, "lowers perplexity from 8.00 to 6.00, which is better (on", "−2.00, better (unpaired)"),
+        (ERRORS, 0.1, 0.1001, "leaves word error rate as it was (on", "0.0 points (unpaired)"),
         (PERPLEXITY, 8.0, 8.0, "leaves perplexity as it was (on", "0 (unpaired)"),
         (ERRORS, 0.05, 0.07, "raises word error rate by 2.0 points, which is worse (on", "+2.0 points, worse (unpaired)"),
         (

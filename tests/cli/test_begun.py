@@ -7,6 +7,7 @@ from greenray.store import tables
 from greenray.store.registry import open_store
 from tests.support.processes import left_of_sweep, wait_until
 from tests.support.running import greenray, sentence, started, tiny_serving, write_config
+from tests.support.synthetic import Sweep
 
 
 def test_ctrl_c_before_the_manifest_leaves_what_the_same_command_goes_on_with(tmp_path: Path) -> None:
@@ -33,3 +34,8 @@ def test_what_has_begun_is_listed_in_a_line_and_has_no_report(tmp_path: Path) ->
     assert greenray("status", out).out == f"{out}: no sweep has come as far as its first cell; not running\n"
     sentence("report", out, parts=(f"{out}: nothing was measured there yet", "run its sweep first"))
     assert sorted(path.name for path in out.iterdir()) == [".lock", "logs"]
+
+
+def test_cells_without_a_manifest_are_not_said_to_be_none(tmp_path: Path) -> None:
+    Sweep(out=tmp_path, windows=1).cell("baseline", energy_j=0.004, model="vit-tiny")
+    assert greenray("status", tmp_path).out == f"{tmp_path}: holds cells of quick and no manifest; not running\n"

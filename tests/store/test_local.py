@@ -13,7 +13,7 @@ import pytest
 from greenray.errors import StoreError
 from greenray.store import reader, tables
 from greenray.store.registry import open_store
-from tests.support.synthetic import Sweep
+from tests.support.synthetic import Sweep, manifest
 
 
 def commit(out: Path) -> None:
@@ -53,6 +53,20 @@ for call in (lambda: tables.clean(store, sweep="quick"), lambda: store.remove(".
     except StoreError as error:
         print(error)
 """
+
+
+def test_a_store_whose_logs_cannot_be_listed_is_read_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Sweep(out=tmp_path, windows=1).cell("baseline", energy_j=0.004, model="vit-tiny")
+    store, listing = open_store(tmp_path), os.scandir
+    tables.write_manifest(store, sweep="quick", manifest=manifest("quick"))
+
+    def scandir(folder: Any) -> Any:
+        if str(folder).endswith("logs"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return listing(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert reader.scan(store, table="cells").collect().height == 1
 
 
 def test_what_may_not_be_read_or_removed_is_said(python: Callable[..., str]) -> None:
