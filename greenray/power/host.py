@@ -97,9 +97,11 @@ def _usable_cores(physical: int, *, logical: int) -> int:
 def _on_battery() -> bool | None:
     try:
         battery = psutil.sensors_battery()
-    except (OSError, NotImplementedError, AttributeError):
+    except OSError:  # a container need not show the host's power supplies
         return None
-    return False if battery is None else not battery.power_plugged
+    if battery is None:
+        return False
+    return None if battery.power_plugged is None else not battery.power_plugged  # one that neither charges nor empties
 
 
 def _cpu_field(name: str) -> str | None:

@@ -5,6 +5,7 @@ Configs, plans, results and the watcher that go with it, for the tests of the dr
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from greenray.config.cell import Cell
@@ -15,7 +16,7 @@ from greenray.driver.plan import Plan
 from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, WorkerSlot
 from greenray.driver.progress import Snapshot
 from greenray.power.sharing import IdlePower
-from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo
+from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
 from greenray.worker.rows import unmeasured_row
 
 TRAIN: dict[str, Any] = {
@@ -48,6 +49,20 @@ def fresh(*tactics: str, **changes: Any) -> dict[str, Any]:
 
 def config_of(*experiments: dict[str, Any], **more: Any) -> SweepConfig:
     return build({"name": "t", "experiments": list(experiments), **more})
+
+
+def settings_of(out: Path, config: SweepConfig) -> WorkerSettings:
+    """What a worker of this config is told, for a store that is a folder."""
+    return WorkerSettings(
+        out=str(out),
+        probe=None,
+        sweep=config.name,
+        measure=config.measure,
+        cpu_model=config.host.cpu_model,
+        cell_timeout_s=60,
+        cell_memory_bytes=None,
+        trust=config.trust,
+    )
 
 
 def plan_of(*experiments: dict[str, Any], results: Iterable[AttemptResult] = (), **more: Any) -> Plan:

@@ -26,10 +26,11 @@ from greenray.power.instrument import Instrument
 from greenray.power.sensors import SENSORS, Setup
 from greenray.power.sharing import IdlePower
 from greenray.processes.launcher import CellProcess, Spawn
-from greenray.worker.assignment import Assignment, WorkerSettings
+from greenray.worker.assignment import Assignment
 from greenray.worker.attempt import run_attempt
 from greenray.worker.worker import worker_info
 from tests.driver.pretend_cell import CONTROL, STRANGER
+from tests.driver.pretend_pool import settings_of
 from tests.support.burning import running
 from tests.support.powercap import AMD, LiveTree, make_tree
 
@@ -189,7 +190,7 @@ def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path],
     with Told(target=target, environment={"GREENRAY_POWERCAP_ROOT": str(root)}, tell=host.cell) as launcher:
         result = run_attempt(
             Assignment(cell=cell_of(config, name), attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
-            settings=_settings(out, config),
+            settings=settings_of(out, config),
             info=worker_info(instrument, uses_cuda=instrument.gpu is not None, sees_store=True),
             instrument=instrument,
             launcher=launcher,
@@ -197,19 +198,6 @@ def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path],
         )
     instrument.close()
     return result.gpu_lost
-
-
-def _settings(out: Path, config: SweepConfig) -> WorkerSettings:
-    return WorkerSettings(
-        out=str(out),
-        probe=None,
-        sweep=config.name,
-        measure=config.measure,
-        cpu_model=config.host.cpu_model,
-        cell_timeout_s=60,
-        cell_memory_bytes=None,
-        trust=config.trust,
-    )
 
 
 def main() -> None:

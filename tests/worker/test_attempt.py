@@ -10,10 +10,10 @@ from greenray.power.instrument import Instrument
 from greenray.processes.launcher import CellProcess, Spawn
 from greenray.store.base import Store
 from greenray.store.local import LocalStore
-from greenray.worker.assignment import Assignment, WorkerSettings
+from greenray.worker.assignment import Assignment
 from greenray.worker.attempt import run_attempt
 from greenray.worker.worker import worker_info
-from tests.driver.pretend_pool import TRAIN, config_of, plan_of, serve
+from tests.driver.pretend_pool import TRAIN, config_of, plan_of, serve, settings_of
 
 
 class NeverStarted(Spawn):
@@ -33,20 +33,10 @@ def test_a_checkpoint_is_there_before_the_cell_starts(tmp_path: Path, monkeypatc
     )
     config = config_of(TRAIN, serve("compile"))
     instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel())
-    settings = WorkerSettings(
-        out=str(tmp_path / "out"),
-        probe=None,
-        sweep=config.name,
-        measure=config.measure,
-        cpu_model=config.host.cpu_model,
-        cell_timeout_s=60,
-        cell_memory_bytes=None,
-        trust=config.trust,
-    )
     with NeverStarted(target="none:none") as launcher, pytest.raises(StoreError, match=served.model.id):
         run_attempt(
             Assignment(cell=served, attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
-            settings=settings,
+            settings=settings_of(tmp_path / "out", config),
             info=worker_info(instrument, uses_cuda=False, sees_store=True),
             instrument=instrument,
             launcher=launcher,
