@@ -12,7 +12,19 @@ from greenray.tasks.registry import task_class
 from greenray.worker.assignment import Assignment, WorkerInfo
 from greenray.worker.supervise import Outcome
 
-_FROM_CELL = {"cell_id", "block_id", "bracket", "round", "experiment", "phase", "task", "batch_size", "device", "seed"}
+_FROM_CELL = {
+    "cell_id",
+    "block_id",
+    "repeated_id",
+    "bracket",
+    "round",
+    "experiment",
+    "phase",
+    "task",
+    "batch_size",
+    "device",
+    "seed",
+}
 _FROM_INFO = ("host", "cpu_name", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version")
 _NO_COLUMNS = {"type", "status", "error", "refused", "labels", "predictions", "versions"}
 

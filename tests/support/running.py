@@ -49,6 +49,7 @@ def tiny_serving(*tactics: Any, **changes: Any) -> dict[str, Any]:
         "datasets": [{"id": "digits", "samples": 32}],
         "tactics": list(tactics),
         "batch_sizes": [16],
+        "rounds": 1,
         **changes,
     }
 
