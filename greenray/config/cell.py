@@ -46,6 +46,12 @@ class Cell(Frozen):
         return self.tactic == BASELINE
 
     @functools.cached_property
+    def repeated_id(self) -> str:
+        """The same for every round of a cell, and for no other cell: what one round has compiled, the next may use."""
+        point = self.model_dump(mode="json", exclude={"cell_id", "block_id", "experiment", "round", "bracket", "visit"})
+        return f"r1-{_digest(point)}"
+
+    @functools.cached_property
     def tactic_slug(self) -> str:
         """The chain as a path segment of `a-z 0-9 - + . _`; parameters at their default are left out."""
         return "+".join(_step_slug(step) for step in self.tactic)

@@ -40,6 +40,7 @@ def cell_row(
     started_at: datetime,
     duration_s: float,
     threads: int,
+    warm: bool,
 ) -> dict[str, Any]:
     last_word: Any = outcome.done or outcome.failed
     grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"] and w["rejected"] is None]
@@ -52,6 +53,7 @@ def cell_row(
         "greenray_version": __version__,
         **{f"{name}_version": versions.get(name) for name in ("python", "torch", "transformers")},
         "num_threads": threads,
+        "warm": warm,
         "started_at": started_at,
         "finished_at": datetime.now(UTC),
         "duration_s": duration_s,

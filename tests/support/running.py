@@ -30,6 +30,7 @@ QUICK: dict[str, float] = {
     "idle_s": 0.1,
     "warmup_max_s": 0.3,
     "target_ci": 0.5,
+    "quiet_wait_s": 0,  # tests run beside each other
 }
 TINY_TRAINING = {
     "name": "train",
