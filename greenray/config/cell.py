@@ -46,12 +46,6 @@ class Cell(Frozen):
         return self.tactic == BASELINE
 
     @functools.cached_property
-    def repeated_id(self) -> str:
-        """The same for every round of a cell, and for no other cell: what one round has compiled, the next may use."""
-        point = self.model_dump(mode="json", exclude={"cell_id", "block_id", "experiment", "round", "bracket", "visit"})
-        return f"r1-{_digest(point)}"
-
-    @functools.cached_property
     def tactic_slug(self) -> str:
         """The chain as a path segment of `a-z 0-9 - + . _`; parameters at their default are left out."""
         return "+".join(_step_slug(step) for step in self.tactic)
@@ -100,8 +94,8 @@ def make_cell(**fields: Any) -> Cell:
     repeated = {name: value for name, value in identity.items() if name != "round"}
     if fields.get("bracket"):
         identity |= {"bracket": fields["bracket"], "visit": fields["visit"]}
-    ids = {"cell_id": f"c1-{_digest(identity)}", "block_id": f"b1-{_digest(point)}", "repeated_id": f"r1-{_digest(repeated)}"}
-    return Cell(**ids, **fields)
+    fields |= {"cell_id": f"c1-{_digest(identity)}", "block_id": f"b1-{_digest(point)}"}
+    return Cell(repeated_id=f"r1-{_digest(repeated)}", **fields)
 
 
 def _digest(identity: dict[str, Any]) -> str:

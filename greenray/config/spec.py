@@ -204,7 +204,7 @@ class Experiment(Frozen):
 
 
 class SweepConfig(Frozen):
-    """One config file, validated. `folder` is where its relative paths start; `null_check` is of every experiment that compares."""
+    """One config file, validated. Relative paths start at `folder`; `null_check` is that of every experiment that compares."""
 
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -12,8 +12,8 @@ from greenray.config.cell import Cell
 from greenray.driver.ledger import committed, kind_of
 from greenray.driver.plan import Plan, Schedule, Visit, assign, is_exclusive
 from greenray.driver.pool import Died, Ended, Event, IdleRead, Pool, Refused, WorkerSlot
-from greenray.driver.rounds import add_rounds
 from greenray.driver.progress import Interrupts, Snapshot, StopNow, Watcher, WorkerView, cell_label
+from greenray.driver.rounds import add_rounds
 from greenray.driver.windows import Windows
 from greenray.errors import ResourceError
 from greenray.power.sharing import IdlePower

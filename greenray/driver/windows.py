@@ -1,9 +1,9 @@
 """How many steady windows a process is to give: as many as make the most of its time.
 
-Windows of one process vary less than processes do, and a process costs more than a window. With `n` windows a process, the variance
-of a mean over a given time is least at n = sqrt(cost of a process / cost of a window x variance of windows / variance of processes)
-(Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013). Both are learnt from this run's own attempts, over all cells
-of a device, in logarithms of energy per sample.
+Windows of one process vary less than processes do, and a process costs more than a window. With `n` windows a process, the
+variance of a mean over a given time is least at n = sqrt(cost of a process / cost of a window x variance of windows / variance of
+processes) (Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013). Both are learnt from this run's own attempts,
+over all cells of a device, in logarithms of energy per sample.
 """
 
 import math

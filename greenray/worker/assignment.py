@@ -82,7 +82,6 @@ class Assignment:
         visit: number of the visit that it runs in; None, as its position there, for plain cells.
         workers_sharing: W of the sharing rule, the same for a whole visit: workers of the machine, or 1 if the cell has it to
             itself.
-        windows: usable steady windows that the process is to give; None leaves it to the worker.
         idle: the machine's idle power; None where it has never been read.
         windows: usable steady windows that the process shall give of each stage; None: two, as far as `measure` allows.
     """
@@ -92,7 +91,6 @@ class Assignment:
     visit: int | None
     order_in_visit: int | None
     workers_sharing: int
-    windows: int | None = None
     idle: IdlePower | None = None
     windows: int | None = None
 
@@ -106,7 +104,7 @@ class AttemptResult:
         error_kind: `dependency` never started; `refused` can never succeed.
         tactic: slug of the tactic chain.
         j_per_sample: mean of the steady windows, for people who watch; None with several stages; not in the store.
-        steady_j: energy per sample of each steady window that is used, of one stage; `steady_s` their time together. Not in the store.
+        steady_j: energy per sample of each steady window that is used, as `j_per_sample`; `steady_s` is their time together.
         gpu_lost: why the worker's GPU must not be used any more; not in the store.
         contended: whether others took enough of the host's processors to matter while it was measured; not in the store.
     """

@@ -22,7 +22,7 @@ from greenray.store import tables
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
 from greenray.worker.caches import CompileCaches
-from greenray.worker.monitor import CellMonitor, j_per_sample
+from greenray.worker.monitor import CellMonitor, steady_figures
 from greenray.worker.rows import cell_row
 from greenray.worker.supervise import Outcome, supervise
 
@@ -126,7 +126,7 @@ def run_attempt(
     return AttemptResult.of_row(
         row,
         tactic=cell.tactic_slug,
-        j_per_sample=j_per_sample(rows),
+        **steady_figures(rows),
         gpu_lost=monitor.gpu_lost,
         contended=any(window["contention"] for window in rows if window["kind"] in ("steady", "epoch")),
     )

@@ -113,13 +113,14 @@ class CellMonitor:
         return self._recording.read(start_s=start_s, end_s=end_s, device=self._device, gpu_idle_w=idle_w)
 
 
-def j_per_sample(rows: Sequence[dict[str, Any]]) -> float | None:
-    """Mean energy per sample of the steady windows that may be used; None when none knows it, or stages do different work."""
+def steady_figures(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `AttemptResult` says of steady windows: of those that may be used, and none where stages do different work."""
     steady = [row for row in rows if row["kind"] == "steady"]
     used = [row for row in steady if row["rejected"] is None and row["samples"] and row["total_energy_j"] is not None]
     if not used or len({row["stage"] for row in steady}) > 1:
-        return None
-    return statistics.fmean(row["total_energy_j"] / row["samples"] for row in used)
+        return {}
+    joules = tuple(row["total_energy_j"] / row["samples"] for row in used)
+    return {"j_per_sample": statistics.fmean(joules), "steady_j": joules, "steady_s": sum(row["duration_s"] for row in used)}
 
 
 def rejection(*, kind: str, device: str, said: str | None, clock_change: str | None, contention: str | None) -> str | None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.worker.monitor import Verdicts, j_per_sample, keep_a_figure, rejection
+from greenray.worker.monitor import Verdicts, keep_a_figure, rejection, steady_figures
 
 BUSY = "neighbours kept 1.00 of 2 processors busy"
 CHANGED = "the SM clock went from 1980 to 1410 MHz inside the window"
@@ -30,7 +30,7 @@ def row(
     grade: str | None = "A",
 ) -> dict[str, Any]:
     reasons = [] if grade == "A" else ["something else"]
-    energy = {"total_energy_j": 8.0, "samples": 4, "stage": "forward"}
+    energy = {"total_energy_j": 8.0, "samples": 4, "duration_s": 0.5, "stage": "forward"}
     causes = {"rejected": rejected, "clock_change": change, "contention": busy}
     return {"kind": kind, **causes, "grade": grade, "grade_reasons": reasons, **energy}
 
@@ -83,7 +83,7 @@ def test_rejections_stand_where_enough_windows_are_left() -> None:
     keep_a_figure(rows)
     assert [one["rejected"] for one in rows] == [None, CHANGED, BUSY]
     rows[2]["total_energy_j"] = 800.0
-    assert j_per_sample(rows) == 2.0
+    assert steady_figures(rows)["j_per_sample"] == 2.0
 
 
 def test_a_host_that_is_never_quiet_keeps_a_figure_and_says_so() -> None:
@@ -91,14 +91,14 @@ def test_a_host_that_is_never_quiet_keeps_a_figure_and_says_so() -> None:
     rows = [row(grade="B", rejected=BUSY, busy=BUSY) for _ in range(3)]
     compiled = row(rejected="code was compiled once inside the window", busy=BUSY)
     rows += [compiled, row(kind="epoch", grade="B", busy=BUSY)]
-    assert j_per_sample(rows) is None
+    assert steady_figures(rows) == {}
     keep_a_figure(rows)
     for one in rows[:3]:
         assert (one["rejected"], one["contention"], one["grade"]) == (None, BUSY, "B")
         assert one["grade_reasons"][-1] == "used all the same: none of 4 windows was quiet"
     assert compiled["rejected"] is not None
     assert rows[4]["grade_reasons"] == ["something else"]
-    assert j_per_sample(rows) == 2.0
+    assert steady_figures(rows)["j_per_sample"] == 2.0
 
 
 def test_a_quiet_window_whose_clock_moved_is_better_than_a_busy_one() -> None:
@@ -112,22 +112,22 @@ def test_a_board_that_never_holds_its_clock_keeps_a_figure_with_a_worse_grade(be
     rows = [row(grade=before, rejected=CHANGED, change=CHANGED) for _ in range(4)]
     compiled = row(rejected="code was compiled once inside the window", change=CHANGED)
     rows += [compiled, row(kind="load", rejected=None, change=CHANGED, grade=before)]
-    assert j_per_sample(rows) is None
+    assert steady_figures(rows) == {}
     keep_a_figure(rows)
     assert [one["rejected"] for one in rows[:4]] == [None] * 4
     assert {one["grade"] for one in rows[:4]} == {after}
     assert all(CHANGED in one["grade_reasons"][-1] and "0 of 5 would be left" in one["grade_reasons"][-1] for one in rows[:4])
     assert compiled["rejected"] is not None  # compiling is no matter of degree
     assert rows[5]["grade"] == before
-    assert j_per_sample(rows) == 2.0
+    assert steady_figures(rows)["j_per_sample"] == 2.0
 
 
 def test_stages_have_no_figure_in_common() -> None:
-    assert j_per_sample([row() | {"stage": "decode"}] * 2) == 2.0
-    assert j_per_sample([row() | {"stage": "prefill"}, row() | {"stage": "decode"}]) is None
-    assert j_per_sample([row(rejected=CHANGED) | {"stage": "prefill"}, row() | {"stage": "decode"}]) is None
+    assert steady_figures([row() | {"stage": "decode"}] * 2)["j_per_sample"] == 2.0
+    assert steady_figures([row() | {"stage": "prefill"}, row() | {"stage": "decode"}]) == {}
+    assert steady_figures([row(rejected=CHANGED) | {"stage": "prefill"}, row() | {"stage": "decode"}]) == {}
 
 
 def test_no_window_at_all_is_no_figure() -> None:
     keep_a_figure([])
-    assert j_per_sample([]) is None
+    assert steady_figures([]) == {}
