@@ -60,7 +60,11 @@ def analyse(store: Store | Path, *, prices: Path | None = None, region: str | No
 
     Raises StoreError where it is no store, ConfigError where prices or region (see `prices.load`) are not understood.
     """
-    frames = Frames(open_store(store) if isinstance(store, Path) else store)
+    return analyse_frames(Frames(open_store(store) if isinstance(store, Path) else store), prices=prices, region=region)
+
+
+def analyse_frames(frames: Frames, *, prices: Path | None = None, region: str | None = None) -> Analysis:
+    """The same of tables that are read already, or that were never on a disk; ConfigError as above."""
     rates = price_tables.load(prices=prices, region=region)
     cells = arms.load(frames)
     names = label_cells(cells)
