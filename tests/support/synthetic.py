@@ -34,6 +34,7 @@ class Sweep:
     Attributes:
         noise: relative spread of a window's energy; `visit_noise` of a whole visit's ratio.
         drift: log ratio of a closing to its opening baseline.
+        contention: what the windows of a cell say of the neighbours; None is quiet.
     """
 
     out: Path
@@ -47,6 +48,7 @@ class Sweep:
     windows: int = 4
     samples: int = 360
     seed: int = 0
+    contention: str | None = None
     rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -231,6 +233,7 @@ class Sweep:
             "energy_scope": self.scope,
             "modelled_energy_j": None if energy_j is None else energy_j * self.modelled,
             "neighbours_busy": 0.1,
+            "contention": self.contention,
             "grade": "D" if self.modelled else "A",
             "grade_reasons": ["modelled from CPU time"] if self.modelled else [],
         }
