@@ -74,11 +74,12 @@ def _doubts(measured: Sequence[Arm], compared: Sequence[Finding], assumed: str, 
     """What puts the energies themselves in question; `judged`: what neighbours did is said already."""
     if cells := _of([arm.modelled for arm in measured]):
         unit = common((arm.cell["unit"] or "sample" for arm in measured), "sample")
+        measure = common((arm.measure.name for arm in measured), "quality")
         yield (
             f"Estimated from CPU time: in {cells} over half of the energy comes from a "
             f"model of watts per busy core{assumed}, not from a meter. It cannot tell spinning (threads that wait busily) "
             "from work, nor see that some instructions draw more power than others, nor clocks, nor memory: differences are "
-            f"differences in CPU time. What may be concluded here: time per {unit}, accuracy, size, memory. What may not: "
+            f"differences in CPU time. What may be concluded here: time per {unit}, {measure}, size, memory. What may not: "
             "joules, and savings of tactics that change the power drawn at equal CPU time."
         )
     shared = [arm.apportioned or (not judged and (arm.neighbours or 0) > NEIGHBOURS_CPUS) for arm in measured]

@@ -88,22 +88,25 @@ def no_interval(tactics: Mapping[str, Sequence[Member]]) -> str:
     members = [member for of in tactics.values() for member in of]
     effects = [effect for _, effect, _ in members]
     spread = max((effect.spread for effect in effects if effect.spread is not None), default=None)
-    why = "; ".join(
-        [f"{effects[0].energy.basis}, no interval" if effects[0].energy else "no interval", *windows_did(spread, several=True)]
-    )
+    why = next(effect.energy.basis for effect in effects if effect.energy is not None)
+    windows = "".join(f"; {said}" for said in windows_did(spread, several=True))
     by = "estimated from CPU time" if any(effect.modelled for effect in effects) else "measured"
     figures = (
-        f"{tactic} {_figures([e.energy for _, e, _ in of if e.energy is not None])}{_costs(of)}" for tactic, of in tactics.items()
+        f"{tactic} {_figures([e.energy for _, e, _ in of if e.energy is not None])}{_costs(of, ' (', ')')}"
+        for tactic, of in tactics.items()
     )
-    return f"{listed(label for label, _, _ in members)}: {why}. Nothing is claimed; energy as {by}: {', '.join(figures)}."
+    return (
+        f"{listed(label for label, _, _ in members)}: {why}, no interval, so nothing is claimed{windows}. "
+        f"Energy per {effects[0].unit} as {by}: {', '.join(figures)}."
+    )
 
 
-def _costs(members: Sequence[Member]) -> str:
+def _costs(members: Sequence[Member], before: str = "; ", after: str = "") -> str:
     """What is lost of shares, where it is more than a point: it counts though the energy tells nothing."""
     lost = [c for _, _, c in members if c is not None and c.measure.share and shows(c) and verdict(c) == "worse"]
     worst = max((abs(change.difference) for change in lost), default=0.0)
     names = common((change.measure.name for change in lost), "quality")
-    return f" and costs {'up to ' if len(members) > 1 else ''}{worst:.1f} points of {names}" if worst > 1 else ""
+    return f"{before}costs {'up to ' if len(members) > 1 else ''}{worst:.1f} points of {names}{after}" if worst > 1 else ""
 
 
 def without_result(tactic: str, status: str, reason: str, models: Sequence[str]) -> str:

@@ -54,6 +54,12 @@ class Sweep:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
 
+    def rounds(self, count: int, model: str, **visit: Any) -> None:
+        """So many rounds of a block, each a visit of its own."""
+        for round_ in range(1, count + 1):
+            block = {"block_id": f"{visit['block_id']}-{round_}"} if "block_id" in visit else {}
+            self.visit(model, round_=round_, **visit | block)
+
     def visit(
         self,
         model: str,
@@ -252,8 +258,7 @@ def quickstart(out: Path, *, rounds: int = 1, models: Mapping[str, tuple[str, fl
     sweep = Sweep(out=out, **options)
     for model, (family, energy_j) in models.items():
         sweep.train(model, family=family, epochs_j=[20.0 + (index == 0) for index in range(10)])
-        for round_ in range(1, rounds + 1):
-            sweep.visit(model, family=family, energy_j=energy_j, tactics=TACTICS, round_=round_)
+        sweep.rounds(rounds, model, family=family, energy_j=energy_j, tactics=TACTICS)
         sweep.cell(
             "int8-dynamic",
             energy_j=None,
