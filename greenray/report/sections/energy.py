@@ -110,6 +110,10 @@ def _range(watts: Sequence[float | None]) -> str:
     return f"{' to '.join(dict.fromkeys((known[0], known[-1])))} W" if known else ""
 
 
+def _symbol(energy: Estimate) -> str:
+    return "circle-open" if energy.low is None else "circle"
+
+
 def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
     if not (known := [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]):
         return None
@@ -128,7 +132,7 @@ def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
                 charts.rounded(e.percent for _, e in members),
                 charts.rounded(models.index(f.label) + offset for f, _ in members),
                 error_x={"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, **ends},
-                marker={"color": charts.colour(place), "size": 9},
+                marker={"color": charts.colour(place), "size": 9, "symbol": [_symbol(e) for _, e in members]},
                 text=[charts.plain(f"{f.label}, {tactic}: {percent_change(e)}; {interval_basis(f.effect)}") for f, e in members],
                 hoverinfo="text",
             )
