@@ -153,5 +153,5 @@ def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
         "energy",
         traces,
         layout,
-        "Left of zero is less than the baseline; bars are 95 % intervals, and where there is none nothing is claimed.",
+        "Left of zero is less than the baseline; bars are 95 % intervals. Nothing is claimed of hollow points, which have none.",
     )
