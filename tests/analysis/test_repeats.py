@@ -9,7 +9,8 @@ import pytest
 
 from greenray.analysis.frames import Frames
 from greenray.analysis.precision import stein_rounds
-from greenray.analysis.repeats import Bounds, wanted_rounds
+from greenray.analysis.repeats import wanted_rounds
+from greenray.config.spec import Rounds
 from greenray.store.registry import open_store
 from tests.support.synthetic import Sweep
 
@@ -37,10 +38,10 @@ def swept(
 
 def wanted(sweep: Sweep, bounds: tuple[int, int] = (3, 12), target: float = 0.02) -> dict[str, int]:
     """By tactic; every cell of one must be told the same."""
-    frames = Frames(open_store(sweep.out))
-    told = wanted_rounds(frames, sweep="quick", adaptive={"serve": Bounds(*bounds)}, target=target)
+    store = open_store(sweep.out)
+    told = wanted_rounds(store, sweep="quick", bounds={"serve": Rounds(min=bounds[0], max=bounds[1])}, target=target)
     found: dict[str, set[int]] = {}
-    for cell in frames.settled.iter_rows(named=True):
+    for cell in Frames(store).settled.iter_rows(named=True):
         if cell["cell_id"] in told:
             found.setdefault(cell["tactic"], set()).add(told[cell["cell_id"]])
     assert all(len(totals) == 1 for totals in found.values())
@@ -83,9 +84,9 @@ def test_series_do_not_mix_and_other_experiments_are_left_alone(tmp_path: Path, 
     sweep = swept(tmp_path / "out", {"prune": CALM}, batch_size=batches[0])
     swept(tmp_path / "out", {"prune": WIDE}, batch_size=batches[1], model="n")
     swept(tmp_path / "out", {"prune": WIDE}, model="fixed", experiment="another")
-    frames = Frames(open_store(sweep.out))
-    told = wanted_rounds(frames, sweep="quick", adaptive={"serve": Bounds(3, 12)}, target=0.02)
-    cells = {cell["cell_id"]: cell for cell in frames.settled.iter_rows(named=True)}
+    store = open_store(sweep.out)
+    told = wanted_rounds(store, sweep="quick", bounds={"serve": Rounds(min=3, max=12)}, target=0.02)
+    cells = {cell["cell_id"]: cell for cell in Frames(store).settled.iter_rows(named=True)}
     assert {(cells[cell_id]["model"], total) for cell_id, total in told.items()} == {("m", 3), ("n", 12)}
     assert {cells[cell_id]["bracket"] for cell_id in told} == {None}
 
