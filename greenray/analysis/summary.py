@@ -13,6 +13,9 @@ from greenray.analysis.findings import Finding, Key
 ACCURACY_LIMIT_POINTS = 1.0
 """A tactic that loses more of a share than this, by the samples evaluated, is no model's best."""
 
+MANY_MODELS = 4
+"""On more models than these a tactic's clear effects are one sentence."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
@@ -58,9 +61,23 @@ def _best(label: str, findings: Sequence[Finding]) -> Best:
 
 
 def clear(findings: Iterable[Finding]) -> list[str]:
-    """Effects whose interval leaves out "no difference", largest savings first."""
-    known = [(f.effect.energy.ratio, f.sentence) for f in tactics(findings) if f.effect.energy and f.effect.energy.clear]
-    return [sentence for _, sentence in sorted(known, key=lambda pair: pair[0])]
+    """Effects whose interval leaves out "no difference", largest savings first; a tactic that does the same to many models is
+    said once."""
+    groups: dict[tuple[object, ...], list[tuple[float, Finding]]] = defaultdict(list)
+    for finding in tactics(findings):
+        energy = finding.effect.energy
+        if energy is not None and energy.clear:
+            alike = (finding.tactic, finding.effect.unit, finding.effect.modelled, finding.effect.subject.phase, energy.ratio < 1)
+            groups[alike].append((energy.ratio, finding))
+    said: list[tuple[float, str]] = []
+    for members in groups.values():
+        members.sort(key=lambda pair: pair[0])
+        if len(members) > MANY_MODELS:
+            ratio, first = members[0]
+            said.append((ratio, sentences.clear_on_many(first.tactic, _members(finding for _, finding in members))))
+        else:
+            said += [(ratio, finding.sentence) for ratio, finding in members]
+    return [sentence for _, sentence in sorted(said, key=lambda pair: pair[0])]
 
 
 def not_clear(findings: Iterable[Finding]) -> list[str]:

@@ -92,3 +92,14 @@ def test_what_cannot_be_concluded_from_cpu_time_is_said(tmp_path: Path) -> None:
     assert "cannot tell spinning (threads that wait busily) from work" in said
     assert "What may be concluded here: time per image, accuracy, size, memory." in said
     assert "What may not: joules, and savings of tactics that change the power drawn at equal CPU time." in said
+
+
+def test_a_tactic_that_is_clear_on_many_models_is_said_once(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number, model in enumerate("abcdef"):
+        tactics = {"compile": 0.5 + number / 100} | ({"int4": 2.5} if number < 2 else {})
+        sweep.rounds(3, model, family=model, energy_j=0.004, tactics=tactics, accuracy_lost=9)
+    compiled, *int4 = analyse(sweep.finish()).clear
+    expected = "compile uses 45.0 to 50.0 % less energy per image on 6 models (a, b, c and 3 more)"
+    assert compiled == f"{expected}, costs up to 2.5 points of accuracy."
+    assert [sentence.split(" energy")[0] for sentence in int4] == ["a: int4 uses 2.5 times the", "b: int4 uses 2.5 times the"]
