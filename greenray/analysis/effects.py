@@ -109,9 +109,9 @@ def _model_effect(visits: Sequence[VisitEffect], declared: Mapping[Experiment, D
     versions = {name.removesuffix("_version"): sorted({str(v.arm.cell[name]) for v in visits}) for name in VERSIONS}
     # Rounds on the same hardware are taken together whatever the software; that it differed is said.
     said = [f"rounds ran with different versions of {n}: {', '.join(v)}" for n, v in versions.items() if len(v) > 1]
-    if busy := sum(visit.contended for visit in visits):
-        what = "figures of these" if busy == len(visits) else "not used"
-        said.append(f"host busy in {busy} of {len(visits)} rounds: {what}")
+    busy = sum(visit.contended for visit in visits)
+    if busy and len(visits) - busy >= MIN_ROUNDS:  # else it is why there is no interval, and said there
+        said.append(f"host busy in {busy} of {len(visits)} rounds: not used")
     return ModelEffect(
         subject=visits[0].subject,
         tactic=cell["tactic"],

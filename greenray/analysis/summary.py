@@ -34,15 +34,15 @@ def within_limit(change: AccuracyChange | None) -> bool:
     return lost <= (ACCURACY_LIMIT_POINTS + 1e-9 if change.measure.share else 0)
 
 
-def tactics(findings: Iterable[Finding]) -> list[Finding]:
-    """Without the null check, which is no tactic."""
+def without_null_check(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings about tactics: the null check is none."""
     return [finding for finding in findings if finding.tactic != NULL_CHECK]
 
 
 def best_by_model(findings: Iterable[Finding]) -> list[Best]:
     """A row for each model and phase, in the order of the findings."""
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in tactics(findings):
+    for finding in without_null_check(findings):
         groups[finding.label, finding.effect.subject.phase].append(finding)
     return [_best(label, members) for (label, _), members in groups.items()]
 
@@ -64,7 +64,7 @@ def clear(findings: Iterable[Finding]) -> list[str]:
     """Effects whose interval leaves out "no difference", largest savings first; a tactic that does the same to many models is
     said once."""
     groups: dict[tuple[object, ...], list[tuple[float, Finding]]] = defaultdict(list)
-    for finding in tactics(findings):
+    for finding in without_null_check(findings):
         energy = finding.effect.energy
         if energy is not None and energy.clear:
             alike = (finding.tactic, finding.effect.unit, finding.effect.modelled, finding.effect.subject.phase, energy.ratio < 1)
@@ -85,7 +85,7 @@ def not_clear(findings: Iterable[Finding]) -> list[str]:
     same models for the same reason."""
     groups: dict[tuple[object, ...], list[Finding]] = defaultdict(list)
     blank: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in tactics(findings):
+    for finding in without_null_check(findings):
         effect, energy = finding.effect, finding.effect.energy
         if energy is None:
             groups[finding.tactic, effect.flags].append(finding)
