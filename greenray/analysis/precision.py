@@ -1,0 +1,56 @@
+"""How sure a mean of log ratios is, and how many rounds would make it as sure as was asked for.
+
+Rounds are independent repetitions, so a mean of their log ratios has a Student interval. Where the number of rounds was itself
+chosen from the data, the plain t interval covers too little (91-93 % after a first stage of 3 and up to 12, simulated: what
+looks precise by chance stops early). Stein's two-stage procedure keeps the 95 %: the standard deviation, and its degrees of
+freedom, are those of the first stage alone, and the mean is that of all rounds (Stein, "A two-sample test for a linear hypothesis
+whose power is independent of the variance", 1945).
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from greenray.analysis.stats import t_quantile
+
+MIN_ROUNDS = 3
+"""Fewer rounds give a ratio, never an interval."""
+MOST_ROUNDS = 1000
+"""Beyond so many it is not said how many are needed."""
+
+
+class Interval(NamedTuple):
+    """A mean of log ratios and the 95 % half-width of its interval, both as natural logarithms; None under `MIN_ROUNDS`."""
+
+    mean: float
+    half_width: float | None
+
+
+def interval(log_ratios: Sequence[float], *, first: int | None = None) -> Interval:
+    """Mean and interval of one or more rounds, in the order in which they were measured.
+
+    With `first`, the rounds after the first so many were asked for because of these: Stein's interval. Without, an ordinary one.
+    """
+    if len(log_ratios) < MIN_ROUNDS:
+        return Interval(fmean(log_ratios), None)
+    stage = log_ratios[: max(first or len(log_ratios), MIN_ROUNDS)]
+    half = t_quantile(len(stage) - 1) * stdev(stage) / math.sqrt(len(log_ratios))
+    return Interval(fmean(log_ratios), half)
+
+
+def stein_rounds(log_ratios: Sequence[float], *, target: float) -> int:
+    """Rounds needed in all, so that the half-width of the ratio is `target` (0.02 = 2 %), by these first ones alone.
+
+    Needs `MIN_ROUNDS` or more; never fewer than those that there are.
+    """
+    half = t_quantile(len(log_ratios) - 1) * stdev(log_ratios)
+    return max(len(log_ratios), math.ceil((half / math.log1p(target)) ** 2))
+
+
+def rounds_needed(log_ratios: Sequence[float], *, target: float) -> int | None:
+    """Smallest number of rounds whose t interval would be as narrow, if rounds go on varying as these do; None over
+    `MOST_ROUNDS`."""
+    spread = stdev(log_ratios)
+    enough = (n for n in range(MIN_ROUNDS, MOST_ROUNDS + 1) if t_quantile(n - 1) * spread / math.sqrt(n) <= math.log1p(target))
+    return next(enough, None)
