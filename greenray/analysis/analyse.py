@@ -1,18 +1,20 @@
 """From a store to an analysis: the table of contents of this package."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from greenray.analysis import accuracy, arms, caveats, effects, visits, wording
+from greenray.analysis import accuracy, arms, caveats, effects, sentences, summary, visits, wording
 from greenray.analysis import prices as price_tables
 from greenray.analysis.arms import Arm, TrainingRun, training_runs
 from greenray.analysis.caveats import Caveat
+from greenray.analysis.declared import declared
 from greenray.analysis.findings import Finding, Key, finding, label_cells
 from greenray.analysis.frames import Frames, grades
+from greenray.analysis.null_check import NullCheck, null_checks
 from greenray.analysis.overall import OverallEffect, overall_effects
 from greenray.analysis.prices import Prices
+from greenray.analysis.summary import Best
 from greenray.config.settings import CpuModel
 from greenray.store.base import Store
 from greenray.store.registry import open_store
@@ -25,7 +27,9 @@ class Analysis:
     Attributes:
         arms: every settled cell; `labels` of their models are by `Arm.key`.
         findings, overall: effects by model, and over models.
-        over_models, by_model, without_result: the headline in plain sentences, most important first.
+        best: the tactic that clearly saves each model most, within the limit of accuracy.
+        clear, not_clear, over_models, without_result: the headline in plain sentences, most important first.
+        null_checks: whether comparisons between equals show no difference, by hardware.
         training: training cells that are ok.
         grades: number of work windows by grade; "" counts those without one.
         unit, measure: what a sample is, and what its quality is called, where all findings agree.
@@ -37,9 +41,12 @@ class Analysis:
     labels: Mapping[Key, str]
     findings: tuple[Finding, ...]
     overall: tuple[OverallEffect, ...]
+    best: tuple[Best, ...]
+    clear: tuple[str, ...]
+    not_clear: tuple[str, ...]
     over_models: tuple[str, ...]
-    by_model: tuple[str, ...]
     without_result: tuple[str, ...]
+    null_checks: tuple[NullCheck, ...]
     training: tuple[TrainingRun, ...]
     caveats: tuple[Caveat, ...]
     grades: Mapping[str, int]
@@ -48,7 +55,7 @@ class Analysis:
 
     @property
     def headline(self) -> list[str]:
-        return [*self.over_models, *self.by_model, *self.without_result]
+        return [*self.clear, *self.not_clear, *self.over_models, *self.without_result]
 
     def caveats_on(self, topic: str) -> tuple[str, ...]:
         """What is said beside the numbers; the weighty ones stand at the top of the page already."""
@@ -68,7 +75,9 @@ def analyse_frames(frames: Frames, *, prices: Path | None = None, region: str | 
     rates = price_tables.load(prices=prices, region=region)
     cells = arms.load(frames)
     names = label_cells(cells)
-    by_model = effects.model_effects(visits.visit_effects(cells))
+    plans = declared(frames.manifests)
+    by_model = effects.model_effects(visits.visit_effects(cells), plans)
+    checks = null_checks(cells, by_model, plans)
     overall = overall_effects(by_model)
     findings = [
         finding(names[effect.visits[0].arm.key], effect, change, rates)
@@ -76,7 +85,7 @@ def analyse_frames(frames: Frames, *, prices: Path | None = None, region: str | 
     ]
     cpu_models = [manifest["cpu_model"] for manifest in frames.manifests.values() if isinstance(manifest.get("cpu_model"), dict)]
     assumed = sorted({CpuModel.model_construct(**model).assumption for model in cpu_models})
-    found = caveats.find(arms=cells, findings=findings, overall=overall, prices=rates, assumptions=assumed)
+    found = caveats.find(frames, arms=cells, findings=findings, overall=overall, checks=checks, prices=rates, assumptions=assumed)
     return Analysis(
         frames=frames,
         prices=rates,
@@ -84,22 +93,15 @@ def analyse_frames(frames: Frames, *, prices: Path | None = None, region: str | 
         labels=names,
         findings=tuple(findings),
         overall=tuple(overall),
-        over_models=tuple(wording.overall_sentence(effect, effect.context(overall)) for effect in overall),
-        by_model=tuple(one.sentence for one in findings),
-        without_result=tuple(_without_result(cells, names)),
+        best=tuple(summary.best_by_model(findings)),
+        clear=tuple(summary.clear(findings)),
+        not_clear=tuple(summary.not_clear(findings)),
+        over_models=tuple(sentences.overall_sentences(overall)),
+        without_result=tuple(summary.without_result(cells, names)),
+        null_checks=tuple(checks),
         training=tuple(training_runs(frames, cells)),
         caveats=(*found, *caveats.of_wall(frames)),
         grades=grades(frames.work["grade"]),
         unit=wording.common((effect.unit for effect in by_model), "sample"),
         measure=wording.common((effect.arms[0].measure.name for effect in by_model), "quality"),
     )
-
-
-def _without_result(cells: Sequence[Arm], names: Mapping[Key, str]) -> list[str]:
-    """Why cells have no result; one sentence for all models that share a tactic, a status and a reason."""
-    groups: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
-    for arm in cells:
-        if not arm.ok:
-            reason = str(arm.cell["error"] or "no reason was written down").strip().rstrip(".")
-            groups[arm.cell["tactic"], arm.cell["status"], reason][names[arm.key]] = None
-    return [wording.without_result(*what, list(models)) for what, models in groups.items()]

@@ -14,7 +14,6 @@ from typing import Any
 
 import polars as pl
 
-from greenray.analysis import stats
 from greenray.analysis.frames import Frames
 from greenray.tasks.base import QualityMeasure
 
@@ -23,10 +22,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Mean of a quantity over windows, and the 95 % half-width of a t interval as a share of it; None for a single window."""
+    """Mean of a quantity over windows, and their coefficient of variation; None for a single window.
+
+    What windows of one process do says nothing of the next process, so no interval is made of it.
+    """
 
     mean: float
-    half_width: float | None
+    spread: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,9 @@ class Arm:
         latency_p50_s, latency_p95_s: mean over windows of the latency percentiles of an iteration.
         scope: `energy_scope` of the windows, or of the attempt where no window may be used; None when windows disagree.
         modelled_share: part of the energy that a model made up (0-1).
-        shared_host: whether the host's energy was apportioned, or neighbours kept more than half a CPU busy.
+        apportioned: whether the host's energy was divided between workers.
+        neighbours: mean number of processors that others kept busy; None when unknown.
+        contended: whether others took enough of the host to matter in a window that is used.
         warmed_up: whether throughput was stable when the steady windows began.
         grade: worst grade of its work windows.
         windows_without_energy: work windows whose total is NULL, and `missing_reasons` their distinct reasons.
@@ -58,7 +62,9 @@ class Arm:
     latency_p95_s: Measured | None
     scope: str | None
     modelled_share: float | None
-    shared_host: bool
+    apportioned: bool
+    neighbours: float | None
+    contended: bool
     warmed_up: bool | None
     grade: str | None
     windows_without_energy: int
@@ -138,6 +144,7 @@ def _arms(frames: Frames, cells: pl.DataFrame, keys: Sequence[str]) -> list[Arm]
         _total=pl.col("total_energy_j").sum(),
         _apportioned=pl.col("cpu_apportioned").any(),
         _neighbours=pl.col("neighbours_busy").mean(),
+        _contended=pl.col("contention").is_not_null().any(),
         _grade=pl.col("grade").max(),
         _missing=pl.col("total_energy_j").is_null().sum(),
         _why_missing=why.explode().drop_nulls().unique().sort(),
@@ -169,7 +176,9 @@ def _arm(row: Row) -> Arm:
         **summed | {name: _measured(row, name) for name in _MEASURED},
         scope=scopes[0] if len(scopes) == 1 else None,
         modelled_share=row["_modelled"] / row["_total"] if row["_total"] else None,
-        shared_host=bool(row["_apportioned"]) or (row["_neighbours"] or 0) > 0.5,
+        apportioned=bool(row["_apportioned"]),
+        neighbours=row["_neighbours"],
+        contended=bool(row["_contended"]),
         warmed_up=json_of(row, "settings").get("warmup_stable"),
         windows_without_energy=row["_missing"] or 0,
         missing_reasons=tuple(row["_why_missing"] or ()),
@@ -182,8 +191,7 @@ def _measured(row: Row, name: str) -> Measured | None:
     count, centre, spread = row[f"_{name}_count"], row[f"_{name}_mean"], row[f"_{name}_std"]
     if not count or centre is None or centre <= 0 or not math.isfinite(centre):
         return None
-    noise = None if spread is None else spread / centre / math.sqrt(count)
-    return Measured(mean=centre, half_width=None if noise is None else stats.t_quantile(count - 1) * noise)
+    return Measured(mean=centre, spread=None if spread is None else spread / centre)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What these numbers cannot tell, said where it is read."""
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +9,19 @@ import polars as pl
 
 from greenray.analysis.accuracy import FEW_SAMPLES
 from greenray.analysis.arms import Arm
-from greenray.analysis.effects import MIN_VISITS
+from greenray.analysis.contention import busy_hosts
 from greenray.analysis.findings import Finding
 from greenray.analysis.frames import Frames
+from greenray.analysis.null_check import NullCheck
 from greenray.analysis.overall import MIN_FAMILIES, OverallEffect
+from greenray.analysis.precision import MIN_ROUNDS
 from greenray.analysis.prices import Prices
 from greenray.analysis.visits import CUT_SHORT, DRIFT_LIMIT, IDLE_SHARE, IDLE_W, drifted
 from greenray.analysis.wording import alike, common, count, merged, plural, quantity
+
+_SENTENCE_END = re.compile(r"(?<=\.) (?=[A-Z])")
+NEIGHBOURS_CPUS = 0.5
+"""More processors than these kept busy by others are said, where no window tells whether it mattered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +35,19 @@ class Caveat:
     text: str
     weighty: bool = False
 
+    @property
+    def short(self) -> str:
+        """Its first sentence, for a terminal."""
+        return _SENTENCE_END.split(self.text, maxsplit=1)[0]
+
 
 def find(
+    frames: Frames,
     *,
     arms: Sequence[Arm],
     findings: Sequence[Finding],
     overall: Sequence[OverallEffect],
+    checks: Sequence[NullCheck],
     prices: Prices,
     assumptions: Sequence[str] = (),
 ) -> list[Caveat]:
@@ -41,8 +55,13 @@ def find(
     measured = [arm for arm in arms if any(part.energy_j for part in arm.parts)]
     compared = [finding for finding in findings if finding.effect.energy is not None]
     assumed = f" ({'; or '.join(assumptions)})" if assumptions else ""
-    parts: list[tuple[str, bool, Iterator[str]]] = [
-        ("energy", True, _doubts(measured, compared, assumed)),
+    busy = busy_hosts(frames, [finding.effect for finding in findings])
+    failed = (check.sentence for check in checks if not check.passed)
+    parts: list[tuple[str, bool, Iterable[str]]] = [
+        ("energy", True, (text for weighty, text in busy if weighty)),
+        ("energy", True, failed),
+        ("energy", True, _doubts(measured, compared, assumed, judged=bool(busy))),
+        ("energy", False, (text for weighty, text in busy if not weighty)),
         ("energy", False, _limits(arms, measured, assumed)),
         ("energy", False, _shortcomings(arms, findings, compared, overall)),
         ("accuracy", False, _accuracy(findings)),
@@ -51,16 +70,20 @@ def find(
     return [Caveat(topic=topic, text=text, weighty=weighty) for topic, weighty, texts in parts for text in texts]
 
 
-def _doubts(measured: Sequence[Arm], compared: Sequence[Finding], assumed: str) -> Iterator[str]:
-    """What puts the energies themselves in question."""
+def _doubts(measured: Sequence[Arm], compared: Sequence[Finding], assumed: str, *, judged: bool) -> Iterator[str]:
+    """What puts the energies themselves in question; `judged`: what neighbours did is said already."""
     if cells := _of([arm.modelled for arm in measured]):
+        unit = common((arm.cell["unit"] or "sample" for arm in measured), "sample")
+        measure = common((arm.measure.name for arm in measured), "quality")
         yield (
             f"Estimated from CPU time: in {cells} over half of the energy comes from a "
-            f"model of watts per busy core{assumed}, not from a meter. It follows how long and on how many cores a "
-            "cell computes; it cannot see that some instructions draw more power than others, nor clocks, nor memory. "
-            "Differences are differences in CPU time."
+            f"model of watts per busy core{assumed}, not from a meter. It cannot tell spinning (threads that wait busily) "
+            "from work, nor see that some instructions draw more power than others, nor clocks, nor memory: differences are "
+            f"differences in CPU time. What may be concluded here: time per {unit}, {measure}, size, memory. What may not: "
+            "joules, and savings of tactics that change the power drawn at equal CPU time."
         )
-    if cells := _of([arm.shared_host for arm in measured]):
+    shared = [arm.apportioned or (not judged and (arm.neighbours or 0) > NEIGHBOURS_CPUS) for arm in measured]
+    if cells := _of(shared):
         yield (
             f"Shared host: in {cells} other work ran on the same host. The host's energy is divided "
             "by CPU time, and neighbours also slow a cell down through caches, memory and clocks."
@@ -108,12 +131,19 @@ def _shortcomings(
             f"more than {IDLE_SHARE * 100:.0f} % and {IDLE_W:g} W (boards warm up, and others may hold contexts on them). Active "
             "energies of such a visit differ by that too; gross ones do not."
         )
-    if few := _of([len(finding.effect.visits) < MIN_VISITS for finding in compared], "comparison"):
+    if few := _of([finding.effect.rounds < MIN_ROUNDS for finding in compared], "comparison"):
         yield (
-            f"Within one visit: {few} rest on fewer than {MIN_VISITS} visits. Their "
-            "± covers window noise and drift inside the visit, not what varies from one visit to the next; three rounds or more "
-            "in the config would show that too."
+            f"Too few rounds: {few} rest on fewer than {MIN_ROUNDS} rounds on a quiet host. A ratio is given there and no "
+            "interval, and nothing is claimed: the windows of one process do not tell what the next process would give."
         )
+    missed = [finding for finding in compared if finding.effect.precise is False]
+    if wide := _of([finding.effect.precise is False for finding in compared if finding.effect.precise is not None], "interval"):
+        target = common((f"{(finding.effect.target or 0) * 100:g} %" for finding in missed), "the target")
+        most = [finding.effect.rounds_needed for finding in missed]
+        known = [needed for needed in most if needed is not None]
+        needs = [f"{min(known)} to {max(known)} rounds" if min(known) < max(known) else f"{known[0]} rounds"] if known else []
+        needs += ["over 1,000"] if len(known) < len(most) else []
+        yield f"Not as precise as asked for: {wide} wider than ±{target} (target_ci); that would take {' or '.join(needs)}."
     if cut := _of([CUT_SHORT in finding.effect.flags for finding in compared], "comparison"):
         yield f"Cut short: {cut} have an opening baseline only, so drift is unknown there."
     if any(effect.families < MIN_FAMILIES for effect in overall):

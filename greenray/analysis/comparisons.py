@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import Arm
-from greenray.analysis.visits import LogRatio, VisitEffect, drifted
+from greenray.analysis.effects import ModelEffect
+from greenray.analysis.visits import VisitEffect, drifted
 from greenray.store.schema import arrow_schema
 from greenray.store.tables import parquet
 
@@ -16,7 +17,7 @@ KEY = "comparisons.parquet"
 
 def rows(analysis: Analysis) -> list[dict[str, Any]]:
     """One row a visit and tactic; names, units and meaning are those of the `comparisons` table in `greenray schema`."""
-    return [_row(visit) for finding in analysis.findings for visit in finding.effect.visits]
+    return [_row(visit, finding.effect) for finding in analysis.findings for visit in finding.effect.visits]
 
 
 def write(analysis: Analysis) -> None:
@@ -25,9 +26,8 @@ def write(analysis: Analysis) -> None:
     analysis.frames.store.replace(KEY, parquet(table))
 
 
-def _row(visit: VisitEffect) -> dict[str, Any]:
+def _row(visit: VisitEffect, effect: ModelEffect) -> dict[str, Any]:
     subject, energy = visit.subject, visit.energy
-    half = energy and energy.half_width
     row: dict[str, Any] = {name: getattr(subject, name) for name in ("sweep", "model", "batch_size", "device", "hardware")}
     for end in ("open", "close"):
         bracket = next((baseline for baseline in visit.baselines if baseline.cell["bracket"] == end), None)
@@ -35,14 +35,17 @@ def _row(visit: VisitEffect) -> dict[str, Any]:
     return row | {
         "block_id": visit.visit[0],
         "visit": visit.visit[1],
+        "round": visit.round,
+        "contended": visit.contended,
         "tactic": visit.arm.cell["tactic"],
         "energy_scope": subject.scope,
         "stage": subject.stage or None,
         "run_id": visit.arm.cell["run_id"],
         "tactic_j": _joules(visit.arm),
         "energy_ratio": _ratio(energy),
-        "energy_low": None if energy is None or half is None else math.exp(energy.value - half),
-        "energy_high": None if energy is None or half is None else math.exp(energy.value + half),
+        "rounds": effect.rounds,
+        "energy_low": effect.energy and effect.energy.low,
+        "energy_high": effect.energy and effect.energy.high,
         "active_ratio": _ratio(visit.active),
         "time_ratio": _ratio(visit.time),
         "drift": None if visit.drift is None else math.expm1(visit.drift),
@@ -57,5 +60,5 @@ def _joules(arm: Arm | None) -> float | None:
     return None if arm is None or arm.energy_j is None else arm.energy_j.mean
 
 
-def _ratio(found: LogRatio | None) -> float | None:
-    return None if found is None else math.exp(found.value)
+def _ratio(found: float | None) -> float | None:
+    return None if found is None else math.exp(found)

@@ -1,31 +1,42 @@
-"""What a tactic does to a model, over its visits.
+"""What a tactic does to a model, over its rounds.
 
-Uncertainty, by what there is:
-  three or more visits   t interval over the visits' log ratios: covers whatever varies from visit to visit
-  fewer                  window noise of both arms and the drift, in quadrature ("within one visit"), blind to what varies between
+An interval comes from three or more rounds on a quiet host, by the scatter of their log ratios (see `precision`), and from
+nothing else: what varies from process to process and from minute to minute is not seen within one visit. With fewer there is the
+ratio alone, and what the windows did can be said in words.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
-from greenray.analysis import stats
+from greenray.analysis import precision, stats
 from greenray.analysis.arms import Arm, mostly_modelled
-from greenray.analysis.visits import RATIOS, VERSIONS, LogRatio, Subject, VisitEffect
+from greenray.analysis.declared import Declared, Experiment
+from greenray.analysis.precision import MIN_ROUNDS
+from greenray.analysis.visits import RATIOS, VERSIONS, Subject, VisitEffect
 
-MIN_VISITS = 3
+NULL_CHECK = "null-check"
+"""The baseline under another name: compared like a tactic, and never praised as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEffect:
-    """One tactic on one model. `*_j` and `*_s` are per sample, means over visits; drift is the worst visit's log ratio."""
+    """One tactic on one model.
+
+    Attributes:
+        visits: a visit for each round, in order; `used` those that its figures are from: on a quiet host, or all if none was.
+        `*_j`, `*_s`: per sample, means over the visits used.
+        spread: largest coefficient of variation among the windows of an arm used; None where none has two windows.
+        drift: that of the worst visit used, as a log ratio.
+        target: the half-width of the ratio that was asked for; None where nothing was.
+    """
 
     subject: Subject
     tactic: str
     visits: tuple[VisitEffect, ...]
+    used: tuple[VisitEffect, ...]
     energy: stats.Estimate | None
     active: stats.Estimate | None
     time: stats.Estimate | None
@@ -38,7 +49,9 @@ class ModelEffect:
     baseline_time_s: float | None
     tactic_time_s: float | None
     modelled_share: float | None
+    spread: float | None
     drift: float | None
+    target: float | None
     flags: tuple[str, ...]
 
     @property
@@ -55,34 +68,61 @@ class ModelEffect:
         """What a sample is, by the task."""
         return next((arm.cell["unit"] for arm in self.arms if arm.cell["unit"]), "sample")
 
+    @property
+    def rounds(self) -> int:
+        """Rounds on a quiet host whose energy is known: those behind the interval."""
+        return sum(visit.energy is not None and not visit.contended for visit in self.visits)
 
-def model_effects(effects: Iterable[VisitEffect]) -> list[ModelEffect]:
-    """Visits of the same subject and tactic together, in order."""
+    @property
+    def precise(self) -> bool | None:
+        """Whether the interval is as narrow as was asked for; None without an interval, or where nothing was asked for."""
+        half = None if self.energy is None else self.energy.log_half_width
+        return None if half is None or self.target is None else half <= math.log1p(self.target) * (1 + 1e-9)
+
+    @property
+    def rounds_needed(self) -> int | None:
+        """So many rounds would make the interval as narrow, going by these; None when over `precision.MOST_ROUNDS`."""
+        values = [visit.energy for visit in self.used if visit.energy is not None]
+        return None if self.target is None else precision.rounds_needed(values, target=self.target)
+
+
+def model_effects(effects: Iterable[VisitEffect], declared: Mapping[Experiment, Declared] | None = None) -> list[ModelEffect]:
+    """Rounds of the same subject and tactic together, in order."""
     groups: dict[tuple[Subject, str], list[VisitEffect]] = defaultdict(list)
     for effect in effects:
         groups[effect.subject, effect.arm.cell["tactic"]].append(effect)
-    return [_model_effect(groups[key]) for key in sorted(groups)]
+    return [_model_effect(sorted(groups[key], key=lambda v: (v.round, v.visit[1])), declared or {}) for key in sorted(groups)]
 
 
-def _model_effect(visits: Sequence[VisitEffect]) -> ModelEffect:
-    found: dict[str, Any] = {name: over_visits([getattr(v, name) for v in visits]) for name in RATIOS}
+def _model_effect(visits: Sequence[VisitEffect], declared: Mapping[Experiment, Declared]) -> ModelEffect:
+    cell = visits[0].arm.cell
+    plan = declared.get((cell["sweep"], cell["experiment"]), Declared())
+    found: dict[str, Any] = {name: over_rounds(visits, name, first=plan.first) for name in RATIOS}
     for name in ("energy", "active", "time"):
-        column = RATIOS[name]
+        column, compared = RATIOS[name], of_quiet_host(visits, name)
         # Both sides of a cost come from the same visits: those in which the two arms were compared.
-        compared = [v for v in visits if getattr(v, name) is not None]
         found[f"baseline_{column}"] = stats.mean_known(_mean(v.baselines, column) for v in compared)
         found[f"tactic_{column}"] = stats.mean_known(_mean([v.arm], column) for v in compared)
+    used = of_quiet_host(visits, "energy") or of_quiet_host(visits, "time") or list(visits)
+    arms = [arm for visit in used for arm in (visit.arm, *visit.baselines)]
+    spreads = (measured.spread for arm in arms if (measured := arm.energy_j or arm.time_s) and measured.spread is not None)
     versions = {name.removesuffix("_version"): sorted({str(v.arm.cell[name]) for v in visits}) for name in VERSIONS}
-    # Visits on the same hardware are taken together whatever the software; that it differed is said.
-    mixed = [f"visits ran with different versions of {n}: {', '.join(v)}" for n, v in versions.items() if len(v) > 1]
+    # Rounds on the same hardware are taken together whatever the software; that it differed is said.
+    said = [f"rounds ran with different versions of {n}: {', '.join(v)}" for n, v in versions.items() if len(v) > 1]
+    if busy := sum(visit.contended for visit in visits):
+        what = "figures of these" if busy == len(visits) else "not used"
+        said.append(f"host busy in {busy} of {len(visits)} rounds: {what}")
     return ModelEffect(
         subject=visits[0].subject,
-        tactic=visits[0].arm.cell["tactic"],
+        tactic=cell["tactic"],
         visits=tuple(visits),
+        used=tuple(used),
         **found,
-        modelled_share=stats.mean_known(a.modelled_share for v in visits if v.energy for a in (v.arm, *v.baselines)),
-        drift=max((v.drift for v in visits if v.drift is not None), default=None),
-        flags=tuple(dict.fromkeys([*(flag for v in visits for flag in v.flags), *mixed])),
+        modelled_share=stats.mean_known(a.modelled_share for v in used if v.energy is not None for a in (v.arm, *v.baselines)),
+        spread=max(spreads, default=None),
+        drift=max((v.drift for v in used if v.drift is not None), default=None),
+        target=plan.target,
+        flags=tuple(dict.fromkeys([*(flag for v in used for flag in v.flags), *said])),
     )
 
 
@@ -90,15 +130,23 @@ def _mean(arms: Sequence[Arm], column: str) -> float | None:
     return stats.mean_known(measured and measured.mean for measured in (getattr(arm, column) for arm in arms))
 
 
-def over_visits(ratios: Sequence[LogRatio | None]) -> stats.Estimate | None:
-    known = [ratio for ratio in ratios if ratio is not None]
+def of_quiet_host(visits: Iterable[VisitEffect], ratio: str) -> list[VisitEffect]:
+    """Those that know this ratio and were let alone; all that know it, if none was."""
+    known = [visit for visit in visits if getattr(visit, ratio) is not None]
+    return [visit for visit in known if not visit.contended] or known
+
+
+def over_rounds(visits: Sequence[VisitEffect], ratio: str, *, first: int | None = None) -> stats.Estimate | None:
+    """A ratio over rounds, None where no visit knows it; with `first` rounds in a first stage, see `precision.interval`."""
+    known = [visit for visit in visits if getattr(visit, ratio) is not None]
     if not known:
         return None
-    values = [ratio.value for ratio in known]
-    if len(known) >= MIN_VISITS:
-        return stats.t_estimate(values, basis=f"{len(known)} visits")
-    # Two visits: no shrinking by their number, since what they share (drift of one device) does not average out.
-    half = stats.quadrature([ratio.half_width for ratio in known])
-    half = None if half is None else stats.quadrature([half / math.sqrt(len(known)), (max(values) - min(values)) / 2])
-    basis = "within one visit" if len(known) == 1 else f"within {len(known)} visits"
-    return stats.estimate(fmean(values), half, basis=basis)
+    used = of_quiet_host(known, ratio)
+    busy = sum(visit.contended for visit in known)
+    mean, half = precision.interval([getattr(visit, ratio) for visit in used], first=first)
+    basis = "one round" if len(known) == 1 else f"{len(known)} rounds"
+    if busy and len(known) - busy < MIN_ROUNDS:
+        half, basis = None, f"host busy in {busy} of {len(known)} rounds" if len(known) > 1 else "host busy in its one round"
+    elif busy:
+        basis = f"{len(used)} rounds"
+    return stats.estimate(mean, half, basis=basis)

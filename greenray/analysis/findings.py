@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from greenray.analysis import cost, stats, wording
+from greenray.analysis import cost, sentences, stats
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.arms import Arm
 from greenray.analysis.cost import BreakEven, break_even
@@ -26,7 +26,7 @@ class Finding:
     Attributes:
         label: the model as a reader tells it from the others (batch size, device, ... only where they differ).
         energy_break_even, time_break_even: when the one-off cost is earned back, in joules and in seconds.
-        optimize_energy_j, optimize_time_s: one-off cost, mean over visits.
+        optimize_energy_j, optimize_time_s: one-off cost, mean over the attempts that began with empty caches; None without one.
         baseline_cost, tactic_cost: for `SAMPLES` samples.
         sentence: the finding in plain words.
         grade: worst grade of the arms compared.
@@ -50,9 +50,8 @@ class Finding:
 
 
 def finding(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, prices: Prices) -> Finding:
-    optimize_j, optimize_s = (
-        stats.mean_known(visit.arm.cell[name] for visit in effect.visits) for name in ("optimize_energy_j", "optimize_s")
-    )
+    cold = [visit.arm.cell for visit in effect.visits if not visit.arm.cell["warm"]]
+    optimize_j, optimize_s = (stats.mean_known(cell[name] for cell in cold) for name in ("optimize_energy_j", "optimize_s"))
     gpu_name = effect.subject.hardware if effect.subject.device == "cuda" else None
     energies, times = (effect.baseline_energy_j, effect.tactic_energy_j), (effect.baseline_time_s, effect.tactic_time_s)
     baseline_cost, tactic_cost = (
@@ -70,7 +69,7 @@ def finding(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, pr
         optimize_time_s=optimize_s,
         baseline_cost=baseline_cost,
         tactic_cost=tactic_cost,
-        sentence=wording.model_sentence(label, effect, accuracy, energy_break_even),
+        sentence=sentences.model_sentence(label, effect, accuracy, energy_break_even),
         grade=max((arm.grade for arm in effect.arms if arm.grade), default=None),
     )
 

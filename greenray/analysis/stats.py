@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import fmean, stdev
+from statistics import fmean
 
 from scipy import special
 
@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 class Estimate:
     """A ratio of tactic to baseline (0.7 means 30 % less) with its 95 % interval; None where none can be given.
 
-    `basis` says what the interval rests on, for a reader: "within one visit", "5 visits", ...
+    `basis` says what it rests on, or why there is no interval, for a reader: "5 rounds", "one round", ...
     """
 
     ratio: float
@@ -57,22 +57,15 @@ def mean_known(values: Iterable[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def t_estimate(log_ratios: Sequence[float], *, basis: str) -> Estimate:
-    """Geometric mean ratio with a t interval over independent log ratios; needs two or more of them."""
-    half = t_quantile(len(log_ratios) - 1) * stdev(log_ratios) / math.sqrt(len(log_ratios))
-    return estimate(fmean(log_ratios), half, basis=basis)
-
-
 def estimate(log_ratio: float, half_width: float | None, *, basis: str) -> Estimate:
     """A log ratio and its half-width as an `Estimate`; without a half-width there is no interval."""
     low, high = (None, None) if half_width is None else (math.exp(log_ratio - half_width), math.exp(log_ratio + half_width))
     return Estimate(ratio=math.exp(log_ratio), low=low, high=high, basis=basis)
 
 
-def quadrature(parts: Sequence[float | None]) -> float | None:
-    """Root of the sum of squares; None as soon as one part is unknown."""
-    known = [part for part in parts if part is not None]
-    return math.sqrt(math.fsum(part * part for part in known)) if len(known) == len(parts) else None
+def binomial_tail(misses: int, *, of: int, chance: float) -> float:
+    """Probability of so many misses or more."""
+    return 1.0 if misses == 0 else float(special.bdtrc(misses - 1, of, chance))
 
 
 def mcnemar_exact(*, lost: int, won: int) -> float:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
-from greenray.analysis import stats
 from greenray.analysis.arms import Arm, Measured
 
 DRIFT_LIMIT = 0.03
@@ -50,21 +49,16 @@ class Subject(NamedTuple):
     stage: str
 
 
-class LogRatio(NamedTuple):
-    """A log ratio with the 95 % half-width that one visit can justify; None when a part of it is unknown."""
-
-    value: float
-    half_width: float | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisitEffect:
     """One tactic against its baselines within one visit.
 
     Attributes:
-        visit: block and number of the visit.
+        visit: block and number of the visit; `round`: the repetition of the block that it is.
         arm: the tactic's settled attempt; `baselines`: the brackets used, opening first.
-        energy ... latency_p95: log ratios; None where an arm has no figure. `active` is energy above idle power.
+        contended: whether others took enough of the host to matter, from the tactic or from all of its baselines.
+        energy ... latency_p95: log ratios; None where an arm has no figure. `active` is energy above idle power. A visit gives
+            a ratio and no interval: what its windows do says nothing of the next visit.
         drift: disagreement of the two baselines' energy as a log ratio (>= 0); None when there is no closing bracket.
         idle_spread_w: what the board's idle power differs by between the cells of the visit; None where under two know it.
         flags: what a reader must know about this comparison.
@@ -72,41 +66,71 @@ class VisitEffect:
 
     subject: Subject
     visit: tuple[str, int]
+    round: int
     arm: Arm
     baselines: tuple[Arm, ...]
-    energy: LogRatio | None
-    active: LogRatio | None
-    time: LogRatio | None
-    latency_p50: LogRatio | None
-    latency_p95: LogRatio | None
+    contended: bool
+    energy: float | None
+    active: float | None
+    time: float | None
+    latency_p50: float | None
+    latency_p95: float | None
     drift: float | None
     idle_spread_w: float | None
     idle_drifted: bool
     flags: tuple[str, ...]
 
 
-def visit_effects(arms: Iterable[Arm]) -> list[VisitEffect]:
-    """Every tactic that is ok, against the brackets of its own visit; a visit without an opening baseline has no effects."""
-    visits: dict[tuple[str, str, int, str], list[Arm]] = defaultdict(list)
+class Visit(NamedTuple):
+    """What is ok of one visit in one stage: its brackets, its tactics, and all of its arms."""
+
+    key: tuple[str, int]
+    opening: Arm | None
+    closing: Arm | None
+    tactics: list[Arm]
+    members: list[Arm]
+
+
+def visits(arms: Iterable[Arm]) -> list[Visit]:
+    """Arms by visit and stage; cells of no visit are left out."""
+    groups: dict[tuple[str, str, int, str], list[Arm]] = defaultdict(list)
     for arm in (part for whole in arms for part in whole.parts):
         if arm.ok and arm.cell["visit"] is not None:
-            visits[arm.cell["sweep"], arm.cell["block_id"], arm.cell["visit"], arm.stage].append(arm)
-    effects = []
-    for (_, block_id, visit, _), members in visits.items():
+            groups[arm.cell["sweep"], arm.cell["block_id"], arm.cell["visit"], arm.stage].append(arm)
+    found = []
+    for (_, block_id, number, _), members in groups.items():
         opening, closing = (next((arm for arm in members if arm.cell["bracket"] == end), None) for end in ("open", "close"))
-        if opening is not None:
-            tactics = [arm for arm in members if arm.cell["bracket"] is None and arm.cell["tactic"] != "baseline"]
-            idle = sorted(arm.idle_w for arm in members if arm.idle_w is not None)
-            effects += [_visit_effect(arm, opening, closing, (block_id, visit), idle) for arm in tactics]
+        tactics = [arm for arm in members if arm.cell["bracket"] is None and arm.cell["tactic"] != "baseline"]
+        found.append(Visit((block_id, number), opening, closing, tactics, members))
+    return found
+
+
+def visit_effects(arms: Iterable[Arm]) -> list[VisitEffect]:
+    """Every tactic that is ok, against the brackets of its own visit; a visit without an opening baseline has no effects."""
+    effects = []
+    for visit in visits(arms):
+        if visit.opening is not None:
+            idle = sorted(arm.idle_w for arm in visit.members if arm.idle_w is not None)
+            effects += [_visit_effect(arm, visit.opening, visit.closing, visit.key, idle) for arm in visit.tactics]
     return effects
+
+
+def closing_over_opening(visit: Visit) -> float | None:
+    """Log ratio of the energy of two equal arms; None unless both ran on a quiet host and can be compared."""
+    if visit.opening is None or visit.closing is None or visit.opening.contended or visit.closing.contended:
+        return None
+    return _log_ratio(visit.closing.energy_j, [visit.opening.energy_j]) if _comparable(visit.closing, visit.opening, []) else None
 
 
 def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str, int], idle: Sequence[float]) -> VisitEffect:
     flags: list[str] = []
-    baselines = tuple(b for b in (opening, closing) if b is not None and _comparable(arm, b, flags))
+    usable = [b for b in (opening, closing) if b is not None and _comparable(arm, b, flags)]
+    baselines = tuple([b for b in usable if not b.contended] or usable)
     energies = [b.energy_j for b in baselines]
     if closing is None:
         flags.append(CUT_SHORT)
+    elif len(baselines) < len(usable):
+        flags.append("one baseline ran while the host was busy and is not used: drift unknown")
     elif any(energies) and not (len(energies) == 2 and all(energies)):
         flags.append("only one of the visit's baselines can be used: drift unknown")
     drift = _disagreement(energies)
@@ -123,10 +147,12 @@ def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str,
     if idle_drifted:
         flags.append(f"the board's idle power lies between {idle[0]:.0f} and {idle[-1]:.0f} W in the visit's cells")
     return VisitEffect(
-        subject=_subject(arm),
+        subject=subject_of(arm),
         visit=visit,
+        round=arm.cell["round"] or 1,
         arm=arm,
         baselines=baselines,
+        contended=arm.contended or any(b.contended for b in baselines),
         **{name: _log_ratio(getattr(arm, column), [getattr(b, column) for b in baselines]) for name, column in RATIOS.items()},
         drift=drift,
         idle_spread_w=spread_w,
@@ -158,17 +184,10 @@ def _comparable(arm: Arm, baseline: Arm, flags: list[str]) -> bool:
     return True
 
 
-def _log_ratio(arm: Measured | None, baselines: Sequence[Measured | None]) -> LogRatio | None:
-    """Arm over the arithmetic mean of the baselines, with window noise of both and the drift in quadrature.
-
-    With one baseline the drift is unknown, and with it the interval: a visit cut short must not look surer than a whole one.
-    """
-    known = [b for b in baselines if b is not None]
-    if arm is None or not known:
-        return None
-    noise = stats.quadrature([b.half_width for b in known])
-    half = stats.quadrature([arm.half_width, None if noise is None else noise / len(known), _disagreement(known)])
-    return LogRatio(math.log(arm.mean / fmean(b.mean for b in known)), half)
+def _log_ratio(arm: Measured | None, baselines: Sequence[Measured | None]) -> float | None:
+    """Arm over the arithmetic mean of the baselines."""
+    known = [b.mean for b in baselines if b is not None]
+    return math.log(arm.mean / fmean(known)) if arm is not None and known else None
 
 
 def _disagreement(baselines: Sequence[Measured | None]) -> float | None:
@@ -177,7 +196,7 @@ def _disagreement(baselines: Sequence[Measured | None]) -> float | None:
     return abs(math.log(means[1] / means[0])) if len(means) == 2 else None
 
 
-def _subject(arm: Arm) -> Subject:
+def subject_of(arm: Arm) -> Subject:
     cell = arm.cell
     return Subject(
         **{name: cell[name] or "" for name in ("sweep", "phase", "task", "model", "model_source", "model_revision", "dataset")},

@@ -8,7 +8,6 @@ from dataclasses import replace
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.cost import BreakEven
 from greenray.analysis.effects import ModelEffect
-from greenray.analysis.overall import OverallEffect
 from greenray.analysis.stats import Estimate
 from greenray.tasks.base import QualityMeasure
 
@@ -68,8 +67,8 @@ def percent_change(estimate: Estimate | None) -> str:
     """-31 % (-35 to -27): a change with its interval, for tables."""
     if estimate is None:
         return UNKNOWN
-    interval = "no interval" if estimate.half_width_points is None else _range(estimate)
-    return f"{signed(estimate.percent, decimals=_decimals(estimate))} % ({interval})"
+    interval = "no interval" if estimate.half_width_points is None else span(estimate)
+    return f"{signed(estimate.percent, decimals=decimals(estimate))} % ({interval})"
 
 
 def quality(measure: QualityMeasure, value: float | None, *ends: float | None) -> str:
@@ -87,8 +86,8 @@ def quality_change(change: AccuracyChange | None) -> str:
     text = f"{signed(change.difference, decimals=1)} points"
     if not change.measure.share:
         text = number(change.difference).replace("-", MINUS) if change.difference <= 0 else f"+{number(change.difference)}"
-    if not change.measure.higher_is_better and _shows(change):
-        text += f", {_verdict(change)}"
+    if not change.measure.higher_is_better and shows(change):
+        text += f", {verdict(change)}"
     ends = [signed(end, decimals=1) for end in (change.low, change.high) if end is not None]
     return f"{text} ({' to '.join(ends) or 'unpaired'})"
 
@@ -115,55 +114,11 @@ def pay_back(effect: ModelEffect, found: BreakEven, saving: Estimate | None) -> 
         return UNKNOWN
     if effect.subject.phase != "inference":
         return ""
+    if saving.clear is None:
+        return f"not told: {saving.basis}"
     if saving.clear is False:
         return "no clear saving"
     return round_count(found) if isinstance(found, int) else found
-
-
-def model_sentence(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, pay_back: BreakEven) -> str:
-    energy = effect.energy
-    if energy is None:
-        clauses = [f"has no comparison of energy ({'; '.join(effect.flags) or 'no figures'})"]
-    else:
-        clauses = [f"{_change(energy, effect.unit, modelled=effect.modelled)} ({_figure(energy)}{_basis(energy)})"]
-    if accuracy is not None:
-        clauses.append(_accuracy_clause(accuracy))
-    if energy is not None and effect.subject.phase == "inference":
-        clauses.append(_pay_back_clause(energy, pay_back, effect.unit))
-    return f"{label}: {effect.tactic} {', '.join(clauses)}."
-
-
-def overall_sentence(effect: OverallEffect, context: str = "") -> str:
-    models = f"{count(effect.models, 'model')} of {count(effect.families, 'family')}"
-    if effect.energy is None:
-        return f"On these models ({models}{context}): {effect.tactic} has no comparison of energy."
-    what = _change(effect.energy, effect.unit, modelled=effect.modelled)
-    if effect.energy.low is None or effect.energy.high is None:
-        return f"On these models ({models}{context}): {effect.tactic} {what} (no interval, under 3 families)."
-    return f"Over {models}{context}: {effect.tactic} {what} ({_figure(effect.energy)}95 % interval {_range(effect.energy)} %)."
-
-
-def _change(estimate: Estimate, unit: str, *, modelled: bool) -> str:
-    """The verb phrase; an energy that a model made up is never called used or saved."""
-    uses, makes = (f"is estimated from CPU time to {verb}" if modelled else f"{verb}s" for verb in ("use", "make"))
-    if estimate.clear is False:
-        return f"{makes} no clear difference to energy per {unit}"
-    if estimate.ratio >= 2:
-        return f"{uses} {estimate.ratio:.1f} times the energy per {unit}"
-    size = f"{abs(estimate.percent):.{_decimals(estimate)}f} %"
-    return f"{uses} {size} {'less' if estimate.ratio <= 1 else 'more'} energy per {unit}"
-
-
-def without_result(tactic: str, status: str, reason: str, models: Sequence[str]) -> str:
-    return f"{', '.join(models)}: {tactic} {_STATUSES.get(status, status)} ({reason})."
-
-
-_STATUSES = {
-    "not_applied": "was not applied",
-    "unsupported": "is unsupported",
-    "oom": "ran out of memory",
-    "timeout": "ran out of time",
-}
 
 
 def grades(counts: Mapping[str, int], *, of: str = "", none: str = "without a grade", between: str = ", ") -> str:
@@ -171,65 +126,41 @@ def grades(counts: Mapping[str, int], *, of: str = "", none: str = "without a gr
     return between.join(f"{number:,} {of + grade if grade else none}" for grade, number in counts.items())
 
 
-def _figure(estimate: Estimate) -> str:
-    """The figure itself, where the sentence does not say it."""
-    return f"{signed(estimate.percent, decimals=_decimals(estimate))} %, " if estimate.clear is False else ""
+def interval_basis(effect: ModelEffect) -> str:
+    """What an interval rests on; without one why there is none, and what the windows did: that is all there is to go by."""
+    if effect.energy is None:
+        return ""
+    if effect.energy.low is not None:
+        return effect.energy.basis
+    return "; ".join([f"{effect.energy.basis}: no interval", *windows_did(effect.spread)])
 
 
-def _basis(estimate: Estimate) -> str:
-    half = estimate.half_width_points
-    if half is None:
-        return f"{estimate.basis}, no interval"
-    if estimate.percent - half <= -100:  # no ± can be read so: nothing uses less than nothing
-        return f"{estimate.basis}, {_range(estimate)} %"
-    return f"{estimate.basis}, ±{half:.{_decimals(estimate)}f}"
+def windows_did(spread: float | None, *, several: bool = False) -> list[str]:
+    """What the windows of a process did, in words; nothing where none gave two."""
+    whose, most = ("", "up to ") if several else ("its ", "")
+    return [] if spread is None else [f"{whose}windows varied by {most}{spread * 100:.1f} %"]
 
 
-def _range(estimate: Estimate) -> str:
+def span(estimate: Estimate) -> str:
     ends = (end for end in (estimate.low, estimate.high) if end is not None)
-    return " to ".join(signed((end - 1) * 100, decimals=_decimals(estimate)) for end in ends)
+    return " to ".join(signed((end - 1) * 100, decimals=decimals(estimate)) for end in ends)
 
 
-def _decimals(estimate: Estimate) -> int:
+def decimals(estimate: Estimate) -> int:
     """Whole percents, and tenths where the interval is that narrow."""
     half = estimate.half_width_points
     return 1 if half is not None and half < 2 else 0
 
 
-def _accuracy_clause(change: AccuracyChange) -> str:
-    measure, size = change.measure, f"{abs(change.difference):.1f}"
-    on = "" if change.samples is None else f"on {change.samples:,} {plural(change.unit)}"
-    before, after = quality(measure, change.baseline), quality(measure, change.tactic)
-    changed = _shows(change)
-    clause = f"leaves {measure.name} as it was"
-    if changed and measure.share and measure.higher_is_better:
-        clause = f"{'costs' if change.difference < 0 else 'gains'} {size} points of {measure.name}"
-    elif changed:
-        verb = "raises" if change.difference > 0 else "lowers"
-        how = f"by {size} points" if measure.share else f"from {before} to {after}"
-        clause = f"{verb} {measure.name} {how}, which is {_verdict(change)}"
-    if change.distinguishable is None:
-        return f"{clause} ({on}{', ' if on else ''}not compared pairwise)"
-    return f"{clause} ({'' if change.distinguishable or not changed else 'not distinguishable from none '}{on})"
-
-
-def _shows(change: AccuracyChange) -> bool:
+def shows(change: AccuracyChange) -> bool:
     """Whether there is a change in the digits that people see."""
     if change.measure.share:
         return round(abs(change.difference), 1) != 0
     return quality(change.measure, change.baseline) != quality(change.measure, change.tactic)
 
 
-def _verdict(change: AccuracyChange) -> str:
+def verdict(change: AccuracyChange) -> str:
     return "better" if (change.difference > 0) is change.measure.higher_is_better else "worse"
-
-
-def _pay_back_clause(energy: Estimate, pay_back: BreakEven, unit: str) -> str:
-    if energy.clear is False:
-        return "and has no saving to pay back with"
-    if isinstance(pay_back, int):
-        return f"pays back after {round_count(pay_back)} {plural(unit)}"
-    return {"at once": "pays back at once", "never": "never pays back", "unknown": "pay-back unknown"}[pay_back]
 
 
 def kind_of(reason: str) -> str:

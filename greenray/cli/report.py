@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from greenray.analysis import Analysis
-    from greenray.report.document import Grid
 
 
 def report(
@@ -31,13 +30,14 @@ def report(
 
 
 def present(analysis: "Analysis", *, console: "Console", html: Path | None = None, markdown: Path | None = None) -> None:
-    """Write both pages, and the comparisons where the page goes to its usual place; print the headline.
+    """Write both pages, and the comparisons where the page goes to its usual place; print what the page says in short.
 
     Raises StoreError where nothing was measured, or a page cannot be written.
     """
     from greenray.analysis import comparisons
     from greenray.cli.console import table
     from greenray.report import PAGE, write
+    from greenray.report.sections.headline import best_tactics
 
     store = analysis.frames.store
     if analysis.frames.attempts.is_empty():
@@ -45,28 +45,21 @@ def present(analysis: "Analysis", *, console: "Console", html: Path | None = Non
     write(analysis, html=html, markdown=markdown)
     if html is None:  # a page that goes elsewhere may come from a store that nobody may write to
         comparisons.write(analysis)
-    effects = headline_table(analysis)
-    if effects.rows:
-        console.print(table(*effects.columns, rows=effects.rows), markup=False)
-        console.print()
-    for sentence in analysis.headline:
-        console.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    for sentence in (caveat.short for caveat in analysis.caveats if caveat.weighty):
+        say(sentence, console)
+    best = best_tactics(analysis)
+    if best.rows:
+        console.print(f"\n{best.heading}:", markup=False, highlight=False)
+        console.print(table(*best.columns, rows=best.rows), markup=False)
+    checks = tuple(check.sentence for check in analysis.null_checks if check.passed)
+    lists = {"Clear": analysis.clear, "Not clear": analysis.not_clear, "Over models": analysis.over_models}
+    for heading, sentences in (lists | {"Without a result": analysis.without_result, "Null check": checks}).items():
+        if sentences:
+            console.print(f"\n{heading}:", markup=False, highlight=False)
+        for sentence in sentences:
+            say(f"- {sentence}", console)
     console.print(f"report: {html or store.scan_path(PAGE)}", highlight=False, soft_wrap=True)
 
 
-def headline_table(analysis: "Analysis") -> "Grid":
-    from greenray.analysis.wording import UNKNOWN, pay_back, percent_change, quality_change, throughput_change
-    from greenray.report.document import NAMES, grid
-
-    return grid(
-        analysis.findings,
-        {
-            **NAMES,
-            "energy": lambda f: percent_change(f.effect.energy),
-            "throughput": lambda f: throughput_change(f.effect),
-            "latency p50": lambda f: percent_change(f.effect.latency_p50),
-            analysis.measure: lambda f: quality_change(f.accuracy),
-            "pays back after": lambda f: pay_back(f.effect, f.energy_break_even, f.effect.energy),
-            "grade": lambda f: f.grade or UNKNOWN,
-        },
-    )
+def say(sentence: str, console: "Console") -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=not console.is_terminal)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from greenray.analysis import Analysis, analyse, prices, wording
 from greenray.analysis.cost import break_even
-from greenray.cli.report import headline_table
 from greenray.errors import ConfigError, StoreError
 from greenray.report.sections import estimators
+from greenray.report.sections.headline import best_tactics
 from greenray.store.registry import open_store
 from greenray.store.tables import write_manifest
 from tests.support.synthetic import MODELS, Sweep, manifest, quickstart
@@ -23,7 +23,7 @@ def errors(analysis: Analysis) -> dict[str, estimators.Estimator]:
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return quickstart(tmp_path_factory.mktemp("quick") / "out", noise=0.0)
+    return quickstart(tmp_path_factory.mktemp("quick") / "out", rounds=3, noise=0.0)
 
 
 def test_accuracy_is_compared_sample_by_sample(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_accuracy_is_compared_sample_by_sample(tmp_path: Path) -> None:
 def test_the_sentence_says_it_all(quick: Path) -> None:
     sentences = analyse(quick).headline
     assert (
-        "vit-tiny: dynamic-quantization uses 31.0 % less energy per image (within one visit, ±0.0), costs 0.3 points of accuracy "
+        "vit-tiny: dynamic-quantization uses 31.0 % less energy per image (3 rounds, ±0.0), costs 0.3 points of accuracy "
         "(not distinguishable from none on 360 images), pays back after 9,700 images." in sentences
     )
     assert sentences[-1] == "convnext-tiny, resnet-tiny, vit-tiny: int8-dynamic is unsupported (needs a newer processor)."
@@ -52,13 +52,11 @@ def test_the_sentence_says_it_all(quick: Path) -> None:
 
 def test_an_interval_that_no_plus_minus_can_say_is_said_by_its_ends(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.0)
-    for order, (tactic, bracket, energy_j) in enumerate(
-        (("baseline", "open", 1.0), ("compile", None, 2.0), ("baseline", "close", 9.0))
-    ):
-        sweep.cell(tactic, energy_j=energy_j, bracket=bracket, order_in_visit=order, model="m", visit=1, block_id="b1")
-    (sentence,) = analyse(sweep.finish()).headline
-    # 2 over the mean of 1 and 9; the interval is the drift, a factor of 9 on either side.
-    assert "(−60 %, within one visit, −96 to +260 %)" in sentence
+    for number, ratio in enumerate((0.1, 0.4, 1.6), 1):
+        sweep.visit("m", family="m", energy_j=1.0, tactics={"compile": ratio}, round_=number)
+    (finding,) = analyse(sweep.finish()).findings
+    # The mean of the logs is log 0.4, and a t interval with 2 degrees of freedom a factor of 31 on either side.
+    assert "(−60 %, 3 rounds, −99 to +1152 %)" in finding.sentence
 
 
 def test_money_and_carbon_follow_from_joules(quick: Path) -> None:
@@ -253,14 +251,15 @@ def test_empty_store_and_no_store(tmp_path: Path) -> None:
     write_manifest(open_store(tmp_path / "out"), sweep="quick", manifest=manifest("quick"))
     analysis = analyse(tmp_path / "out")
     assert analysis.headline == []
-    assert headline_table(analysis).rows == ()
+    assert best_tactics(analysis).rows == ()
     with pytest.raises(StoreError):
         analyse(tmp_path / "nothing")
 
 
-def test_terminal_table_has_a_row_for_each_effect(quick: Path) -> None:
-    table = headline_table(analyse(quick))
-    assert len(table.rows) == 3 * len(MODELS)
+def test_the_table_of_best_tactics_has_a_row_for_each_model(quick: Path) -> None:
+    table = best_tactics(analyse(quick))
+    assert len(table.rows) == len(MODELS)
+    assert {row[1] for row in table.rows} == {"dynamic-quantization"}
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 

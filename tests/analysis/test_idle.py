@@ -62,9 +62,10 @@ def test_active_energy_is_compared_beside_gross(tmp_path: Path) -> None:
     page = render(build(analysis))
     assert "Gross and active" in page
     row = next(line for line in page.splitlines() if "compile" in line and "2.0 W" in line)
-    for part in ("−20.0 %", "−40.0 %", "2.00 mJ", "1.20 mJ", "50 %"):
+    for part in ("−20 %", "−40 %", "2.00 mJ", "1.20 mJ", "50 %"):
         assert part in row
-    assert "uses 20.0 % less energy" in analysis.headline[0]  # gross stays the headline
+    assert "measured 20 % less energy" in analysis.findings[0].sentence  # gross stays the headline
+    assert "active" not in analysis.headline[0]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_an_effect_without_a_window_says_why_all_were_rejected(tmp_path: Path) -
 
 
 def test_the_table_of_comparisons_is_that_of_the_data_dictionary(tmp_path: Path) -> None:
-    analysis = analyse(quickstart(tmp_path / "out", drift=0.05))
+    analysis = analyse(quickstart(tmp_path / "out", drift=0.05, rounds=3))
     path = tmp_path / "out" / "comparisons.parquet"
     comparisons.write(analysis)
     first = path.read_bytes()
@@ -152,12 +153,18 @@ def test_the_table_of_comparisons_is_that_of_the_data_dictionary(tmp_path: Path)
     assert path.read_bytes() == first
     table = pl.read_parquet(path)
     assert table.columns == arrow_schema("comparisons").names
-    assert table.height == 9
+    assert table.height == 27
+    assert table["round"].to_list() == [1, 2, 3] * 9
+    assert table["rounds"].to_list() == [3] * 27
+    assert not table["contended"].any()
     assert table.select("drifted", "energy_low", "energy_ratio", "energy_high").null_count().row(0) == (0, 0, 0, 0)
     assert table["drifted"].all()
-    assert table["drift"].to_list() == pytest.approx([0.05] * 9, abs=0.03)
-    assert (table["energy_low"] < table["energy_ratio"]).all()
-    assert (table["energy_ratio"] < table["energy_high"]).all()
+    assert table["drift"].to_list() == pytest.approx([0.05] * 27, abs=0.03)
+    energies = {(f.effect.subject.model, f.tactic): f.effect.energy for f in analysis.findings}
+    for row in table.iter_rows(named=True):
+        energy = energies[row["model"], row["tactic"]]
+        assert energy is not None
+        assert (row["energy_low"], row["energy_high"]) == (energy.low, energy.high)  # of the effect, in all of its rounds
     assert all(any("disagree" in flag for flag in flags) for flags in table["flags"])
 
 

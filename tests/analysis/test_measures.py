@@ -7,7 +7,6 @@ import pytest
 
 from greenray.analysis import Analysis, analyse
 from greenray.analysis.wording import quality
-from greenray.cli.report import headline_table
 from greenray.report import build, markdown
 from greenray.report.document import Chart
 from greenray.tasks.base import QualityMeasure
@@ -57,9 +56,8 @@ def test_a_measure_is_told_in_its_own_words(
     tmp_path: Path, measure: dict[str, Any], before: float, after: float, said: str, table: str
 ) -> None:
     analysis = analysed(tmp_path / "out", (before, after, measure | TOKENS))
-    (sentence,) = analysis.by_model
-    assert f"{said} 360 texts, not compared pairwise)" in sentence
-    assert table in headline_table(analysis).rows[0]
+    (finding,) = analysis.findings
+    assert f"{said} 360 texts, not compared pairwise)" in finding.sentence
     twin = markdown.render(build(analysis))
     assert table in twin
     assert "McNemar" not in twin
@@ -88,7 +86,7 @@ def test_another_share_is_never_made_of_predictions(tmp_path: Path) -> None:
 def test_unknown_counts_are_unknown(tmp_path: Path) -> None:
     columns: dict[str, Any] = PERPLEXITY | {"samples_evaluated": None}
     analysis = analysed(tmp_path / "out", (8.0, 16.0, columns), (0.5, 0.4, {"quality_kind": "share", "samples_evaluated": None}))
-    assert "which is worse (not compared pairwise)" in analysis.by_model[0]
+    assert "which is worse (not compared pairwise)" in analysis.findings[0].sentence
     assert "unknown |" in markdown.render(build(analysis)).split("## Quality")[1].split("##")[0]
 
 

@@ -14,11 +14,11 @@ _SAME = ("host", "gpu_uuid", "num_threads", "torch_version", "transformers_versi
 
 
 def arm(*, sweep: str, block: str, visit: int | None, tactic: str, bracket: str | None, status: str) -> Arm:
-    cell: dict[str, Any] = dict.fromkeys((*_TEXTS, *_SAME, "cpu_name", "gpu_name", "batch_size"))
+    cell: dict[str, Any] = dict.fromkeys((*_TEXTS, *_SAME, "cpu_name", "gpu_name", "batch_size", "round"))
     where = (sweep, block, visit, tactic, bracket)
     cell |= {"sweep": sweep, "block_id": block, "visit": visit, "tactic": tactic, "bracket": bracket, "status": status}
     cell |= {"run_id": "/".join(map(str, where)), "device": "cpu"}
-    known = Measured(mean=1.0, half_width=0.04)
+    known = Measured(mean=1.0, spread=0.04)
     return Arm(
         cell=cell,
         energy_j=known,
@@ -28,7 +28,9 @@ def arm(*, sweep: str, block: str, visit: int | None, tactic: str, bracket: str 
         latency_p95_s=None,
         scope="cpu",
         modelled_share=0.0,
-        shared_host=False,
+        apportioned=False,
+        neighbours=0.0,
+        contended=False,
         warmed_up=True,
         grade="A",
         windows_without_energy=0,

@@ -17,6 +17,12 @@ BASELINE = {"prefill": (0.001, 4), "decode": (0.1, 4)}
 Stages = Mapping[str, tuple[float | None, int]]
 
 
+def rounds(sweep: Sweep, tactics: Mapping[str, Stages], **columns: Any) -> None:
+    """Three rounds alike."""
+    for number in (1, 2, 3):
+        visit(sweep, tactics, round=number, **columns | {"block_id": f"{columns.get('block_id', 'b')}-{number}"})
+
+
 def visit(sweep: Sweep, tactics: Mapping[str, Stages], *, baseline: Stages = BASELINE, **columns: Any) -> None:
     block = {"model": "lm", "model_family": "lm", "visit": 1, "block_id": "b1", "unit": "token"} | columns
     cells = [("baseline", baseline, "open"), *((tactic, stages, None) for tactic, stages in tactics.items())]
@@ -34,25 +40,25 @@ def effects(analysis: Analysis) -> dict[tuple[str, str], float | None]:
 
 def test_how_many_windows_a_stage_took_is_no_effect(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.0)
-    visit(sweep, {"compile": {"prefill": (0.001, 8), "decode": (0.1, 4)}})
+    rounds(sweep, {"compile": {"prefill": (0.001, 8), "decode": (0.1, 4)}})
     analysis = analyse(sweep.finish())
     assert effects(analysis) == {("prefill", "compile"): pytest.approx(1), ("decode", "compile"): pytest.approx(1)}
     twin = markdown.render(build(analysis))
     for stage, energy in (("prefill", "1.00 mJ"), ("decode", "100 mJ")):
-        assert f"lm (stage {stage}): compile makes no clear difference to energy per token (0.0 %" in twin
-        assert f"| lm (stage {stage}) | compile | 0.0 % (0.0 to 0.0) | within one visit | {energy} | {energy} |" in twin
+        assert f"| lm (stage {stage}) | compile | 0.0 % (0.0 to 0.0) | 3 rounds | {energy} | {energy} |" in twin
+    assert "compile: no clear difference to energy per token on lm (stage decode) and lm (stage prefill) (0.0 %" in twin
     assert "at best" not in twin
-    assert "3 cells in 3 attempts: 3 ok." in twin
+    assert "9 cells in 9 attempts: 9 ok." in twin
     assert "| lm | compile |" in twin  # the cell as such, of no stage
-    assert [arm.energy_j for arm in analysis.arms] == [None] * 3
-    assert [row["stage"] for row in comparisons.rows(analysis)] == ["decode", "prefill"]
+    assert [arm.energy_j for arm in analysis.arms] == [None] * 9
+    assert [row["stage"] for row in comparisons.rows(analysis)] == ["decode"] * 3 + ["prefill"] * 3
 
 
 def test_each_stage_has_its_own_effect_and_means_over_models_keep_them_apart(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.0)
     for model in ("a", "b", "c"):
         names = {"model": model, "model_family": model, "block_id": f"b-{model}"}
-        visit(sweep, {"int8": {"prefill": (0.0005, 9), "decode": (0.12, 3)}}, **names)
+        rounds(sweep, {"int8": {"prefill": (0.0005, 9), "decode": (0.12, 3)}}, **names)
     analysis = analyse(sweep.finish())
     found = {effect.group.stage: effect.energy and effect.energy.ratio for effect in analysis.overall}
     assert found == {"prefill": pytest.approx(0.5), "decode": pytest.approx(1.2)}
@@ -74,8 +80,8 @@ def test_a_stage_without_a_usable_window_says_so_and_leaves_the_other_alone(tmp_
         ("prefill", "int8"): None,
         ("decode", "int8"): pytest.approx(2),
     }
-    (unknown,) = (s for s in analysis.by_model if s.startswith("lm (stage prefill): int8"))
-    assert "has no comparison of energy" in unknown
+    (unknown,) = (s for s in analysis.not_clear if s.startswith("int8: no comparison of energy"))
+    assert "on lm (stage prefill) (" in unknown
 
 
 def test_a_single_stage_has_no_name_even_where_older_rows_lack_it(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def written(analysis: Analysis, folder: Path) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
     out = tmp_path_factory.mktemp("quick") / "out"
-    quickstart(out, modelled=0.9)
+    quickstart(out, modelled=0.9, rounds=3)
     Sweep(out=out, name="quick", seed=7).cell("compile", energy_j=0.01, model="swin-tiny", model_family="swin", trace=True)
     return analyse(out)
 
@@ -121,9 +121,8 @@ def test_modelled_energy_is_never_called_saved(quick: Analysis, tmp_path: Path) 
 
 def test_text_from_outside_stays_text(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out")
-    sweep.visit(
-        EVIL, family=EVIL, energy_j=0.004, tactics={"compile": 0.8}, dataset=EVIL, host=EVIL, cpu_name=EVIL, block_id="b1"
-    )
+    evil = {"dataset": EVIL, "host": EVIL, "cpu_name": EVIL}
+    sweep.rounds(3, EVIL, family=EVIL, energy_j=0.004, tactics={"compile": 0.8}, block_id="b1", **evil)
     sweep.visit("%{x}</script>", family="f", energy_j=0.004, tactics={"compile": 0.8}, block_id="b2")
     sweep.cell("prune-local", energy_j=None, status="failed", error=EVIL + "\n\n# heading", model=EVIL, visit=1, block_id="b1")
     sweep.cell("compile", energy_j=0.01, model=EVIL, block_id="b3", trace=True)

@@ -38,7 +38,7 @@ def test_every_section_has_something_to_show_somewhere(tmp_path: Path) -> None:
 def told(out: Path, *models: dict[str, str | None]) -> str:
     sweep = Sweep(out=out, noise=0.0)
     for number, columns in enumerate(models):
-        sweep.visit(f"m{number}", family=f"f{number}", energy_j=0.004, tactics={"compile": 0.8}, accuracy_lost=20, **columns)
+        sweep.rounds(3, f"m{number}", family=f"f{number}", energy_j=0.004, tactics={"compile": 0.8}, accuracy_lost=20, **columns)
     return markdown.render(build(analyse(sweep.finish())))
 
 
@@ -70,7 +70,7 @@ def test_stores_from_before_tasks_said_so_have_samples(tmp_path: Path, columns: 
 
 def test_charts_speak_of_the_unit_of_the_tables_beside_them(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.0)
-    sweep.visit("m", family="f", energy_j=0.004, tactics={"compile": 0.8}, unit="query")
+    sweep.rounds(3, "m", family="f", energy_j=0.004, tactics={"compile": 0.8}, unit="query")
     shown = page.render(build(analyse(sweep.finish())))
     for said in ("change of energy per query against the baseline", "queries served", "} queries: %{y"):
         assert said in shown, said

@@ -34,6 +34,7 @@ class Sweep:
     Attributes:
         noise: relative spread of a window's energy; `visit_noise` of a whole visit's ratio.
         drift: log ratio of a closing to its opening baseline.
+        contention: what the windows of a cell say of the neighbours; None is quiet.
     """
 
     out: Path
@@ -47,10 +48,17 @@ class Sweep:
     windows: int = 4
     samples: int = 360
     seed: int = 0
+    contention: str | None = None
     rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
+
+    def rounds(self, count: int, model: str, **visit: Any) -> None:
+        """So many rounds of a block, each a visit of its own."""
+        for round_ in range(1, count + 1):
+            block = {"block_id": f"{visit['block_id']}-{round_}"} if "block_id" in visit else {}
+            self.visit(model, round_=round_, **visit | block)
 
     def visit(
         self,
@@ -231,6 +239,7 @@ class Sweep:
             "energy_scope": self.scope,
             "modelled_energy_j": None if energy_j is None else energy_j * self.modelled,
             "neighbours_busy": 0.1,
+            "contention": self.contention,
             "grade": "D" if self.modelled else "A",
             "grade_reasons": ["modelled from CPU time"] if self.modelled else [],
         }
@@ -249,8 +258,7 @@ def quickstart(out: Path, *, rounds: int = 1, models: Mapping[str, tuple[str, fl
     sweep = Sweep(out=out, **options)
     for model, (family, energy_j) in models.items():
         sweep.train(model, family=family, epochs_j=[20.0 + (index == 0) for index in range(10)])
-        for round_ in range(1, rounds + 1):
-            sweep.visit(model, family=family, energy_j=energy_j, tactics=TACTICS, round_=round_)
+        sweep.rounds(rounds, model, family=family, energy_j=energy_j, tactics=TACTICS)
         sweep.cell(
             "int8-dynamic",
             energy_j=None,

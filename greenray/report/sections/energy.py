@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
-from greenray.analysis.wording import UNKNOWN, grades, number, percent_change, quantity
+from greenray.analysis.precision import MOST_ROUNDS
+from greenray.analysis.stats import Estimate
+from greenray.analysis.wording import UNKNOWN, grades, interval_basis, number, percent_change, quantity
 from greenray.report import charts
 from greenray.report.document import NAMES, Block, Chart, Grid, Notes, Section, Text, grid, section, without_empty
 
@@ -20,7 +22,8 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
         {
             **NAMES,
             "energy": lambda f: percent_change(f.effect.energy),
-            "interval": lambda f: f.effect.energy.basis if f.effect.energy else "",
+            "interval": lambda f: interval_basis(f.effect),
+            "rounds needed": _rounds_needed,
             f"baseline / {analysis.unit}": lambda f: quantity(f.effect.baseline_energy_j, "J"),
             f"tactic / {analysis.unit}": lambda f: quantity(f.effect.tactic_energy_j, "J"),
             "drift": lambda f: UNKNOWN if f.effect.drift is None else f"{math.expm1(f.effect.drift) * 100:.1f} %",
@@ -35,8 +38,22 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
         "B: one missed; C: several missed; D: modelled."
     )
     said, picture = Notes(items=analysis.caveats_on("energy")), chart(findings, analysis.unit)
+    modelled = any(finding.effect.modelled for finding in findings)
+    read = Text("Joules here are CPU time times assumed watts: read them as processor time.") if modelled else None
     active = gross_and_active(findings, analysis.unit)
-    return section("energy", "Energy", said, picture, over_models(analysis), without_empty(by_model), explained, *active)
+    return section("energy", "Energy", said, read, picture, over_models(analysis), without_empty(by_model), explained, *active)
+
+
+def _rounds_needed(finding: Finding) -> str:
+    """How many rounds the precision asked for would take; nothing where it is there, or cannot be told."""
+    if finding.effect.precise is not False:
+        return ""
+    needed = finding.effect.rounds_needed
+    return f"over {MOST_ROUNDS:,}" if needed is None else f"{needed:,}"
+
+
+def over_models_basis(energy: Estimate | None) -> str:
+    return "" if energy is None else energy.basis if energy.low is not None else f"{energy.basis}: no interval"
 
 
 def over_models(analysis: Analysis) -> Grid | None:
@@ -47,7 +64,7 @@ def over_models(analysis: Analysis) -> Grid | None:
         "tactic": lambda o: o.tactic,
         "over": lambda o: f"{o.models} models, {o.families} families{o.context(analysis.overall)}",
         "energy": lambda o: percent_change(o.energy),
-        "interval": lambda o: o.energy.basis if o.energy else "",
+        "interval": lambda o: over_models_basis(o.energy),
         "time": lambda o: percent_change(o.time),
     }
     if any(effect.wilcoxon_p is not None for effect in analysis.overall):
@@ -102,8 +119,8 @@ def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
         members = [(f, e) for f, e in known if f.tactic == tactic]
         offset = (place - (len(tactics) - 1) / 2) * 0.7 / len(tactics)
         ends = {
-            "array": charts.rounded(((e.high or e.ratio) - e.ratio) * 100 for _, e in members),
-            "arrayminus": charts.rounded((e.ratio - (e.low or e.ratio)) * 100 for _, e in members),
+            "array": [charts.known(e.high and (e.high - e.ratio) * 100) for _, e in members],
+            "arrayminus": [charts.known(e.low and (e.ratio - e.low) * 100) for _, e in members],
         }
         traces.append(
             charts.scatter(
@@ -112,7 +129,7 @@ def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
                 charts.rounded(models.index(f.label) + offset for f, _ in members),
                 error_x={"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, **ends},
                 marker={"color": charts.colour(place), "size": 9},
-                text=[charts.plain(f"{f.label}, {tactic}: {percent_change(e)}, {e.basis}") for f, e in members],
+                text=[charts.plain(f"{f.label}, {tactic}: {percent_change(e)}; {interval_basis(f.effect)}") for f, e in members],
                 hoverinfo="text",
             )
         )
@@ -128,4 +145,9 @@ def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
             "showgrid": False,
         },
     }
-    return charts.chart("energy", traces, layout, "Left of zero is less than the baseline; bars are 95 % intervals.")
+    return charts.chart(
+        "energy",
+        traces,
+        layout,
+        "Left of zero is less than the baseline; bars are 95 % intervals, and where there is none nothing is claimed.",
+    )

@@ -1,10 +1,21 @@
-"""What was found, in sentences; the caveats that change how they are read stand above them."""
+"""What was found: the caveats that change how it is read, the best tactic of each model, then what is clear and what is not."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.wording import grades, percent_change, quantity
-from greenray.report.document import Bullets, Notes, Section, Text, Tiles, section
+from greenray.analysis.findings import Finding
+from greenray.analysis.summary import ACCURACY_LIMIT_POINTS, Best
+from greenray.analysis.wording import (
+    UNKNOWN,
+    grades,
+    pay_back,
+    percent_change,
+    plural,
+    quality_change,
+    quantity,
+    throughput_change,
+)
+from greenray.report.document import Bullets, Grid, Notes, Section, Text, Tiles, grid, section, without_empty
 
 
 def load(analysis: Analysis) -> tuple[float | None, int]:
@@ -21,23 +32,49 @@ def show(attempts: tuple[float | None, int], analysis: Analysis) -> Section:
         missing = Text("The store holds no attempts yet: nothing was measured.")
     elif not analysis.headline:
         missing = Text("Nothing was compared: no tactic ran beside a baseline. What was measured stands below.")
+    checks = " ".join(check.sentence for check in analysis.null_checks if check.passed)
     return section(
         "headline",
         "In short",
+        Notes(items=tuple(caveat.text for caveat in analysis.caveats if caveat.weighty)),
         Tiles(items=tuple(_tiles(analysis, *attempts))),
         Text(f"On {'; '.join(places)}.") if places else None,
         missing,
-        Notes(items=tuple(caveat.text for caveat in analysis.caveats if caveat.weighty)),
+        best_tactics(analysis) if analysis.best else None,
+        Bullets(heading="Clear", items=analysis.clear),
+        Bullets(heading="Not clear", items=analysis.not_clear),
         Bullets(heading="Over models", items=analysis.over_models),
-        Bullets(heading="By model", items=analysis.by_model),
         Bullets(heading="Without a result", items=analysis.without_result),
+        Text(checks) if checks else None,
     )
 
 
+def best_tactics(analysis: Analysis) -> Grid:
+    """One row a model: the tactic that clearly saves it most energy among those that keep the quality."""
+
+    def told(say: Callable[[Finding], str]) -> Callable[[Best], str]:
+        return lambda best: "" if best.finding is None else say(best.finding)
+
+    columns: dict[str, Callable[[Best], str]] = {
+        "model": lambda b: b.label,
+        "best tactic": lambda b: b.finding.tactic if b.finding else b.why,
+        "energy" + (", by CPU time" if any(b.finding and b.finding.effect.modelled for b in analysis.best) else ""): told(
+            lambda f: percent_change(f.effect.energy)
+        ),
+        "throughput": told(lambda f: throughput_change(f.effect)),
+        analysis.measure: told(lambda f: quality_change(f.accuracy)),
+        f"pays back after, {plural(analysis.unit)}": told(lambda f: pay_back(f.effect, f.energy_break_even, f.effect.energy)),
+        "grade": told(lambda f: f.grade or UNKNOWN),
+    }
+    limit = f"{ACCURACY_LIMIT_POINTS:g} point" if ACCURACY_LIMIT_POINTS == 1 else f"{ACCURACY_LIMIT_POINTS:g} points"
+    heading = f"Best tactic by model, losing at most {limit} of {analysis.measure}"
+    return without_empty(grid(analysis.best, columns, text=("model", "best tactic"), heading=heading))
+
+
 def _tiles(analysis: Analysis, energy_j: float | None, unknown: int) -> Iterator[tuple[str, str]]:
-    known = [(f.effect.energy, f) for f in analysis.findings if f.effect.energy is not None]
-    if clear := [(energy.ratio, f) for energy, f in known if energy.clear is not False and energy.ratio < 1]:
-        _, best = min(clear, key=lambda pair: pair[0])
+    known = [(b.finding.effect.energy, b.finding) for b in analysis.best if b.finding is not None and b.finding.effect.energy]
+    if known:
+        _, best = min(known, key=lambda pair: pair[0].ratio)
         what = "energy estimated from CPU time" if best.effect.modelled else f"energy per {best.effect.unit}"
         yield percent_change(best.effect.energy).split(" (")[0], f"{what}, at best: {best.tactic} on {best.label}"
     yield f"{sum(arm.ok for arm in analysis.arms)} of {len(analysis.arms)}", "cells with a result"

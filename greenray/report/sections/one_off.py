@@ -34,7 +34,8 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
 
 def chart(findings: Sequence[Finding], units: str) -> Chart | None:
     """Energy of N samples with a tactic, its one-off cost included, over that of the baseline: below 1 it has paid back."""
-    if not (known := [f for f in findings if f.optimize_energy_j and f.effect.tactic_energy_j and f.effect.baseline_energy_j]):
+    clear = [f for f in findings if f.effect.energy is not None and f.effect.energy.clear]
+    if not (known := [f for f in clear if f.optimize_energy_j and f.effect.tactic_energy_j and f.effect.baseline_energy_j]):
         return None
     models, tactics = list(dict.fromkeys(f.label for f in known)), list(dict.fromkeys(f.tactic for f in known))
     counts = [10 ** (exponent / 8) for exponent in range(16, 65)]
@@ -65,5 +66,5 @@ def chart(findings: Sequence[Finding], units: str) -> Chart | None:
         "yaxis": {"title": {"text": "energy, tactic / baseline"}, "range": [0, 2.5], "zeroline": False},
         "shapes": [level | {"line": {"color": charts.BASELINE_COLOUR, "dash": "dot"}}],
     }
-    caption = "Below the dotted line the tactic has paid back what it cost to apply. Line styles are models."
+    caption = "Below the dotted line the tactic has paid back what it cost to apply. Line styles are models; only clear changes."
     return charts.chart("break-even", traces + charts.legend_only(models, dash=DASHES), layout, caption)

@@ -44,10 +44,12 @@ def show(loaded: tuple[list[Reason], list[str]], analysis: Analysis) -> Section:
         "grades": lambda r: grades(r.grades, none="without"),
         "without energy": lambda r: f"{r.without_energy:,}" if r.without_energy else "",
     }
+    repeated = any(finding.effect.subject.phase == "inference" for finding in analysis.findings)
+    unchecked = "No null check: it takes three rounds on a quiet host." if repeated and not analysis.null_checks else ""
     return section(
         "quality",
         "How good the measurements are",
-        Text(text) if work.height else None,
+        Text(f"{text} {unchecked}".rstrip()) if work.height else None,
         Notes(items=tuple(caveat.text for caveat in analysis.caveats if caveat.topic == "wall")),
         without_empty(grid(missed, columns, text=("why not better", "grades"))) if missed else None,
         Bullets(heading="Refused when the sweep last ran", items=tuple(refused)),

@@ -1,0 +1,55 @@
+"""What others on the host took from the windows, in words: which were spoiled, and what that leaves to be said."""
+
+from collections.abc import Collection, Sequence
+
+import polars as pl
+
+from greenray.analysis.effects import ModelEffect
+from greenray.analysis.frames import Frames
+from greenray.analysis.sentences import listed
+from greenray.analysis.wording import count
+
+
+def busy_hosts(frames: Frames, effects: Sequence[ModelEffect]) -> list[tuple[bool, str]]:
+    """A sentence for each host that was busy in some window, and whether it is weighty: whether figures suffered by it.
+
+    Of all steady windows and epochs, rejected ones included: one that was taken again shows a busy host like any other.
+    """
+    work = frames.windows.filter(pl.col("kind").is_in(["steady", "epoch"]), pl.col("samples") > 0)
+    hosts = frames.settled.select("sweep", "run_id", pl.col("host").fill_null("an unknown host"))
+    busy, used = pl.col("contention").is_not_null(), pl.col("rejected").is_null()
+    summary = (
+        work.join(hosts, on=["sweep", "run_id"])
+        .group_by("host")
+        .agg(pl.len().alias("windows"), busy.sum().alias("busy"), (busy & used).sum().alias("used"))
+    )
+    several = summary.height > 1
+    rows = summary.filter(pl.col("busy") > 0).sort("host").iter_rows(named=True)
+    return [(bool(row["used"]), _sentence(row, several, [e for e in effects if _ran_on(e, row["host"])])) for row in rows]
+
+
+def _ran_on(effect: ModelEffect, host: str) -> bool:
+    return any((arm.cell["host"] or "an unknown host") == host for arm in effect.arms)
+
+
+def _sentence(row: dict[str, int], several: bool, effects: Collection[ModelEffect]) -> str:
+    share = 100 * row["busy"] / row["windows"]
+    whose = f"{row['host']} was" if several else "this host was"
+    said = f"Busy host: {whose} busy with other work in {share:.0f} % of windows"
+    if share < 1:
+        said = f"Busy host: {whose} busy with other work in {row['busy']} of {row['windows']:,} windows"
+    if not row["used"]:
+        return f"{said}; those were taken again, and no figure is from them."
+    without = [effect for effect in effects if effect.energy is not None and effect.energy.clear is None]
+    lost = [effect for effect in without if any(visit.contended for visit in effect.visits)]
+    if effects and not any(effect.energy and effect.energy.clear is not None for effect in effects):
+        end = "; no claims. "
+    elif lost:
+        models = listed(effect.subject.model for effect in lost)
+        end = f"; no claims on {count(len(lost), 'comparison')} (of {models}). "
+    else:
+        end = ". "
+    return (
+        f"{said}{end}Where no quiet window was left the spoiled ones are used, one grade worse, and their rounds are out of "
+        "every interval: neighbours slow a cell down through cores, caches, memory and clocks, and not every cell alike."
+    )

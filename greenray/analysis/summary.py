@@ -1,0 +1,99 @@
+"""The findings in short: the best tactic of each model, what is clear, and what is not, each said once."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from greenray.analysis import sentences
+from greenray.analysis.accuracy import AccuracyChange
+from greenray.analysis.arms import Arm
+from greenray.analysis.effects import NULL_CHECK
+from greenray.analysis.findings import Finding, Key
+
+ACCURACY_LIMIT_POINTS = 1.0
+"""A tactic that loses more of a share than this, by the samples evaluated, is no model's best."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The tactic that clearly saves a model most energy within the limit; None where there is none, and `why`."""
+
+    label: str
+    finding: Finding | None
+    why: str = ""
+
+
+def within_limit(change: AccuracyChange | None) -> bool:
+    """Whether what is lost in quality is known to be bearable: of a share a point at most, of any other number nothing."""
+    if change is None:
+        return False
+    lost = -change.difference if change.measure.higher_is_better else change.difference
+    return lost <= (ACCURACY_LIMIT_POINTS + 1e-9 if change.measure.share else 0)
+
+
+def tactics(findings: Iterable[Finding]) -> list[Finding]:
+    """Without the null check, which is no tactic."""
+    return [finding for finding in findings if finding.tactic != NULL_CHECK]
+
+
+def best_by_model(findings: Iterable[Finding]) -> list[Best]:
+    """A row for each model and phase, in the order of the findings."""
+    groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in tactics(findings):
+        groups[finding.label, finding.effect.subject.phase].append(finding)
+    return [_best(label, members) for (label, _), members in groups.items()]
+
+
+def _best(label: str, findings: Sequence[Finding]) -> Best:
+    known = [(f.effect.energy, f) for f in findings if f.effect.energy is not None]
+    savings = [(energy.ratio, f) for energy, f in known if energy.clear and energy.ratio < 1]
+    allowed = [(ratio, f) for ratio, f in savings if within_limit(f.accuracy)]
+    if allowed:
+        return Best(label=label, finding=min(allowed, key=lambda pair: pair[0])[1])
+    if savings:
+        return Best(label=label, finding=None, why="none within the limit")
+    if any(energy.clear is not None for energy, _ in known):
+        return Best(label=label, finding=None, why="none is clear")
+    return Best(label=label, finding=None, why=f"not told: {known[0][0].basis}" if known else "unknown")
+
+
+def clear(findings: Iterable[Finding]) -> list[str]:
+    """Effects whose interval leaves out "no difference", largest savings first."""
+    known = [(f.effect.energy.ratio, f.sentence) for f in tactics(findings) if f.effect.energy and f.effect.energy.clear]
+    return [sentence for _, sentence in sorted(known, key=lambda pair: pair[0])]
+
+
+def not_clear(findings: Iterable[Finding]) -> list[str]:
+    """All others: one sentence for a tactic whose intervals hold "no difference", and one for tactics without an interval on the
+    same models for the same reason."""
+    groups: dict[tuple[object, ...], list[Finding]] = defaultdict(list)
+    blank: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in tactics(findings):
+        effect, energy = finding.effect, finding.effect.energy
+        if energy is None:
+            groups[finding.tactic, effect.flags].append(finding)
+        elif energy.clear is None:
+            blank[energy.basis, finding.tactic].append(finding)
+        elif not energy.clear:
+            groups[finding.tactic, effect.unit, effect.modelled].append(finding)
+    alike: dict[tuple[object, ...], dict[str, list[sentences.Member]]] = defaultdict(dict)
+    for (basis, tactic), of in blank.items():
+        alike[basis, tuple(one.label for one in of)][tactic] = _members(of)
+    return [
+        *(sentences.not_clear(of[0].tactic, _members(of)) for of in groups.values()),
+        *(sentences.no_interval(of) for of in alike.values()),
+    ]
+
+
+def _members(findings: Iterable[Finding]) -> list[sentences.Member]:
+    return [(finding.label, finding.effect, finding.accuracy) for finding in findings]
+
+
+def without_result(cells: Sequence[Arm], names: Mapping[Key, str]) -> list[str]:
+    """Why cells have no result; one sentence for all models that share a tactic, a status and a reason."""
+    groups: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
+    for arm in cells:
+        if not arm.ok:
+            reason = str(arm.cell["error"] or "no reason was written down").strip().rstrip(".")
+            groups[arm.cell["tactic"], arm.cell["status"], reason][names[arm.key]] = None
+    return [sentences.without_result(*what, list(models)) for what, models in groups.items()]
