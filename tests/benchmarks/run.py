@@ -1,6 +1,12 @@
 """`make bench`: every benchmark in turn. A missed target is said and does not end the run; machines are noisy.
 
-python -m tests.benchmarks.run
+    python -m tests.benchmarks.run
+
+Not among them, because they take many minutes of a machine that does nothing else:
+
+    python -m tests.benchmarks.repeat       the quickstart several times, also beside a busy program: do the answers agree?
+    python -m tests.benchmarks.order        in which order arms are best measured, here and on simulated hosts
+    python -m tests.benchmarks.contention   how far neighbours move time per sample, and what the kernel tells of them
 """
 
 import subprocess
@@ -17,6 +23,7 @@ BENCHMARKS = (
     ("what measuring costs the command", "overhead"),
     ("what recording costs the work", "throughput"),
     ("windows until ±2 %", "windows"),
+    ("coverage of 95 % intervals, simulated", "coverage"),
     ("the command", "help"),
 )
 

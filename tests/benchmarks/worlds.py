@@ -74,7 +74,7 @@ class World:
     @property
     def drifts(self) -> bool:
         """Whether a visit's two baselines differ in truth, so that the null check has something to find."""
-        return bool(self.warm_visit)
+        return bool(self.warm_visit or self.step)
 
     @property
     def most_rounds(self) -> int:
