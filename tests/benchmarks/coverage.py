@@ -26,7 +26,7 @@ import numpy as np
 from greenray.analysis.analyse import Analysis, analyse_frames
 from greenray.analysis.stats import Estimate
 from tests.benchmarks.paired import MET, MISSED, UNRESOLVED
-from tests.benchmarks.simulated import Simulated
+from tests.benchmarks.simulated import Simulated, adapted
 from tests.benchmarks.worlds import FAMILIES, TACTICS, WORLDS, Sweeps, World, simulate
 
 SWEEPS = {1: 500, 3: 480, 12: 350, 42: 200}
@@ -134,7 +134,7 @@ def judge(analysis: Analysis, sweeps: Sweeps) -> Outcome:
 
 def run(world: World, models: int, sweeps: int, seed: int) -> Outcome:
     """Simulate some sweeps, analyse them together, and judge."""
-    simulated = simulate(world, models=models, sweeps=sweeps, seed=seed)
+    simulated = adapted(simulate(world, models=models, sweeps=sweeps, seed=seed))
     return judge(analyse_frames(Simulated(simulated)), simulated)
 
 

@@ -18,12 +18,12 @@ from tests.support import ROOT
 BENCHMARKS = (
     ("start of a cell process", "start"),
     ("an attempt outside its windows", "attempt"),
+    ("coverage of 95 % intervals, simulated", "coverage"),
     ("the recorder", "recorder"),
     ("meters side by side on simulated boards", "meters"),
     ("what measuring costs the command", "overhead"),
     ("what recording costs the work", "throughput"),
     ("windows until ±2 %", "windows"),
-    ("coverage of 95 % intervals, simulated", "coverage"),
     ("the command", "help"),
 )
 

@@ -1,14 +1,18 @@
 """Simulated sweeps as the analysis reads them: two tables that were never on a disk, of many sweeps at once."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from greenray.analysis.frames import Frames
+from greenray.analysis.repeats import Bounds, wanted_rounds
 from greenray.store.reader import polars_schema
-from tests.benchmarks.worlds import TACTICS, TARGET, WINDOWS, Sweeps
+from tests.benchmarks.worlds import TACTICS, WINDOWS, Array, Sweeps
 
+TARGET = 0.02
+"""Half-width that adaptive rounds are to reach."""
 SAMPLES = 1000
 POWER_W = 10.0
 """Time is energy over this: what an effect does to one it does to the other."""
@@ -66,6 +70,39 @@ class Simulated(Frames):
     def rows(self, table: str, cells: Any) -> dict[str, pl.DataFrame]:
         """Neither traces nor predictions were made."""
         return {}
+
+
+def adapted(sweeps: Sweeps) -> Sweeps:
+    """The same with no more rounds than the analysis asks for, where the world leaves that to it; asked as the driver asks."""
+    if isinstance(sweeps.world.rounds, int):
+        return sweeps
+    number = np.arange(sweeps.world.most_rounds)[:, None, None]
+    measured = np.broadcast_to(number < sweeps.world.rounds[0], sweeps.tactics.shape)
+    while True:
+        asked = replace(sweeps, measured=measured)
+        wanted = _wanted(asked, *sweeps.world.rounds)
+        rows = np.arange(len(wanted))[:, None, None, None], np.arange(wanted.shape[1])[:, None]
+        more = number < wanted[*rows, sweeps.tactics]
+        more[..., [0, -1]] = more[..., 1:-1].any(axis=-1, keepdims=True)  # no visit is made for nothing
+        if (more == measured).all() or not sweeps.contended.any():  # only where rounds are lost are others asked for later
+            return replace(sweeps, measured=more)
+        measured = more
+
+
+def _wanted(sweeps: Sweeps, fewest: int, most: int) -> Array:
+    """Rounds in all that the analysis wants of what was measured so far (sweep, model, tactic)."""
+    frames = Simulated(sweeps)
+    # As one sweep of many models, which is asked about at once; what is wanted of one depends on no other.
+    frames.attempts = frames.settled = frames.settled.with_columns(
+        pl.format("{} {}", "sweep", "model").alias("model"), pl.lit("all").alias("sweep")
+    )
+    frames.windows = frames.windows.with_columns(pl.lit("all").alias("sweep"))
+    total = wanted_rounds(frames, sweep="all", adaptive={"serve": Bounds(fewest, most)}, target=TARGET)
+    sweep, round_, model, place = np.nonzero(sweeps.measured)
+    found = np.zeros(sweeps.effects.shape, dtype=int)
+    cells = np.array([int(cell_id[1:]) for cell_id in total])
+    found[sweep[cells], model[cells], sweeps.tactics[sweep, round_, model, place][cells]] = list(total.values())
+    return found
 
 
 def _window(cells: pl.DataFrame, number: int, joules: np.ndarray[Any, Any], busy: np.ndarray[Any, Any]) -> pl.DataFrame:

@@ -7,11 +7,12 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from greenray.analysis import precision
 from greenray.analysis.analyse import Analysis, analyse_frames
 from greenray.analysis.stats import Estimate, estimate
 from tests.benchmarks.coverage import CHUNK_CELLS, SWEEPS, Count, judge, line, tasks
 from tests.benchmarks.paired import MET, MISSED
-from tests.benchmarks.simulated import Simulated
+from tests.benchmarks.simulated import Simulated, adapted
 from tests.benchmarks.worlds import CLOSE, OPEN, TACTICS, WORLDS, Sweeps, World, simulate
 
 QUIET = WORLDS[0]
@@ -63,12 +64,15 @@ def test_good_intervals_meet_the_target_and_broken_ones_miss_it(sweeps: Sweeps, 
     assert broken.counts["over"].share() == outcome.counts["over"].share()
 
 
-def test_asking_for_rounds_until_it_looks_precise_is_told_apart_from_stein() -> None:
-    sweeps = simulate(ADAPTIVE, models=1, sweeps=120, seed=3)
-    frames = Simulated(sweeps)
-    two_stages = judge(analyse_frames(frames), sweeps).counts["model"].share()
-    frames.manifests = {}  # nobody says that the number of rounds came from the data
-    assert judge(analyse_frames(frames), sweeps).counts["model"].share().value < two_stages.value - 0.02
+def test_rounds_that_the_first_ones_asked_for_have_their_interval() -> None:
+    frames = Simulated(adapted(simulate(ADAPTIVE, models=1, sweeps=20, seed=3)))
+    more = 0
+    for finding in analyse_frames(frames).findings:
+        ratios = [visit.energy for visit in finding.effect.visits if visit.energy is not None]
+        assert finding.effect.energy is not None
+        assert finding.effect.energy.log_half_width == pytest.approx(precision.interval(ratios, first=3).half_width)
+        more += len(ratios) > 3
+    assert more
 
 
 def test_a_sweep_is_as_the_driver_makes_it(sweeps: Sweeps) -> None:
@@ -76,10 +80,20 @@ def test_a_sweep_is_as_the_driver_makes_it(sweeps: Sweeps) -> None:
     assert (sweeps.tactics[..., -1] == CLOSE).all()
     assert (np.sort(sweeps.tactics[..., 1:-1], axis=-1) == np.arange(len(TACTICS))).all()
     assert len({tuple(order) for order in sweeps.tactics[:, 0, 0]}) > 10
-    adaptive = simulate(ADAPTIVE, models=1, sweeps=40, seed=0).measured
+    adaptive = adapted(simulate(ADAPTIVE, models=1, sweeps=40, seed=0)).measured
     assert adaptive[:, :3].all()
     assert 0.3 < adaptive.mean() < 1
     assert (adaptive[..., 0] == adaptive[..., 1:-1].any(axis=-1)).all()
+
+
+def test_rounds_that_others_spoiled_are_made_up_for() -> None:
+    world = World(name="busy", busy=0.3, seen=1.0, process=0.002, rounds=(3, 12))
+    sweeps = adapted(simulate(world, models=1, sweeps=60, seed=0))
+    assert not sweeps.measured[:, 5:].all()
+    outcome = judge(analyse_frames(Simulated(sweeps)), sweeps)
+    assert outcome.counts["given"].share().value > 0.95
+    lost = replace(sweeps, measured=sweeps.measured & (np.arange(12) < 3)[:, None, None])
+    assert judge(analyse_frames(Simulated(lost)), lost).counts["given"].share().value < 0.9
 
 
 @pytest.mark.parametrize("seen", [0.0, 1.0])

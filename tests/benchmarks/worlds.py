@@ -12,15 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from greenray.analysis import precision
-
 Array = np.ndarray[Any, Any]
 WINDOWS = 2
 """Windows that a process gives."""
 OPEN, CLOSE = -1, -2
 """In the place of a tactic's number: the two baselines."""
-TARGET = 0.02
-"""Half-width that adaptive rounds are to reach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +84,7 @@ WORLDS = (
     World(name="processes differ by 2 %", process=0.02),
     World(name="processes differ by 2 %, 3 to 12 rounds", process=0.02, rounds=(3, 12)),
     World(name="shared host", process=0.005, busy=0.15),
+    World(name="shared host, 3 to 12 rounds", process=0.02, busy=0.3, rounds=(3, 12)),
     World(name="heavy tails", process=0.02, tails=4),
     World(name="a step of 10 %", process=0.02, step=math.log(1.1)),
     World(name="unequal variances", unequal=5.0),
@@ -106,7 +103,7 @@ class Sweeps:
         levels: of each window (sweep, round, model, place, window).
         tactics: number of the tactic at each place, or OPEN, CLOSE (sweep, round, model, place).
         contended: whether the evidence says that others took the host's processors.
-        measured: whether the cell was run at all: adaptive rounds leave out what is precise enough.
+        measured: whether the cell is run at all; here all are, see `simulated.adapted`.
         effects: true log ratio (sweep, model, tactic).
         families: number of the family of each model.
     """
@@ -133,15 +130,12 @@ def simulate(world: World, *, models: int, sweeps: int, seed: int) -> Sweeps:
     noise = _noise(world, dice, sweeps=sweeps, models=models)[*rows, tactics]
     noisy = levels + noise * world.process * _standard(dice, shape, tails=world.tails)
     windows = noisy[..., None] + (noise * world.window)[..., None] * dice.standard_normal((*shape, WINDOWS))
-    measured = np.ones(shape, dtype=bool)
-    if not isinstance(world.rounds, int):
-        measured = _wanted(windows, tactics, first=world.rounds[0])
     return Sweeps(
         world=world,
         levels=windows,
         tactics=tactics,
         contended=contended,
-        measured=measured,
+        measured=np.ones(shape, dtype=bool),
         effects=effects,
         families=families,
     )
@@ -191,18 +185,3 @@ def _noise(world: World, dice: np.random.Generator, *, sweeps: int, models: int)
 def _standard(dice: np.random.Generator, shape: tuple[int, ...], *, tails: int | None) -> Array:
     """Noise of standard deviation 1, Student's where tails are asked for."""
     return dice.standard_normal(shape) if tails is None else dice.standard_t(tails, shape) * math.sqrt((tails - 2) / tails)
-
-
-def _wanted(levels: Array, tactics: Array, *, first: int) -> Array:
-    """Which cells are run when each tactic gets the rounds that its first ones ask for, and no visit is made for nothing."""
-    energies = np.exp(levels).mean(axis=-1)
-    ratios = np.log(energies / energies[..., [0, -1]].mean(axis=-1, keepdims=True))
-    measured = np.zeros(tactics.shape, dtype=bool)
-    measured[:, :first] = True
-    for sweep, model, tactic in np.ndindex(len(tactics), tactics.shape[2], len(TACTICS)):
-        here = np.nonzero(tactics[sweep, :, model] == tactic)  # one place a round
-        stage = ratios[sweep, :, model][here][:first]
-        needed = min(tactics.shape[1], precision.stein_rounds(list(stage), target=TARGET))
-        measured[sweep, :needed, model] |= tactics[sweep, :needed, model] == tactic
-    measured[..., [0, -1]] = measured[..., 1:-1].any(axis=-1, keepdims=True)
-    return measured
