@@ -3,22 +3,24 @@
     python -m tests.benchmarks.contention [--window-s 2] [--rounds 6]
 
 Each window beside neighbours (busy programs at a share of the time, or copying memory) stands between two quiet ones, and is held
-against their mean: wall time and CPU time a pass. CPUs that others kept busy, stolen time and pressure stall are of that window.
-Thresholds of the rule in greenray/power/contention.py rest on this: what the smallest neighbour is that moves a figure by more
-than the 2 % that are aimed at, and what of it can be seen. Not part of `make bench`: minutes, and there is no target.
+against their mean: wall time and CPU time a pass. CPUs that others kept busy, stolen time and pressure stall are of that window,
+and how often the rule of greenray/power/contention.py refuses it. Its thresholds rest on this: what the smallest neighbour is
+that moves a figure by more than the 2 % that are aimed at, and what of it can be seen. Not part of `make bench`: minutes, and
+there is no target.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, median
 
-from greenray.power.activity import HOST_STEP_S
+from greenray.power import contention
+from greenray.power.activity import HostActivity
 from tests.benchmarks.load import MODELS, Load
 
 # Busy for a share of every 20 ms; says so when it begins.
@@ -48,38 +50,41 @@ CASES: tuple[tuple[Neighbour, ...], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Wall and CPU time a pass, in seconds; what the kernel tells of others, as CPUs, of pressure as a share of the time."""
+    """One window of the load, and what the kernel tells of others over it.
+
+    Attributes:
+        wall_s, cpu_s: time a pass.
+        neighbours, steal: processors that others kept busy, and that the hypervisor took away.
+        pressure: share of the time in which some task waited for a processor.
+        refused: why the rule refuses it, if so.
+    """
 
     wall_s: float
     cpu_s: float
     neighbours: float
     steal: float
     pressure: float
+    refused: str | None
 
 
-def look(load: Load, seconds: float) -> Window:
-    """One window of the load."""
-    host, own_s = _host(), time.process_time()
+def look(load: Load, host: HostActivity, seconds: float) -> Window:
+    """Take one window."""
+    before, own_s = host.sample(), time.process_time()
     passes, wall_s = load.run(seconds)
-    own_s = time.process_time() - own_s
-    busy_s, stolen_s, stalled_s = (after - before for before, after in zip(host, _host(), strict=True))
-    return Window(
-        wall_s=wall_s / passes,
-        cpu_s=own_s / passes,
-        neighbours=(busy_s - own_s) / wall_s,
-        steal=stolen_s / wall_s,
-        pressure=stalled_s / wall_s,
+    own_s, after = time.process_time() - own_s, host.sample()
+    busy, steal, pressure = ((end - begin) / wall_s for begin, end in zip(before, after, strict=True))
+    neighbours, own_busy = busy - own_s / wall_s, own_s / wall_s
+    refused = contention.contention(
+        neighbours_busy=neighbours,
+        steal=steal,
+        cpu_pressure=pressure,
+        logical_cores=os.cpu_count() or 1,
+        workers_sharing=1,
+        own_busy=own_busy,
     )
-
-
-def _host() -> tuple[float, float, float]:
-    """Seconds since boot: processors busy, processors stolen, some task waiting for a processor (NaN where not told)."""
-    ticks = [int(text) for text in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-    try:
-        stalled_s = int(Path("/proc/pressure/cpu").read_text().split("total=")[1].split()[0]) / 1e6
-    except OSError:
-        stalled_s = float("nan")
-    return sum(ticks[i] for i in (0, 1, 2, 5, 6)) * HOST_STEP_S, ticks[7] * HOST_STEP_S, stalled_s
+    return Window(
+        wall_s=wall_s / passes, cpu_s=own_s / passes, neighbours=neighbours, steal=steal, pressure=pressure, refused=refused
+    )
 
 
 @contextmanager
@@ -100,40 +105,44 @@ def beside(neighbours: Sequence[Neighbour]) -> Iterator[None]:
             program.communicate()
 
 
-def compare(load: Load, neighbours: Sequence[Neighbour], seconds: float) -> tuple[Window, float, float]:
+def compare(load: Load, host: HostActivity, neighbours: Sequence[Neighbour], seconds: float) -> tuple[Window, float, float]:
     """The window beside these neighbours; by how much wall and CPU time a pass exceed those without (0.02 = 2 %)."""
-    before = look(load, seconds)
+    before = look(load, host, seconds)
     with beside(neighbours):
-        found = look(load, seconds)
-    after = look(load, seconds)
-    wall, cpu = (getattr(found, name) / fmean(getattr(one, name) for one in (before, after)) - 1 for name in ("wall_s", "cpu_s"))
+        found = look(load, host, seconds)
+    after = look(load, host, seconds)
+    wall, cpu = (getattr(found, name) / fmean((getattr(before, name), getattr(after, name))) - 1 for name in ("wall_s", "cpu_s"))
     return found, wall, cpu
 
 
+def row(case: Sequence[Neighbour], rounds: Sequence[tuple[Window, float, float]]) -> str:
+    """Medians over rounds, the range of the wall time, and how often the rule refused the window."""
+    windows, wall, cpu = zip(*rounds, strict=True)
+    name = f"{len(case)} x {case[0][0]:.0%} {case[0][1]}" if case else "none"
+    span = f"{min(wall) * 100:+.1f} to {max(wall) * 100:+.1f}"
+    busy, steal, pressure = (median(getattr(one, name) for one in windows) for name in ("neighbours", "steal", "pressure"))
+    refused = sum(one.refused is not None for one in windows) / len(windows)
+    shown = f"{name:20}{median(wall) * 100:+8.1f}{span:>18}{median(cpu) * 100:+8.1f}"
+    return f"{shown}{busy:8.2f}{steal:8.3f}{pressure:10.3f}{refused:9.0%}"
+
+
 def main() -> int:
-    """Print medians, and the range of the wall time, over rounds in which the cases take turns."""
+    """Print the table over rounds in which the cases take turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--window-s", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--models", default="vit,resnet", help=f"of {','.join(MODELS)}  [default: %(default)s]")
     options = parser.parse_args()
-    print(f"{'model':10}{'neighbours':22}{'time %':>8}{'range':>18}{'CPU time %':>12}{'busy':>8}{'stolen':>8}{'pressure':>10}")
+    host = HostActivity()
+    titles = f"{'model':10}{'neighbours':20}{'time %':>8}{'range':>18}{'CPU %':>8}"
+    print(f"{titles}{'busy':>8}{'stolen':>8}{'pressure':>10}{'refused':>9}")
     for model in options.models.split(","):
         load = Load(model)
         load.run(options.window_s)
-        turns = [[compare(load, case, options.window_s) for case in CASES] for _ in range(options.rounds)]
+        turns = [[compare(load, host, case, options.window_s) for case in CASES] for _ in range(options.rounds)]
         for case, rounds in zip(CASES, zip(*turns, strict=True), strict=True):
-            windows, wall, cpu = zip(*rounds, strict=True)
-            busy, stolen, pressure = (
-                median(getattr(one, name) for one in windows) for name in ("neighbours", "steal", "pressure")
-            )
-            name = f"{len(case)} x {case[0][0]:.0%} {case[0][1]}" if case else "none"
-            span = f"{min(wall) * 100:+.1f} to {max(wall) * 100:+.1f}"
-            print(
-                f"{model:10}{name:22}{median(wall) * 100:+8.1f}{span:>18}{median(cpu) * 100:+12.1f}"
-                f"{busy:8.2f}{stolen:8.3f}{pressure:10.3f}",
-                flush=True,
-            )
+            print(f"{model:10}{row(case, rounds)}", flush=True)
+    host.close()
     return 0
 
 

@@ -31,6 +31,7 @@ class Forked:
         ours, theirs = context.Pipe()
         child = context.Process(target=_serve, args=(self._architecture, theirs, os.getpid()))
         child.start()
+        theirs.close()  # the child has its own: when it ends, so does the pipe
         try:
             found = _Process(ours)
             found.answer()
@@ -39,7 +40,6 @@ class Forked:
             child.kill()
             child.join()
             ours.close()
-            theirs.close()
 
 
 class _Process:

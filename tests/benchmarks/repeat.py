@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -22,6 +22,8 @@ from pathlib import Path
 from statistics import median
 
 from greenray.analysis import analyse
+from greenray.analysis.effects import ModelEffect
+from greenray.analysis.overall import OverallEffect
 from greenray.analysis.stats import Estimate
 from greenray.analysis.wording import percent_change
 from tests.benchmarks.paired import MET, MISSED
@@ -46,8 +48,8 @@ class Run:
     """
 
     name: str
-    energy: dict[Comparison, Estimate | None]
-    time: dict[Comparison, Estimate | None]
+    energy: Mapping[Comparison, Estimate | None]
+    time: Mapping[Comparison, Estimate | None]
     caveats: tuple[str, ...]
     seconds: float | None = None
 
@@ -55,12 +57,12 @@ class Run:
 def read(out: Path, *, name: str, seconds: float | None = None) -> Run:
     """What the store of a run says."""
     analysis = analyse(out)
-    effects = [(finding.label, finding.tactic, finding.effect) for finding in analysis.findings]
-    overall = [(OVER_MODELS + effect.context(analysis.overall), effect.tactic, effect) for effect in analysis.overall]
+    effects: dict[Comparison, ModelEffect | OverallEffect] = {(one.label, one.tactic): one.effect for one in analysis.findings}
+    effects |= {(OVER_MODELS + one.context(analysis.overall), one.tactic): one for one in analysis.overall}
     return Run(
         name=name,
-        energy={(model, tactic): effect.energy for model, tactic, effect in [*effects, *overall]},
-        time={(model, tactic): effect.time for model, tactic, effect in [*effects, *overall]},
+        energy={comparison: effect.energy for comparison, effect in effects.items()},
+        time={comparison: effect.time for comparison, effect in effects.items()},
         caveats=tuple(caveat.text for caveat in analysis.caveats if caveat.weighty),
         seconds=seconds,
     )
