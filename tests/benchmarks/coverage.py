@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby
 from statistics import median
 from typing import Any
 
@@ -187,18 +188,19 @@ def main() -> int:
     options = parser.parse_args()
     worlds = [world for world in WORLDS if any(part in world.name for part in options.worlds.split(","))]
     sizes = [int(models) for models in options.models.split(",")]
-    begun_s, codes, outcomes = time.monotonic(), [], defaultdict[tuple[str, int], Outcome](Outcome)
-    print(HEADER)
+    begun_s, codes = time.monotonic(), []
+    print(HEADER, flush=True)
     context = multiprocessing.get_context("spawn")  # Polars has threads of its own, which a fork would lose
     with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=context, initializer=gc.disable) as pool:
         wanted = list(tasks(worlds, sizes, scale=options.scale))
-        for (world, models, *_), outcome in zip(wanted, pool.map(_run, wanted), strict=True):
-            outcomes[world.name, models].add(outcome)
-    for world in worlds:
-        for models in sizes:
-            text, code = line(world, models, outcomes[world.name, models])
+        done = zip(wanted, pool.map(_run, wanted), strict=True)
+        for (world, models), pieces in groupby(done, key=lambda piece: piece[0][:2]):
+            outcome = Outcome()
+            for _, piece in pieces:
+                outcome.add(piece)
+            text, code = line(world, models, outcome)
             codes.append(code)
-            print(text)
+            print(text, flush=True)
     missed, unresolved = codes.count(MISSED), codes.count(UNRESOLVED)
     print("targets: 93-97 % hold the truth, at most 7 % are called clear where there is no effect; ± after a share is its error,")
     print("in a column of its own the median half-width in points; content: of sweeps; intervals: of effects on models")
