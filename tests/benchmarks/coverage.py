@@ -17,7 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from statistics import median
 from typing import Any
@@ -185,8 +185,10 @@ def main() -> int:
     parser.add_argument("--worlds", default="", help="parts of the names of those wanted  [default: all]")
     parser.add_argument("--models", default=",".join(map(str, FAMILIES)), help="[default: %(default)s]")
     parser.add_argument("--scale", type=float, default=1.0, help="times the default number of sweeps")
+    parser.add_argument("--baselines", choices=("ends", "anywhere"), default="ends", help="of a visit  [default: %(default)s]")
     options = parser.parse_args()
-    worlds = [world for world in WORLDS if any(part in world.name for part in options.worlds.split(","))]
+    parts, ends = options.worlds.split(","), options.baselines == "ends"
+    worlds = [replace(world, ends=ends) for world in WORLDS if any(part in world.name for part in parts)]
     sizes = [int(models) for models in options.models.split(",")]
     begun_s, codes = time.monotonic(), []
     print(HEADER, flush=True)

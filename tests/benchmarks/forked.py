@@ -25,6 +25,9 @@ class Forked:
     def now_s(self) -> float:
         return time.monotonic()
 
+    def pause(self) -> None:
+        """None: rounds follow on one another."""
+
     @contextmanager
     def process(self) -> Iterator["_Process"]:
         context = multiprocessing.get_context("fork")

@@ -1,9 +1,10 @@
-"""In which order should arms be measured? Three designs at equal time, on this host and on simulated ones.
+"""In which order should arms be measured? Four designs at equal time, on this host and on simulated ones.
 
     python -m tests.benchmarks.order [--seconds 600] [--window-s 2] [--rounds 1000]
 
 one baseline     the arms and one baseline, in random order, a fresh process each
 two brackets     a baseline, the arms, another baseline; compared is with the mean of both
+two anywhere     the same with both baselines at random places
 interleaved      all arms and one baseline alive together, four short windows each in turn, in random order
 
 All arms are alike, so that every log ratio is an error. A design that takes longer gets fewer rounds: shown is the half-width of
@@ -19,52 +20,16 @@ import random
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from tests.benchmarks.designs import DESIGNS
 from tests.benchmarks.forked import Forked
 from tests.benchmarks.load import MODELS
 from tests.benchmarks.timeline import HOSTS, Host, Timeline
 
 ARMS = (4, 1)
-SLICES = 4
-"""Windows of a process where arms are interleaved; each is that much shorter."""
-Design = Callable[[Host, int, float, random.Random], list[float]]
-
-
-def alone(host: Host, window_s: float) -> float:
-    with host.process() as process:
-        return process.window(window_s)
-
-
-def one_baseline(host: Host, arms: int, window_s: float, dice: random.Random) -> list[float]:
-    """Log ratios of all arms to one baseline at a random place."""
-    order = list(range(arms + 1))
-    dice.shuffle(order)
-    seconds = {number: alone(host, window_s) for number in order}
-    return [math.log(seconds[arm] / seconds[0]) for arm in range(1, arms + 1)]
-
-
-def two_brackets(host: Host, arms: int, window_s: float, dice: random.Random) -> list[float]:
-    """To the mean of a baseline before and one after; arms are alike, so their order is none."""
-    opening, *between, closing = [alone(host, window_s) for _ in range(arms + 2)]
-    return [math.log(seconds / fmean((opening, closing))) for seconds in between]
-
-
-def interleaved(host: Host, arms: int, window_s: float, dice: random.Random) -> list[float]:
-    """To one baseline that is alive together with all arms, in turn."""
-    with ExitStack() as alive:
-        processes = [alive.enter_context(host.process()) for _ in range(arms + 1)]
-        seconds: dict[int, list[float]] = defaultdict(list)
-        for _ in range(SLICES):
-            for number in dice.sample(range(arms + 1), arms + 1):
-                seconds[number].append(processes[number].window(window_s / SLICES))
-    return [math.log(fmean(seconds[arm]) / fmean(seconds[0])) for arm in range(1, arms + 1)]
-
-
-DESIGNS: dict[str, Design] = {"one baseline": one_baseline, "two brackets": two_brackets, "interleaved": interleaved}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +44,7 @@ class Round:
 
 
 def take(host: Host, *, name: str, arms: int, design: str, window_s: float, dice: random.Random) -> Round:
+    host.pause()
     begin_s = host.now_s()
     errors = DESIGNS[design](host, arms, window_s, dice)
     return Round(host=name, arms=arms, design=design, errors=errors, seconds=host.now_s() - begin_s)

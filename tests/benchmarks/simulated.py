@@ -83,7 +83,8 @@ def adapted(sweeps: Sweeps) -> Sweeps:
         wanted = _wanted(asked, *sweeps.world.rounds)
         rows = np.arange(len(wanted))[:, None, None, None], np.arange(wanted.shape[1])[:, None]
         more = number < wanted[*rows, sweeps.tactics]
-        more[..., [0, -1]] = more[..., 1:-1].any(axis=-1, keepdims=True)  # no visit is made for nothing
+        tactic = sweeps.tactics >= 0
+        more = np.where(tactic, more, (more & tactic).any(axis=-1, keepdims=True))  # no visit is made for nothing
         if (more == measured).all() or not sweeps.contended.any():  # only where rounds are lost are others asked for later
             return replace(sweeps, measured=more)
         measured = more

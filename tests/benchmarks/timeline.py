@@ -9,6 +9,8 @@ from typing import Protocol
 
 START_S = 1.5
 """What a process costs beside its windows: fork, load, warm-up."""
+WARM_S = 10.0
+"""Time constant with which a host warms up after a pause."""
 _STEP_S = 0.25
 
 
@@ -18,9 +20,10 @@ class Process(Protocol):
 
 
 class Host(Protocol):
-    """Where arms are measured; `process` starts one, warmed up, that ends with the context."""
+    """Where arms are measured; `process` starts one, warmed up, that ends with the context; `pause` comes before a round."""
 
     def now_s(self) -> float: ...
+    def pause(self) -> None: ...
     def process(self) -> AbstractContextManager[Process]: ...
 
 
@@ -32,6 +35,7 @@ class Habits:
         window: standard deviation of a window of 1 s; of a longer one less, by the root of its length.
         process: standard deviation of processes.
         trend: change an hour; `walk`: standard deviation of a random walk after a minute.
+        cold: what a pass takes less after a pause, until the host is warm again.
         burst_every_s, burst_s, burst: mean time between two visits of a neighbour, their mean length, what each adds.
     """
 
@@ -39,6 +43,7 @@ class Habits:
     process: float = 0.005
     trend: float = 0.0
     walk: float = 0.0
+    cold: float = 0.0
     burst_every_s: float = math.inf
     burst_s: float = 10.0
     burst: float = 0.2
@@ -50,6 +55,7 @@ HOSTS = {
     "trend of 30 % an hour": Habits(trend=0.3),
     "random walk, 1 % in a minute": Habits(walk=0.01),
     "random walk, 3 % in a minute": Habits(walk=0.03),
+    "cold after a pause, 2 %": Habits(cold=0.02),
     "bursts of 10 s every 2 min, 20 %": Habits(burst_every_s=120),
     "bursts of 3 s every 20 s, 20 %": Habits(burst_every_s=20, burst_s=3),
     "all of it": Habits(process=0.01, trend=0.1, walk=0.02, burst_every_s=120),
@@ -61,11 +67,14 @@ class Timeline:
 
     def __init__(self, habits: Habits, dice: random.Random) -> None:
         self._habits, self._dice = habits, dice
-        self._now_s = self._walked = 0.0
+        self._now_s = self._walked = self._paused_s = 0.0
         self._busy, self._changes_s = False, self._wait(habits.burst_every_s)
 
     def now_s(self) -> float:
         return self._now_s
+
+    def pause(self) -> None:
+        self._paused_s = self._now_s
 
     @contextmanager
     def process(self) -> Iterator[Process]:
@@ -83,6 +92,7 @@ class Timeline:
                 self._busy = not self._busy
                 self._changes_s += self._wait(habits.burst_s if self._busy else habits.burst_every_s)
             levels.append(habits.trend * self._now_s / 3600 + self._walked + math.log1p(habits.burst) * self._busy)
+            levels[-1] -= habits.cold * math.exp((self._paused_s - self._now_s) / WARM_S)
         return math.fsum(levels) / steps
 
     def _wait(self, mean_s: float) -> float:

@@ -1,8 +1,8 @@
 """Hosts and boards on which sweeps are simulated, and the sweeps: how much each window measures, what was true, what was seen.
 
 A level is the natural logarithm of J/sample, so that what happens to it adds up. Every array is by sweep, round, model and place
-in the visit (opening baseline, tactics in random order, closing baseline); rounds are spread in time as the driver spreads them:
-a round of all models, in random order, before the next. Time is counted in cells.
+in the visit (the driver's: opening baseline, tactics in random order, closing baseline). Rounds are spread in time as the driver
+spreads them: a round of all models, in random order, before the next. Time is counted in cells.
 """
 
 import math
@@ -53,6 +53,7 @@ class World:
             5 to 50 %; `seen`: in how many of the cells that it disturbs the evidence says so.
         step: change of level that comes at a random moment of the sweep, to stay.
         unequal: noise of models, and of tactics against each other, lies this many times apart.
+        ends: whether the two baselines open and close a visit; else they stand at random places of it, as tactics do.
     """
 
     name: str
@@ -66,11 +67,12 @@ class World:
     seen: float = 0.7
     step: float = 0.0
     unequal: float = 1.0
+    ends: bool = True
 
     @property
     def drifts(self) -> bool:
         """Whether a visit's two baselines differ in truth, so that the null check has something to find."""
-        return bool(self.warm_visit or self.step)
+        return bool(self.ends and self.warm_visit) or bool(self.step)
 
     @property
     def most_rounds(self) -> int:
@@ -123,7 +125,7 @@ def simulate(world: World, *, models: int, sweeps: int, seed: int) -> Sweeps:
     shape = (sweeps, world.most_rounds, models, PLACES)
     families = np.arange(models) % FAMILIES[models]
     effects = _effects(dice, families, sweeps=sweeps)
-    tactics = _places(dice, shape)
+    tactics = _places(dice, shape, ends=world.ends)
     levels, contended = _disturbances(world, dice, shape)
     rows = np.arange(sweeps)[:, None, None, None], np.arange(models)[None, None, :, None]
     levels += np.where(tactics < 0, 0.0, effects[*rows, tactics])
@@ -150,10 +152,13 @@ def _effects(dice: np.random.Generator, families: Array, *, sweeps: int) -> Arra
     return found
 
 
-def _places(dice: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Which tactic runs where: each visit in a random order of its own, between its baselines."""
-    order = dice.permuted(np.broadcast_to(np.arange(len(TACTICS)), (*shape[:3], len(TACTICS))), axis=-1)
-    return np.concatenate([np.full((*shape[:3], 1), OPEN), order, np.full((*shape[:3], 1), CLOSE)], axis=-1)
+def _places(dice: np.random.Generator, shape: tuple[int, ...], *, ends: bool) -> Array:
+    """Which tactic runs where: each visit in a random order of its own, the baselines among them or at the ends."""
+    order = dice.permuted(np.broadcast_to([*range(len(TACTICS)), OPEN, CLOSE], shape), axis=-1)
+    if not ends:
+        return order
+    inside = order[order >= 0].reshape(*shape[:3], len(TACTICS))
+    return np.concatenate([np.full((*shape[:3], 1), OPEN), inside, np.full((*shape[:3], 1), CLOSE)], axis=-1)
 
 
 def _disturbances(world: World, dice: np.random.Generator, shape: tuple[int, ...]) -> tuple[Array, Array]:
