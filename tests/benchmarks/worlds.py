@@ -86,7 +86,7 @@ WORLDS = (
     World(name="processes differ by 2 %", process=0.02),
     World(name="processes differ by 2 %, 3 to 12 rounds", process=0.02, rounds=(3, 12)),
     World(name="shared host", process=0.005, busy=0.15),
-    World(name="shared host, 3 to 12 rounds", process=0.02, busy=0.3, rounds=(3, 12)),
+    World(name="shared host, 2 %, 3 to 12 rounds", process=0.02, busy=0.15, rounds=(3, 12)),
     World(name="heavy tails", process=0.02, tails=4),
     World(name="a step of 10 %", process=0.02, step=math.log(1.1)),
     World(name="unequal variances", unequal=5.0),
