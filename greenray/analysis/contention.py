@@ -29,7 +29,7 @@ def busy_hosts(frames: Frames, effects: Sequence[ModelEffect]) -> list[tuple[boo
 
 
 def _ran_on(effect: ModelEffect, host: str) -> bool:
-    return any((arm.cell["host"] or "an unknown host") == host for arm in effect.arms)
+    return any((visit.arm.cell["host"] or "an unknown host") == host for visit in effect.visits)
 
 
 def _sentence(row: dict[str, int], several: bool, effects: Collection[ModelEffect]) -> str:

@@ -29,7 +29,7 @@ class ModelEffect:
         visits: a visit for each round, in order; `used` those that its figures are from: on a quiet host, or all if none was.
         `*_j`, `*_s`: per sample, means over the visits used.
         spread: largest coefficient of variation among the windows of an arm used; None where none has two windows.
-        drift: that of the worst visit used, as a log ratio.
+        drift: that of the worst visit used, as a log ratio; without visits of which a busy host spoiled one baseline.
         target: the half-width of the ratio that was asked for; None where nothing was.
     """
 
@@ -60,8 +60,8 @@ class ModelEffect:
 
     @property
     def arms(self) -> list[Arm]:
-        """Every arm that was compared, the tactic's before the baselines of its visit."""
-        return [arm for visit in self.visits for arm in (visit.arm, *visit.baselines)]
+        """Every arm that its figures are from, the tactic's before the baselines of its visit."""
+        return [arm for visit in self.used for arm in (visit.arm, *visit.reference)]
 
     @property
     def unit(self) -> str:
@@ -101,26 +101,26 @@ def _model_effect(visits: Sequence[VisitEffect], declared: Mapping[Experiment, D
     for name in ("energy", "active", "time"):
         column, compared = RATIOS[name], of_quiet_host(visits, name)
         # Both sides of a cost come from the same visits: those in which the two arms were compared.
-        found[f"baseline_{column}"] = stats.mean_known(_mean(v.baselines, column) for v in compared)
+        found[f"baseline_{column}"] = stats.mean_known(_mean(v.reference, column) for v in compared)
         found[f"tactic_{column}"] = stats.mean_known(_mean([v.arm], column) for v in compared)
     used = of_quiet_host(visits, "energy") or of_quiet_host(visits, "time") or list(visits)
-    arms = [arm for visit in used for arm in (visit.arm, *visit.baselines)]
+    arms = [arm for visit in used for arm in (visit.arm, *visit.reference)]
     spreads = (measured.spread for arm in arms if (measured := arm.energy_j or arm.time_s) and measured.spread is not None)
     versions = {name.removesuffix("_version"): sorted({str(v.arm.cell[name]) for v in visits}) for name in VERSIONS}
     # Rounds on the same hardware are taken together whatever the software; that it differed is said.
     said = [f"rounds ran with different versions of {n}: {', '.join(v)}" for n, v in versions.items() if len(v) > 1]
-    if busy := sum(visit.contended for visit in visits):
-        what = "figures of these" if busy == len(visits) else "not used"
-        said.append(f"host busy in {busy} of {len(visits)} rounds: {what}")
+    busy = sum(visit.contended for visit in visits)
+    if busy and len(visits) - busy >= MIN_ROUNDS:  # else it is why there is no interval, and said there
+        said.append(f"host busy in {busy} of {len(visits)} rounds: not used")
     return ModelEffect(
         subject=visits[0].subject,
         tactic=cell["tactic"],
         visits=tuple(visits),
         used=tuple(used),
         **found,
-        modelled_share=stats.mean_known(a.modelled_share for v in used if v.energy is not None for a in (v.arm, *v.baselines)),
+        modelled_share=stats.mean_known(a.modelled_share for v in used if v.energy is not None for a in (v.arm, *v.reference)),
         spread=max(spreads, default=None),
-        drift=max((v.drift for v in used if v.drift is not None), default=None),
+        drift=max((v.drift for v in used if v.drift is not None and len(v.reference) == len(v.baselines)), default=None),
         target=plan.target,
         flags=tuple(dict.fromkeys([*(flag for v in used for flag in v.flags), *said])),
     )

@@ -29,15 +29,18 @@ class NullCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether so many misses may be chance."""
+        """Whether so many misses may be chance; not where a single interval misses."""
         chance = 1 - stats.CONFIDENCE
-        return stats.binomial_tail(len(self.misses), of=self.intervals, chance=chance) >= SURPRISING
+        return stats.binomial_tail(len(self.misses), of=self.intervals, chance=chance) > SURPRISING + 1e-9
 
     @property
     def sentence(self) -> str:
         held = self.intervals - len(self.misses)
+        said = f"Null check on {self.hardware}: {held} of {self.intervals} intervals"
+        if self.passed and 10 * held >= 9 * self.intervals:
+            return f"{said} hold 0, as they should."
         if self.passed:
-            return f"Null check on {self.hardware}: {held} of {self.intervals} intervals hold 0, as they should."
+            return f"{said} {'holds' if held == 1 else 'hold'} 0; they are too few to tell whether that is chance."
         worst = max(abs(miss.percent) for miss in self.misses)
         return (
             f"Null check failed on {self.hardware}: only {held} of {self.intervals} intervals between equals hold 0, with "

@@ -6,12 +6,14 @@ give is never looked at, so the intervals keep their coverage, and the answer de
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from greenray.analysis import arms, precision
 from greenray.analysis.effects import of_quiet_host
 from greenray.analysis.frames import Frames
 from greenray.analysis.visits import Subject, VisitEffect, visit_effects
+from greenray.config.spec import Rounds
+from greenray.store.base import Store
 
 SERIES = ("experiment", "phase", "task", "model", "model_source", "model_revision", "dataset", "batch_size", "device")
 """Columns of `cells` that the rounds of a block share, beside the hyperparameters and the tactic."""
@@ -19,20 +21,14 @@ SERIES = ("experiment", "phase", "task", "model", "model_source", "model_revisio
 Series = tuple[Any, ...]
 
 
-class Bounds(NamedTuple):
-    """`min` and `max` of an experiment's rounds."""
-
-    minimum: int
-    maximum: int
-
-
-def wanted_rounds(frames: Frames, *, sweep: str, adaptive: Mapping[str, Bounds], target: float) -> dict[str, int]:
+def wanted_rounds(store: Store, *, sweep: str, bounds: Mapping[str, Rounds], target: float) -> dict[str, int]:
     """Rounds wanted in all of each tactic of these experiments, by the id of any settled cell of it, of whatever round.
 
-    `target` is the half-width of the ratio to be reached (0.02 = 2 %). A tactic that is precise enough wants as many rounds as it
-    has, and so does one without a result and one whose host is never quiet. Read the store anew (new Frames) to ask again.
+    `bounds` are by experiment, `target` is the half-width of the ratio to be reached (0.02 = 2 %). A tactic that is precise
+    enough wants as many rounds as it has, and so does one without a result and one whose host is never quiet. Raises StoreError
+    where it is no store.
     """
-    cells = [arm for arm in arms.load(frames) if arm.cell["sweep"] == sweep and arm.cell["experiment"] in adaptive]
+    cells = [arm for arm in arms.load(Frames(store)) if arm.cell["sweep"] == sweep and arm.cell["experiment"] in bounds]
     tactics = [arm for arm in cells if arm.cell["visit"] is not None and arm.cell["tactic"] != "baseline"]
     measured: dict[Series, set[int]] = defaultdict(set)
     for arm in tactics:
@@ -41,7 +37,7 @@ def wanted_rounds(frames: Frames, *, sweep: str, adaptive: Mapping[str, Bounds],
     for effect in visit_effects(cells):
         effects[_series(effect.arm.cell)][effect.subject].append(effect)
     totals = {
-        series: _total(len(rounds), effects[series].values(), adaptive[series[0]], target) for series, rounds in measured.items()
+        series: _total(len(rounds), effects[series].values(), bounds[series[0]], target) for series, rounds in measured.items()
     }
     return {arm.cell["cell_id"]: totals[_series(arm.cell)] for arm in tactics}
 
@@ -50,7 +46,7 @@ def _series(cell: Mapping[str, Any]) -> Series:
     return tuple(cell[name] for name in (*SERIES, "hyperparameters", "tactic"))
 
 
-def _total(rounds: int, subjects: Iterable[Sequence[VisitEffect]], bounds: Bounds, target: float) -> int:
+def _total(rounds: int, subjects: Iterable[Sequence[VisitEffect]], bounds: Rounds, target: float) -> int:
     """Of a tactic with so many rounds: the most that one of its stages wants. On hardware of several kinds the kind with the most
     rounds speaks for a stage, since rounds of different kinds are never taken together."""
     stages: dict[str, Sequence[VisitEffect]] = {}
@@ -58,14 +54,14 @@ def _total(rounds: int, subjects: Iterable[Sequence[VisitEffect]], bounds: Bound
         stage = visits[0].subject.stage
         stages[stage] = max((stages.get(stage, ()), visits), key=len)
     wanted = [_of_stage(rounds, visits, bounds, target) for visits in stages.values()]
-    return max(rounds, min(bounds.maximum, max(wanted, default=rounds)))
+    return max(rounds, min(bounds.max, max(wanted, default=rounds)))
 
 
-def _of_stage(rounds: int, visits: Sequence[VisitEffect], bounds: Bounds, target: float) -> int:
+def _of_stage(rounds: int, visits: Sequence[VisitEffect], bounds: Rounds, target: float) -> int:
     ordered = sorted(visits, key=lambda visit: (visit.round, visit.visit[1]))
     ratio = "energy" if any(visit.energy is not None for visit in ordered) else "time"
     quiet = [getattr(visit, ratio) for visit in of_quiet_host(ordered, ratio) if not visit.contended]
-    first = max(bounds.minimum, precision.MIN_ROUNDS)
+    first = max(bounds.min, precision.MIN_ROUNDS)
     if len(quiet) < first:
         return rounds if 2 * len(quiet) < rounds else rounds + first - len(quiet)
     return rounds + max(0, precision.stein_rounds(quiet[:first], target=target) - len(quiet))

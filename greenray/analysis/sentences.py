@@ -70,6 +70,19 @@ Member = tuple[str, ModelEffect, AccuracyChange | None]
 """Label of the model, what a tactic does to it, and to its quality."""
 
 
+def clear_on_many(tactic: str, members: Sequence[Member]) -> str:
+    """One tactic, once for many models on which it clearly does the same, largest saving first; each stands in the tables."""
+    effects, energies = [e for _, e, _ in members], [e.energy for _, e, _ in members if e.energy is not None]
+    uses = "is estimated from CPU time to use" if any(effect.modelled for effect in effects) else "uses"
+    sizes = dict.fromkeys(f"{size:.{_finest(energies)}f}" for size in sorted(abs(energy.percent) for energy in energies))
+    least, most = next(iter(sizes)), list(sizes)[-1]
+    size = f"{least} to {most} %" if len(sizes) > 1 else f"{most} %"
+    way = "less" if energies[0].ratio < 1 else "more"
+    names = [label for label, _, _ in members]
+    named = listed([*names[:3], f"{len(names) - 3} more"])
+    return f"{tactic} {uses} {size} {way} energy per {effects[0].unit} on {len(members)} models ({named}){_costs(members, ', ')}."
+
+
 def not_clear(tactic: str, members: Sequence[Member]) -> str:
     """One tactic, once for all models on which its interval holds "no difference", or on which nothing can be compared."""
     effects, names = [effect for _, effect, _ in members], listed(label for label, _, _ in members)

@@ -13,6 +13,9 @@ from greenray.analysis.findings import Finding, Key
 ACCURACY_LIMIT_POINTS = 1.0
 """A tactic that loses more of a share than this, by the samples evaluated, is no model's best."""
 
+MANY_MODELS = 4
+"""On more models than these a tactic's clear effects are one sentence."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
@@ -31,15 +34,15 @@ def within_limit(change: AccuracyChange | None) -> bool:
     return lost <= (ACCURACY_LIMIT_POINTS + 1e-9 if change.measure.share else 0)
 
 
-def tactics(findings: Iterable[Finding]) -> list[Finding]:
-    """Without the null check, which is no tactic."""
+def without_null_check(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings about tactics: the null check is none."""
     return [finding for finding in findings if finding.tactic != NULL_CHECK]
 
 
 def best_by_model(findings: Iterable[Finding]) -> list[Best]:
     """A row for each model and phase, in the order of the findings."""
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in tactics(findings):
+    for finding in without_null_check(findings):
         groups[finding.label, finding.effect.subject.phase].append(finding)
     return [_best(label, members) for (label, _), members in groups.items()]
 
@@ -58,9 +61,23 @@ def _best(label: str, findings: Sequence[Finding]) -> Best:
 
 
 def clear(findings: Iterable[Finding]) -> list[str]:
-    """Effects whose interval leaves out "no difference", largest savings first."""
-    known = [(f.effect.energy.ratio, f.sentence) for f in tactics(findings) if f.effect.energy and f.effect.energy.clear]
-    return [sentence for _, sentence in sorted(known, key=lambda pair: pair[0])]
+    """Effects whose interval leaves out "no difference", largest savings first; a tactic that does the same to many models is
+    said once."""
+    groups: dict[tuple[object, ...], list[tuple[float, Finding]]] = defaultdict(list)
+    for finding in without_null_check(findings):
+        energy = finding.effect.energy
+        if energy is not None and energy.clear:
+            alike = (finding.tactic, finding.effect.unit, finding.effect.modelled, finding.effect.subject.phase, energy.ratio < 1)
+            groups[alike].append((energy.ratio, finding))
+    said: list[tuple[float, str]] = []
+    for members in groups.values():
+        members.sort(key=lambda pair: pair[0])
+        if len(members) > MANY_MODELS:
+            ratio, first = members[0]
+            said.append((ratio, sentences.clear_on_many(first.tactic, _members(finding for _, finding in members))))
+        else:
+            said += [(ratio, finding.sentence) for ratio, finding in members]
+    return [sentence for _, sentence in sorted(said, key=lambda pair: pair[0])]
 
 
 def not_clear(findings: Iterable[Finding]) -> list[str]:
@@ -68,7 +85,7 @@ def not_clear(findings: Iterable[Finding]) -> list[str]:
     same models for the same reason."""
     groups: dict[tuple[object, ...], list[Finding]] = defaultdict(list)
     blank: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in tactics(findings):
+    for finding in without_null_check(findings):
         effect, energy = finding.effect, finding.effect.energy
         if energy is None:
             groups[finding.tactic, effect.flags].append(finding)

@@ -55,8 +55,9 @@ class VisitEffect:
 
     Attributes:
         visit: block and number of the visit; `round`: the repetition of the block that it is.
-        arm: the tactic's settled attempt; `baselines`: the brackets used, opening first.
-        contended: whether others took enough of the host to matter, from the tactic or from all of its baselines.
+        arm: the tactic's settled attempt; `baselines`: the brackets that can be compared with it, opening first; `reference`:
+            those whose mean it is compared with, the ones on a quiet host if there is one.
+        contended: whether others took enough of the host to matter, from the tactic or from its reference.
         energy ... latency_p95: log ratios; None where an arm has no figure. `active` is energy above idle power. A visit gives
             a ratio and no interval: what its windows do says nothing of the next visit.
         drift: disagreement of the two baselines' energy as a log ratio (>= 0); None when there is no closing bracket.
@@ -69,6 +70,7 @@ class VisitEffect:
     round: int
     arm: Arm
     baselines: tuple[Arm, ...]
+    reference: tuple[Arm, ...]
     contended: bool
     energy: float | None
     active: float | None
@@ -124,20 +126,20 @@ def closing_over_opening(visit: Visit) -> float | None:
 
 def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str, int], idle: Sequence[float]) -> VisitEffect:
     flags: list[str] = []
-    usable = [b for b in (opening, closing) if b is not None and _comparable(arm, b, flags)]
-    baselines = tuple([b for b in usable if not b.contended] or usable)
+    baselines = tuple(b for b in (opening, closing) if b is not None and _comparable(arm, b, flags))
+    reference = tuple(b for b in baselines if not b.contended) or baselines
     energies = [b.energy_j for b in baselines]
     if closing is None:
         flags.append(CUT_SHORT)
-    elif len(baselines) < len(usable):
-        flags.append("one baseline ran while the host was busy and is not used: drift unknown")
     elif any(energies) and not (len(energies) == 2 and all(energies)):
         flags.append("only one of the visit's baselines can be used: drift unknown")
     drift = _disagreement(energies)
-    if drift is not None and drifted(drift):
+    if len(reference) < len(baselines):
+        flags.append("one baseline ran while the host was busy: compared with the other alone")
+    elif drift is not None and drifted(drift):
         flags.append(f"the visit's baselines disagree by {math.expm1(drift) * 100:.1f} %")
-    if baselines and (arm.energy_j is None or not any(energies)):
-        blank = [a for a in (arm, *baselines) if a.energy_j is None]
+    if baselines and (arm.energy_j is None or not any(b.energy_j for b in reference)):
+        blank = [a for a in (arm, *reference) if a.energy_j is None]
         reasons = dict.fromkeys(reason for a in blank for reason in (*a.missing_reasons, *a.rejected))
         flags.append("energy unknown: " + ("; ".join(reasons) or "no window has a total"))
     elif arm.windows_without_energy or any(b.windows_without_energy for b in baselines):
@@ -152,8 +154,9 @@ def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str,
         round=arm.cell["round"] or 1,
         arm=arm,
         baselines=baselines,
-        contended=arm.contended or any(b.contended for b in baselines),
-        **{name: _log_ratio(getattr(arm, column), [getattr(b, column) for b in baselines]) for name, column in RATIOS.items()},
+        reference=reference,
+        contended=arm.contended or any(b.contended for b in reference),
+        **{name: _log_ratio(getattr(arm, column), [getattr(b, column) for b in reference]) for name, column in RATIOS.items()},
         drift=drift,
         idle_spread_w=spread_w,
         idle_drifted=idle_drifted,

@@ -36,7 +36,7 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
             load.steady_windows(
                 start_s=warm[-1].end_s,
                 window_s=asked.steady_window_s,
-                max_windows=measure.max_windows,
+                max_windows=asked.most_windows,
                 compilations=chain.compilations,
             )
     result.settings["warmup_stable"] = all(one.stable for one in warm)

@@ -37,6 +37,8 @@ class CellTask(Message):
 
     Attributes:
         steady_window_s: least length of a steady window; at least `measure.window_s`, longer where the board's counter is slow.
+        most_windows: steady windows of a stage after which the load ends whatever the verdicts say.
+        idle_s: length of the idle window.
         threads: intra-op threads to use.
         checkpoint: folder of the trained checkpoint for `from:` models.
         save_to: folder into which training saves its checkpoint.
@@ -46,6 +48,8 @@ class CellTask(Message):
     cell: Cell
     measure: Measure
     steady_window_s: float
+    most_windows: int
+    idle_s: float
     threads: int
     checkpoint: str | None = None
     save_to: str | None = None

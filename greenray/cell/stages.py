@@ -73,7 +73,7 @@ class Load:
         """Windows back to back until the worker has enough of them; returns how many were sent.
 
         The load runs on across every edge, the last one included, so that no edge falls on a change of power: after
-        `max_windows` it goes on until the worker has read the last one.
+        `max_windows`, the rejected ones included, it goes on until the worker has read the last one.
 
         Args:
             start_s: end of the iteration before, where the first window begins.

@@ -69,7 +69,7 @@ def begin(asked: CellTask, marker: WindowMarker, result: Done) -> "tuple[Task, n
         runtime.synchronize(cell.device)
     result.parameters, result.attention = footprint.parameters(model), runtime.attention(model)
     gc.freeze()  # a full collection over all that was imported would take a tenth of a second of some window
-    marker.idle(asked.measure.idle_s)
+    marker.idle(asked.idle_s)
     return task, model
 
 

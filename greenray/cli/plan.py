@@ -11,6 +11,7 @@ from greenray.config.cell import Block, Cell
 from greenray.config.spec import SweepConfig
 from greenray.driver.ledger import Stored
 from greenray.driver.plan import Plan
+from greenray.driver.rounds import add_rounds
 from greenray.store.base import Store
 
 
@@ -22,6 +23,8 @@ def print_plan(config: SweepConfig, *, store: Store, console: Console) -> None:
     stored = Stored.read(store)
     device, why = auto_device(config, stored=stored)
     plan = Plan(config, stored=stored, auto_device=device)
+    if plan.settled() == len(plan.cells):
+        add_rounds(plan, store)
     grid = table("cell", "visit", "phase", "model", "dataset", "device", "batch", "round", "tactic", "state")
     for block in plan.blocks:
         for row in _rows(block, plan):
@@ -32,6 +35,12 @@ def print_plan(config: SweepConfig, *, store: Store, console: Console) -> None:
     counts = f"{len(plan.cells)} cells in {len(plan.blocks)} blocks, {plan.settled()} done"
     console.print(f"{counts}; device auto is {device} ({why})", highlight=False)
     console.print(_expected(plan, out=store.out), highlight=False)
+    if plan.bounds:
+        at_most = max(bounds.max for bounds in plan.bounds.values())
+        target = config.measure.target_ci * 100
+        console.print(
+            f"then further rounds, {at_most} in all at most, of what is not known within ±{target:g} %", highlight=False
+        )
 
 
 def auto_device(config: SweepConfig, *, stored: Stored) -> tuple[str, str]:

@@ -50,6 +50,7 @@ class PlainWatcher(Watcher):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._count = 0
+        self._waits: set[str] = set()  # of hosts whose workers wait, as last seen
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -69,7 +70,10 @@ class PlainWatcher(Watcher):
         self._console.print(line, highlight=False, soft_wrap=True)
 
     def update(self, snapshot: Snapshot) -> None:
-        return None
+        waits = {worker.host: worker.live.waiting for worker in snapshot.workers if worker.live.waiting is not None}
+        for host in waits.keys() - self._waits:
+            self.say(f"{host} waits for a quiet host: {waits[host]}")
+        self._waits = set(waits)
 
 
 class LiveWatcher(PlainWatcher):
@@ -86,6 +90,8 @@ class LiveWatcher(PlainWatcher):
             power = f"{worker.live.power_w:.0f} W" if worker.live.power_w is not None else ""
             heat = f"{worker.live.temperature_c:.0f} C" if worker.live.temperature_c is not None else ""
             doing = f"{worker.cell}  {worker.elapsed_s:.0f} s" if worker.cell else "idle"
+            if worker.cell and worker.live.waiting is not None:
+                doing = f"{worker.cell}  waits for a quiet host: {worker.live.waiting}"
             grid.add_row(f"{worker.host} {worker.gpu or 'CPU'}", Text(doing), power, heat)
         eta = f"about {_duration(snapshot.eta_s)} left" if snapshot.eta_s is not None else "time left unknown yet"
         failed = f", {snapshot.failed} failed" if snapshot.failed else ""

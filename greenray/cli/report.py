@@ -47,13 +47,14 @@ def present(analysis: "Analysis", *, console: "Console", html: Path | None = Non
         comparisons.write(analysis)
     for sentence in (caveat.short for caveat in analysis.caveats if caveat.weighty):
         say(sentence, console)
+    for check in (check for check in analysis.null_checks if check.passed):
+        say(check.sentence, console)
     best = best_tactics(analysis)
     if best.rows:
         console.print(f"\n{best.heading}:", markup=False, highlight=False)
         console.print(table(*best.columns, rows=best.rows), markup=False)
-    checks = tuple(check.sentence for check in analysis.null_checks if check.passed)
     lists = {"Clear": analysis.clear, "Not clear": analysis.not_clear, "Over models": analysis.over_models}
-    for heading, sentences in (lists | {"Without a result": analysis.without_result, "Null check": checks}).items():
+    for heading, sentences in (lists | {"Without a result": analysis.without_result}).items():
         if sentences:
             console.print(f"\n{heading}:", markup=False, highlight=False)
         for sentence in sentences:

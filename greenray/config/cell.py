@@ -14,17 +14,19 @@ from typing import Any, Literal
 
 from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import Frozen
-from greenray.config.spec import TacticStep
+from greenray.config.spec import BASELINE, TacticStep
 from greenray.tactics.registry import tactic_class
-
-BASELINE = (TacticStep(name="baseline"),)
 
 
 class Cell(Frozen):
-    """One point of the matrix. `bracket` and `visit` are set for the two baselines around a visit."""
+    """One point of the matrix. `bracket` and `visit` are set for the two baselines around a visit.
+
+    `repeated_id` is the same in every round: what it names is repeated there. Both brackets have that of their baseline.
+    """
 
     cell_id: str
     block_id: str
+    repeated_id: str
     experiment: str
     phase: Literal["training", "inference"]
     task: str
@@ -70,7 +72,7 @@ class Block:
 
     def bracket(self, kind: Literal["open", "close"], *, visit: int) -> Cell:
         """The opening or closing baseline of one visit, with the visit in its id."""
-        fields = {name: getattr(self.cells[0], name) for name in Cell.model_fields if name not in ("cell_id", "block_id")}
+        fields = {name: getattr(self.cells[0], name) for name in Cell.model_fields if not name.endswith("_id")}
         return make_cell(**{**fields, "tactic": BASELINE, "bracket": kind, "visit": visit})
 
     def shuffled(self, cells: Iterable[Cell], *, visit: int) -> list[Cell]:
@@ -89,9 +91,11 @@ def make_cell(**fields: Any) -> Cell:
         "hyperparameters": hyper.model_dump() if hyper else None,
     }
     identity = {**point, "tactic": [step.model_dump() for step in fields["tactic"]]}
+    repeated = {name: value for name, value in identity.items() if name != "round"}
     if fields.get("bracket"):
         identity |= {"bracket": fields["bracket"], "visit": fields["visit"]}
-    return Cell(cell_id=f"c1-{_digest(identity)}", block_id=f"b1-{_digest(point)}", **fields)
+    fields |= {"cell_id": f"c1-{_digest(identity)}", "block_id": f"b1-{_digest(point)}"}
+    return Cell(repeated_id=f"r1-{_digest(repeated)}", **fields)
 
 
 def _digest(identity: dict[str, Any]) -> str:

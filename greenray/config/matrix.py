@@ -6,7 +6,7 @@ from itertools import product
 from greenray.config.cell import Block, Cell, make_cell
 from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import is_path, resolve_path
-from greenray.config.spec import DatasetSpec, Experiment, ModelSpec, SweepConfig
+from greenray.config.spec import NULL_CHECK, DatasetSpec, Experiment, ModelSpec, SweepConfig
 from greenray.errors import ConfigError
 
 Trained = Mapping[str, list[Cell]]
@@ -15,6 +15,8 @@ Trained = Mapping[str, list[Cell]]
 
 def expand(config: SweepConfig, *, auto_device: str) -> list[Block]:
     """All blocks of a sweep, in the order of the file; `auto` devices become `auto_device`, duplicates are dropped.
+
+    Of rounds between bounds there are as many as there may be: how many are wanted is seen when the first are measured.
 
     Raises ConfigError if an experiment uses checkpoints of another that trains on none of its datasets, or under tactics.
     """
@@ -37,11 +39,14 @@ def expand(config: SweepConfig, *, auto_device: str) -> list[Block]:
 
 def _expand_experiment(experiment: Experiment, *, config: SweepConfig, auto_device: str, earlier: Trained) -> Iterable[Cell]:
     devices = list(dict.fromkeys(auto_device if device == "auto" else device for device in experiment.devices))
-    hypers, rounds = list(_hyperparameters(experiment)), range(1, experiment.rounds + 1)
+    most = experiment.rounds if isinstance(experiment.rounds, int) else experiment.rounds.max
+    hypers, rounds = list(_hyperparameters(experiment)), range(1, most + 1)
+    null_check = experiment.null_check or (config.null_check and experiment.compares)
+    chains = (*experiment.tactics, NULL_CHECK) if null_check else experiment.tactics
     for spec in experiment.models:
         for model, named in _models(spec, experiment=experiment, config=config, earlier=earlier):
             dataset = _dataset(named, experiment=experiment, config=config)
-            axes = product(hypers, experiment.batch_sizes, devices, rounds, experiment.tactics)
+            axes = product(hypers, experiment.batch_sizes, devices, rounds, chains)
             for hyper, batch_size, device, round_, chain in axes:
                 yield make_cell(
                     experiment=experiment.name,

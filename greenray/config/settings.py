@@ -20,22 +20,42 @@ class Frozen(BaseModel):
 
 
 class Measure(Frozen):
-    """How long and how often to measure; lengths in seconds."""
+    """How long and how often to measure; lengths in seconds.
+
+    Attributes:
+        window_s: least length of a steady window.
+        min_windows, max_windows: usable steady windows that a process gives lie between them. Precision comes from rounds, each
+            of fresh processes: windows of one process only tell how well that process was read.
+        min_counter_updates: updates of a board's energy counter that a steady window holds at least.
+        target_ci: wished half-width of the 95 % interval of the ratio tactic / baseline, as a share: rounds are added for it.
+        idle_s: length of the idle window of a host with a board.
+        threads: intra-op threads of every cell alike, on the host's side of a GPU cell too. `auto` is the cores that may be used
+            less one, divided among the host's workers, at least 1: the recorder and the system need a core, and OpenMP's threads
+            wait for the slowest, so that with all cores taken one busy program beside the cell makes windows differ threefold.
+        quiet_wait_s: how long a worker waits at most, before a cell that has its host to itself, for others to let go of the
+            processors; a wait that runs out halves the next. 0: no waiting.
+    """
 
     window_s: Seconds = 5.0
-    min_windows: Annotated[int, Field(ge=2, le=1000)] = 3
-    max_windows: Annotated[int, Field(ge=2, le=1000)] = 10
+    min_windows: Annotated[int, Field(ge=1, le=1000)] = 1
+    max_windows: Annotated[int, Field(ge=1, le=1000)] = 4
     min_counter_updates: Annotated[int, Field(ge=1, le=10_000)] = 50
     target_ci: Annotated[float, Field(gt=0, lt=1)] = 0.02
     idle_s: Seconds = 5.0
     warmup_max_s: Seconds = 60.0
     sampling_hz: Annotated[float, Field(ge=1, le=1000)] = 50.0
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    quiet_wait_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 20.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_windows > self.max_windows:
             raise ValueError(f"min_windows ({self.min_windows}) is more than max_windows ({self.max_windows})")
         return self
+
+    def threads_of(self, *, usable_cores: int, workers_sharing: int) -> int:
+        """Intra-op threads of a cell on a host with so many cores, shared by so many workers."""
+        return max(1, (usable_cores - 1) // workers_sharing) if self.threads == "auto" else self.threads
 
 
 class Limits(Frozen):

@@ -7,13 +7,24 @@ first cell.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from greenray.config.settings import Frozen, Host, Limits, Measure, Positive, Trust, is_path
 from greenray.tactics.registry import TACTICS, tactic_class
 from greenray.tasks.registry import DEFAULT, TASKS, task_class
 
 NAME_PATTERN = r"[a-z][a-z0-9._-]{0,63}"
+DEFAULT_ROUNDS = 5
 FIVE_TACTICS = ("baseline", "dynamic-quantization", "compile", "prune-local", "prune-global")
 
 
@@ -22,6 +33,10 @@ class TacticStep(Frozen):
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)
+
+
+BASELINE = (TacticStep(name="baseline"),)
+NULL_CHECK = (TacticStep(name="null-check"),)
 
 
 def _parse_step(value: Any) -> TacticStep:
@@ -53,7 +68,7 @@ def _parse_step(value: Any) -> TacticStep:
 def _parse_chain(value: Any) -> tuple[TacticStep, ...]:
     steps = [_parse_step(item) for item in (value if isinstance(value, list | tuple) else [value])]
     # `baseline` changes nothing, so it adds nothing to a chain.
-    return tuple(s for s in steps if s.name != "baseline") or (TacticStep(name="baseline"),)
+    return tuple(s for s in steps if s.name != "baseline") or BASELINE
 
 
 Chain = Annotated[tuple[TacticStep, ...], BeforeValidator(_parse_chain)]
@@ -117,8 +132,27 @@ def _known_model(model: ModelSpec, info: ValidationInfo) -> ModelSpec:
     return model
 
 
+class Rounds(Frozen):
+    """As many rounds of a block as its ratios need to come within `target_ci`: `min` of all, `max` at most."""
+
+    min: Annotated[int, Field(ge=3, le=10_000)]  # an interval needs three
+    max: Annotated[int, Field(ge=3, le=10_000)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is more than max ({self.max})")
+        return self
+
+
+def _default_rounds(experiment: Mapping[str, Any]) -> int:
+    """Repeated is what is compared; with nothing beside the baseline there is nothing to be sure of."""
+    compared = experiment.get("null_check") or any(chain != BASELINE for chain in experiment.get("tactics", ()))
+    return DEFAULT_ROUNDS if compared else 1
+
+
 class Experiment(Frozen):
-    """The product of its axes."""
+    """The product of its axes. `null_check` adds the baseline under another name: its effect is 0, and must come out so."""
 
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
     phase: Literal["training", "inference"]
@@ -129,10 +163,15 @@ class Experiment(Frozen):
     datasets: tuple[Annotated[DatasetSpec, BeforeValidator(_named), AfterValidator(_known_dataset)], ...] = ()
     split: str | None = None
     samples: Annotated[int, Field(gt=0)] | None = None
-    tactics: Annotated[tuple[Chain, ...], Field(min_length=1)] = ((TacticStep(name="baseline"),),)
+    tactics: Annotated[tuple[Chain, ...], Field(min_length=1)] = (BASELINE,)
     batch_sizes: Annotated[tuple[Annotated[int, Field(gt=0, le=1_000_000)], ...], Field(min_length=1)] = (32,)
     devices: Annotated[tuple[Literal["auto", "cuda", "cpu"], ...], Field(min_length=1)] = ("auto",)
-    rounds: Annotated[int, Field(ge=1, le=10_000)] = 1
+    null_check: bool = False
+    # Tags in brackets, which no sentence shows: an error names what was meant, a number or bounds.
+    rounds: Annotated[
+        Annotated[int, Field(ge=1, le=10_000), Tag("(number)")] | Annotated[Rounds, Tag("(bounds)")],
+        Discriminator(lambda given: "(bounds)" if isinstance(given, Mapping | Rounds) else "(number)"),
+    ] = Field(default_factory=_default_rounds)
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.001,)
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
@@ -145,6 +184,11 @@ class Experiment(Frozen):
         if value not in TASKS:
             raise ValueError(f"unknown task {value!r}; known are {', '.join(TASKS)}")
         return value
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is a tactic beside the baseline."""
+        return any(chain != BASELINE for chain in self.tactics)
 
     @model_validator(mode="after")
     def _phase_fits(self) -> Self:
@@ -160,7 +204,7 @@ class Experiment(Frozen):
 
 
 class SweepConfig(Frozen):
-    """One config file, validated. `folder` is where its relative paths start."""
+    """One config file, validated. Relative paths start at `folder`; `null_check` is that of every experiment that compares."""
 
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -169,6 +213,7 @@ class SweepConfig(Frozen):
     limits: Limits = Limits()
     host: Host = Host()
     trust: Trust = Trust()
+    null_check: bool = False
     folder: str = "."
 
     @model_validator(mode="after")

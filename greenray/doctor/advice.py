@@ -88,7 +88,7 @@ def _host(around: Surroundings) -> Iterator[tuple[str, ...]]:
         yield (
             "The host is a virtual machine: neighbours on the same hardware can change time and energy unseen.",
             "Prefer a bare host or a dedicated instance, or repeat, and trust pairs of measurements more than single ones.",
-            "rounds: 3",
+            "rounds: {min: 5, max: 12}",
         )
     if host.usable_cores < host.physical_cores:
         lift = {

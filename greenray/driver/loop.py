@@ -13,6 +13,8 @@ from greenray.driver.ledger import committed, kind_of
 from greenray.driver.plan import Plan, Schedule, Visit, assign, is_exclusive
 from greenray.driver.pool import Died, Ended, Event, IdleRead, Pool, Refused, WorkerSlot
 from greenray.driver.progress import Interrupts, Snapshot, StopNow, Watcher, WorkerView, cell_label
+from greenray.driver.rounds import add_rounds
+from greenray.driver.windows import Windows
 from greenray.errors import ResourceError
 from greenray.power.sharing import IdlePower
 from greenray.processes.awake import AwakeClock
@@ -31,9 +33,10 @@ _SHOW_S = 0.5
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Run:
-    """A visit on its worker, and the attempt in flight."""
+    """A visit on its worker, and the attempt in flight; every cell of a visit gives as many `windows`."""
 
     visit: Visit
+    windows: int | None
     position: int
     assignment: Assignment
     started_s: float
@@ -64,6 +67,7 @@ class VisitLoop:
         self._readings: dict[WorkerSlot, float] = {}  # since when each reads its machine's idle power
         self._idle: dict[str, IdlePower] = {}
         self._rested: set[str] = set()  # machines on which nothing has run since their idle power was read
+        self._windows = Windows()
         self._told = False
         self._finished = 0
 
@@ -77,7 +81,7 @@ class VisitLoop:
         """
         self._active_s = self._clock()
         shown_s = float("-inf")
-        while self._runs or not self._schedule.finished():
+        while self._runs or not self._schedule.finished() or self._more():
             if self._interrupts.count >= 2:
                 raise StopNow
             self._pool.refresh()
@@ -94,6 +98,13 @@ class VisitLoop:
                 shown_s = self._clock()
                 self._watcher.update(self._snapshot())
         self._watcher.update(self._snapshot())
+
+    def _more(self) -> bool:
+        """All that was wanted is done: whether some ratios need more rounds to be told as finely as was asked."""
+        if self._interrupts.count or not (added := add_rounds(self._plan, self._store)):
+            return False
+        self._watcher.say(f"{added} cells more: these ratios need further rounds to be known to the wished interval")
+        return True
 
     def _wind_down(self) -> None:
         """After the first Ctrl-C: say once what is waited for, and end when it is there."""
@@ -134,9 +145,9 @@ class VisitLoop:
             self._schedule.begin(visit)
             alone = is_exclusive(visit.cells[0], exclusive_hosts=self._exclusive)
             sharing = 1 if alone else sum(other.info.machine == machine for other in self._pool.workers)
-            self._start(worker, visit, position=0, sharing=sharing)
+            self._start(worker, visit, position=0, sharing=sharing, windows=self._windows.best(visit.block.device))
 
-    def _start(self, worker: WorkerSlot, visit: Visit, *, position: int, sharing: int) -> None:
+    def _start(self, worker: WorkerSlot, visit: Visit, *, position: int, sharing: int, windows: int | None) -> None:
         cell = visit.cells[position]
         assignment = Assignment(
             cell=cell,
@@ -144,9 +155,11 @@ class VisitLoop:
             visit=visit.number,
             order_in_visit=position if visit.number is not None else None,
             workers_sharing=sharing,
+            windows=windows,
             idle=self._idle.get(worker.info.machine),
         )
-        self._runs[worker] = _Run(visit=visit, position=position, assignment=assignment, started_s=self._clock())
+        began_s = self._clock()
+        self._runs[worker] = _Run(visit=visit, windows=windows, position=position, assignment=assignment, started_s=began_s)
         self._pool.start(worker, assignment)
 
     def _end(self, worker: WorkerSlot) -> None:
@@ -181,7 +194,7 @@ class VisitLoop:
         elif position == len(run.visit.cells) or self._interrupts.count:
             self._end(worker)
         else:
-            self._start(worker, run.visit, position=position, sharing=run.assignment.workers_sharing)
+            self._start(worker, run.visit, position=position, sharing=run.assignment.workers_sharing, windows=run.windows)
 
     def _worker_died(self, worker: WorkerSlot, *, status: str, reason: str) -> None:
         """The worker is gone, with its cell if it had one: a row says so, unless the worker had still committed one."""
@@ -219,6 +232,7 @@ class VisitLoop:
 
     def _record(self, cell: Cell, result: AttemptResult) -> None:
         self._plan.ledger.record(result)
+        self._windows.take(cell, result)
         self._finished += self._plan.ledger.settled(cell.cell_id) or result.error_kind == "dependency"
         self._watcher.finished(cell, result)
 

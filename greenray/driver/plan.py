@@ -6,7 +6,8 @@ whatever reopens a block (a resume, a dead worker, a tactic added later) is a ne
 settled runs again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from greenray import __version__
 from greenray.config.cell import Block, Cell
 from greenray.config.matrix import expand
-from greenray.config.spec import SweepConfig
+from greenray.config.spec import Rounds, SweepConfig
 from greenray.driver.ledger import FINAL, Kind, Stored, kind_of
 from greenray.driver.pool import WorkerSlot
 from greenray.errors import ConfigError
@@ -23,7 +24,7 @@ from greenray.worker.assignment import WorkerInfo
 
 _WAY_OUT = "give a new folder with --out, a new name: in the config, or --extend to take them over"
 
-_IDENTITY = {"cell_id", "block_id", "experiment", "phase", "device", "round"}
+_IDENTITY = {"cell_id", "block_id", "repeated_id", "experiment", "phase", "device", "round"}
 _NO_HARDWARE = {"machine", "usable_cores", "sees_store", "notes"}
 
 
@@ -49,12 +50,13 @@ def check_measured_alike(config: SweepConfig, stored: Stored, *, out: str) -> No
 
 
 class Plan:
-    """Pending = declared - settled.
+    """Pending = wanted - settled.
 
     Attributes:
         auto_device: what the device `auto` stands for.
+        bounds: of the number of rounds, by experiment, where the config does not give the number itself.
         blocks: the declared cells, those to be compared with each other together.
-        cells: the same, by id.
+        cells: those of them that are wanted, by id: between bounds the least rounds, and those that `want` has added.
         ledger: what is known of them; to be kept current.
         new: ids of declared cells that the sweep's earlier manifest did not name; empty where there was none.
     """
@@ -64,7 +66,12 @@ class Plan:
         self.config = config
         self.auto_device = auto_device
         self.blocks = expand(config, auto_device=auto_device)
-        self.cells = {cell.cell_id: cell for block in self.blocks for cell in block.cells}
+        self.bounds = {each.name: each.rounds for each in config.experiments if isinstance(each.rounds, Rounds)}
+        self._rounds: dict[str, int] = {}  # how many of each cell are wanted, by `repeated_id`
+        for cell in self._declared():
+            least = self.bounds[cell.experiment].min if cell.experiment in self.bounds else cell.round
+            self._rounds[cell.repeated_id] = max(least, self._rounds.get(cell.repeated_id, 0))
+        self.cells = self._wanted()
         self._earlier = stored.manifests.get(config.name)
         trusted = {
             cell_id: [kind for kind, names in config.trust if {cell.model.id, cell.model.path} & {*names}]
@@ -74,12 +81,20 @@ class Plan:
         before = {cell["cell_id"] for cell in self._earlier.get("cells", ())} if self._earlier else self.cells.keys()
         self.new = [cell_id for cell_id in self.cells if cell_id not in before]
 
+    def want(self, rounds: Mapping[str, int]) -> int:
+        """Add rounds: of the cell with an id, and of those that repeat it, so many in all; returns how many cells that adds."""
+        for cell_id, number in rounds.items():
+            if (cell := self.cells.get(cell_id)) is not None:
+                self._rounds[cell.repeated_id] = max(number, self._rounds[cell.repeated_id])
+        before, self.cells = len(self.cells), self._wanted()
+        return len(self.cells) - before
+
     def settled(self) -> int:
-        """How many declared cells there is nothing left to try of."""
+        """How many wanted cells there is nothing left to try of."""
         return sum(map(self.ledger.settled, self.cells))
 
     def pending(self, block: Block) -> list[Cell]:
-        return [cell for cell in block.cells if not self.ledger.settled(cell.cell_id)]
+        return [cell for cell in block.cells if cell.cell_id in self.cells and not self.ledger.settled(cell.cell_id)]
 
     def kinds_left(self, block: Block) -> list[Kind]:
         """What is left of a block, with the brackets that its next visit would have."""
@@ -144,6 +159,12 @@ class Plan:
             "refused": list(refused),
         }
 
+    def _declared(self) -> Iterator[Cell]:
+        return (cell for block in self.blocks for cell in block.cells)
+
+    def _wanted(self) -> dict[str, Cell]:
+        return {cell.cell_id: cell for cell in self._declared() if cell.round <= self._rounds[cell.repeated_id]}
+
 
 class Schedule:
     """The blocks of a plan, and which of them are being visited."""
@@ -154,11 +175,14 @@ class Schedule:
         self._block_of = {cell.cell_id: block for block in plan.blocks for cell in block.cells}
 
     def ready(self) -> list[Visit]:
-        """Visits that could start now, longest expected first; a block that is being visited has none."""
+        """Visits that could start now, those of earlier rounds first; a block that is being visited has none.
+
+        A bad quarter of an hour is to hit one round of many models and not every round of one: so all are visited once before any
+        is visited again, each time in another order, which the seed decides. What others wait for comes first.
+        """
         free = [block for block in self._plan.blocks if block.block_id not in self._open and self._checkpoint(block) == "there"]
         visits = [visit for block in free if (visit := self._plan.next_visit(block))]
-        about_s = self._plan.ledger.about_s
-        return sorted(visits, key=lambda visit: -sum(about_s(kind_of(cell)) or 0.0 for cell in visit.cells))
+        return sorted(visits, key=self._turn)
 
     def orphans(self) -> list[tuple[Cell, str]]:
         """Cells whose checkpoint will never come, with the training cell's id; each once, until a row says so."""
@@ -186,6 +210,11 @@ class Schedule:
 
     def end(self, visit: Visit) -> None:
         self._open.discard(visit.block.block_id)
+
+    def _turn(self, visit: Visit) -> tuple[bool, int, float]:
+        cell = visit.cells[0]
+        lot = random.Random(f"{cell.seed}/{visit.block.block_id}").random()
+        return cell.phase != "training", cell.round, lot
 
     def _checkpoint(self, block: Block) -> Literal["there", "awaited", "lost"]:
         if block.needs is None or self._plan.ledger.state(block.needs).status == "ok":

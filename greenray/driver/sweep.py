@@ -64,8 +64,10 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
                 try:
                     VisitLoop(plan, store=store, pool=pool, watcher=watcher, interrupts=interrupts).run()
                 finally:
-                    if manifest["refused"] != pool.refusals:  # visits have shown a GPU that cannot be used
-                        tables.write_manifest(store, sweep=config.name, manifest={**manifest, "refused": pool.refusals})
+                    # Visits may have shown a GPU that cannot be used, or ratios that needed more rounds.
+                    latest = plan.manifest(infos, refused=pool.refusals) | {"written_at": manifest["written_at"]}
+                    if latest != manifest:
+                        tables.write_manifest(store, sweep=config.name, manifest=latest)
             except StopNow:
                 return None
             return plan.failures()
@@ -129,5 +131,8 @@ def _what_is_to_do(plan: Plan, *, workers: int) -> str:
         news = f", {len(plan.new)} of them new in the config" if plan.new else ""
         return f"{settled} of {total} cells are settled already, {total - settled} to run{news}"
     cells = f"{total} cell{'s' if total > 1 else ''}"
+    rounds = max(cell.round for cell in plan.cells.values())
+    cells += f" in {rounds} rounds" if rounds > 1 else ""
+    cells += " at least" if plan.bounds else ""
     brackets = ", and two baselines around each visit" if any(block.bracketed for block in plan.blocks) else ""
     return f"{cells}{brackets}, on {workers} worker{'s' if workers > 1 else ''}, device {plan.auto_device}"

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -22,26 +23,44 @@ HOST_STEP_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class HostActivity(Sampler):
-    """Processor seconds of everybody on the host since boot."""
+    """Everybody on the host since boot, in seconds: processor time used, stolen by the hypervisor, and spent with a task waiting.
 
-    name, part, fast = "cpu:host", "activity", ("cpu_seconds",)
+    The last is the kernel's pressure stall information ("some"). What the kernel does not tell is NaN, without a fault.
+    """
+
+    name, part, fast = "cpu:host", "activity", ("cpu_seconds", "steal_seconds", "pressure_seconds")
     fault: str | None = None
 
-    def __init__(self) -> None:
-        self._file = Path("/proc/stat").open("rb", buffering=0)  # noqa: SIM115  # until `close`
+    def __init__(self, *, proc: Path = Path("/proc")) -> None:
+        self._file = (proc / "stat").open("rb", buffering=0)  # until `close`
+        self._pressure: IO[bytes] | None = None
+        with contextlib.suppress(OSError):  # older kernels, and those that are told not to look
+            self._pressure = (proc / "pressure/cpu").open("rb", buffering=0)
 
-    def sample(self) -> tuple[float]:
+    def sample(self) -> tuple[float, float, float]:
         try:
             line = os.pread(self._file.fileno(), 256, 0).split(b"\n", 1)[0].split()
             # user nice system idle iowait irq softirq steal: guests are inside user and nice, steal is not ours.
             busy = int(line[1]) + int(line[2]) + int(line[3]) + int(line[6]) + int(line[7])
+            stolen_s = int(line[8]) * HOST_STEP_S if len(line) > 8 else math.nan
         except (OSError, ValueError, IndexError):
             self.fault = "/proc/stat cannot be read"
-            return (math.nan,)
-        return (busy * HOST_STEP_S,)
+            return (math.nan, math.nan, math.nan)
+        return (busy * HOST_STEP_S, stolen_s, self._waited_s())
 
     def close(self) -> None:
         self._file.close()
+        if self._pressure is not None:
+            self._pressure.close()
+
+    def _waited_s(self) -> float:
+        if self._pressure is None:
+            return math.nan
+        try:
+            # some avg10=0.00 avg60=0.00 avg300=0.00 total=<microseconds>
+            return int(os.pread(self._pressure.fileno(), 128, 0).split(b"total=", 1)[1].split(None, 1)[0]) * 1e-6
+        except (OSError, ValueError, IndexError):
+            return math.nan
 
 
 class TreeActivity(Sampler):

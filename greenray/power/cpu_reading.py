@@ -8,6 +8,7 @@ import numpy as np
 
 from greenray.config.settings import CpuModel
 from greenray.power.activity import HOST_STEP_S
+from greenray.power.contention import contention
 from greenray.power.estimate.energy import GAP_PERIODS, GAP_SHARE, Energy, gaps_of, interpolate, rapl_energy, unknown
 from greenray.power.sharing import IdlePower, modelled_host_j, modelled_idle, share_j
 from greenray.power.trace import Series, Trace
@@ -32,6 +33,7 @@ class CpuReading:
     """Processors and memory over one window; `energy` and `dram` are the cell's share, `host` and `host_dram` are everybody's.
 
     `host_dram` is None where the memory has no meter. `idle` and `host_share` are what the cell's share was computed with.
+    `neighbours_busy` and `steal` are processors, `cpu_pressure` is a share of the time, `contention` what the rule says to them.
     """
 
     energy: Energy
@@ -42,14 +44,17 @@ class CpuReading:
     idle: IdlePower
     cell_s: float | None = None
     neighbours_busy: float | None = None
+    steal: float | None = None
+    cpu_pressure: float | None = None
+    contention: str | None = None
     host_share: HostShare
 
 
 def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: float) -> CpuReading:
     """The cell's share of processors and memory, metered where the trace has RAPL packages, else modelled."""
     duration_s = end_s - start_s
-    host_s = _used(trace, "cpu:host", start_s, end_s)
-    cell_s = _used(trace, "cpu:cell", start_s, end_s)
+    host_s = _between(trace, "cpu:host", "cpu_seconds", start_s, end_s)
+    cell_s = _between(trace, "cpu:cell", "cpu_seconds", start_s, end_s)
     packages = trace.of_part("cpu")
     model, cores = host_share.model, host_share.logical_cores
     idle = modelled_idle(model, logical_cores=cores)
@@ -63,6 +68,13 @@ def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: floa
         busy_s = max(host_s, cell_s or 0.0)
         host_j = modelled_host_j(model, logical_cores=cores, host_s=busy_s, duration_s=duration_s)
         host, source = Energy(energy_j=host_j), "modelled"
+    others = None if host_s is None or cell_s is None else max(0.0, host_s - cell_s)
+    neighbours_busy, own_busy = _rate(others, duration_s), _rate(cell_s, duration_s)
+    steal = _rate(_between(trace, "cpu:host", "steal_seconds", start_s, end_s), duration_s)
+    waited = _rate(_between(trace, "cpu:host", "pressure_seconds", start_s, end_s), duration_s)
+    cpu_pressure = (
+        None if waited is None else min(waited, 1.0)
+    )  # the kernel and the recorder read their clocks one after the other
     missed = _missed(trace, start_s, end_s)
     memory = trace.of_part("dram")
     dram = _sum(memory, start_s, end_s, trace.hz) if memory else unknown("no DRAM domain")
@@ -76,7 +88,17 @@ def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: floa
         dram=_cell_share(dram, idle.dram_w or 0.0, host_share.workers, cell_s, host_s, duration_s, missed),
         idle=idle,
         cell_s=cell_s,
-        neighbours_busy=None if host_s is None or cell_s is None or duration_s <= 0 else max(0.0, host_s - cell_s) / duration_s,
+        neighbours_busy=neighbours_busy,
+        steal=steal,
+        cpu_pressure=cpu_pressure,
+        contention=contention(
+            neighbours_busy=neighbours_busy,
+            steal=steal,
+            cpu_pressure=cpu_pressure,
+            logical_cores=cores,
+            workers_sharing=host_share.workers,
+            own_busy=own_busy,
+        ),
         host_share=host_share,
     )
 
@@ -166,11 +188,15 @@ def _missed(trace: Trace, start_s: float, end_s: float) -> tuple[float, float]:
     return max(end - begin for begin, end in gaps), float(np.linalg.norm(doubts_s))
 
 
-def _used(trace: Trace, sensor: str, start_s: float, end_s: float) -> float | None:
+def _rate(seconds: float | None, duration_s: float) -> float | None:
+    return None if seconds is None or duration_s <= 0 else seconds / duration_s
+
+
+def _between(trace: Trace, sensor: str, column: str, start_s: float, end_s: float) -> float | None:
     series = trace.series.get(sensor)
     if series is None:
         return None
-    times, values = series.fast.times, series.fast.column("cpu_seconds")
+    times, values = series.fast.times, series.fast.column(column)
     valid = np.isfinite(values)
     # A cell has used none before it is followed, unless it had used more by then than the time since the recording began allows.
     if sensor == "cpu:cell" and np.any(valid) and not valid[0]:

@@ -4,6 +4,7 @@ from greenray.gpu.base import SLOWDOWNS
 from greenray.power.cpu_reading import CpuReading
 from greenray.power.gpu_reading import GpuReading
 
+_WORSE = {"A": "B", "B": "C"}
 AGREEMENT_A, AGREEMENT_B = 0.05, 0.10  # counter against power integral
 ENOUGH_UPDATES = 50
 STEADY_C = 5.0
@@ -58,15 +59,24 @@ def grade_cpu(cpu: CpuReading) -> tuple[str | None, list[str]]:
         return None, [cpu.energy.reason or "the processor's energy is unknown"]
     if cpu.source == "modelled":
         why = "" if share.no_meter is None else f" ({share.no_meter})"
-        return "D", [f"processor energy is modelled from CPU time{why}; {share.model.assumption}"]
+        sees = "CPU time cannot tell a thread that works from one that spins while it waits"
+        return contended(
+            "D", [f"processor energy is modelled from CPU time{why}; {share.model.assumption}; {sees}"], cpu.contention
+        )
     missed = []
     if share.workers > 1:
         missed.append(f"apportioned between {share.workers} workers")
     if cpu.idle.source == "assumed":
         missed.append("idle power was assumed, not measured")
-    busy, allowed = cpu.neighbours_busy, max(0.25, 0.05 * share.logical_cores)
-    if busy is None:
+    if cpu.neighbours_busy is None:
         missed.append("neighbours' activity is unknown")
-    elif busy > allowed:
-        missed.append(f"neighbours kept {busy:.1f} processors busy")
-    return ("C" if len(missed) > 1 else "B" if missed else "A"), missed
+    return contended("C" if len(missed) > 1 else "B" if missed else "A", missed, cpu.contention)
+
+
+def contended(grade: str | None, reasons: list[str], contention: str | None) -> tuple[str | None, list[str]]:
+    """The same of a window in which others took enough of the processors to matter: one worse, C at worst, and why."""
+    return (grade, reasons) if contention is None else (worse(grade), [*reasons, contention])
+
+
+def worse(grade: str | None) -> str | None:
+    return _WORSE.get(grade or "", grade)

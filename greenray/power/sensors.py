@@ -31,8 +31,8 @@ SENSORS: dict[str, str] = {
 class Sampler(Protocol):
     """Something that can be read many times a second; a subclass inherits what is said here of a sensor without slow readings.
 
-    `sample` and `sample_slow` return one float for each name in `fast` and `slow` (columns of the trace table; `throttle_bits` is
-    kept in memory only), NaN where a reading failed; they never raise.
+    `sample` and `sample_slow` return one float for each name in `fast` and `slow` (columns of the trace table; those that it does
+    not have are kept in memory only), NaN where a reading failed; they never raise.
 
     Attributes:
         name: the sensor's name in the trace table.

@@ -9,12 +9,13 @@ from greenray.power.cpu_reading import CpuReading
 from greenray.power.estimate.counter import counter_energy
 from greenray.power.estimate.energy import Energy, power_energy, unknown
 from greenray.power.gpu_reading import GpuReading
-from greenray.power.grade import grade_cpu, grade_gpu
+from greenray.power.grade import contended, grade_cpu, grade_gpu
 from greenray.power.trace import Trace
 from greenray.power.wall.plug import WallCheck, check_wall, plug_energy
 
 NO_WALL_METER = unknown("no wall meter")
 _GPU_COLUMNS = ("utilization", "power_w", "power_max_w", "temperature_start_c", "temperature_end_c")
+_CONTENTION_COLUMNS = ("neighbours_busy", "steal", "cpu_pressure", "contention")
 _CLOCK_COLUMNS = ("sm_clock_mhz", "sm_clock_min_mhz", "sm_clock_max_mhz", "clock_change", "throttle_reasons")
 
 
@@ -68,6 +69,11 @@ class WindowReading:
         """Why the GPU's clock was not of one level; None when it was, or cannot be told."""
         return None if self.gpu is None else self.gpu.clock_change
 
+    @property
+    def contention(self) -> str | None:
+        """Why others took enough of the host's processors to matter; None when they did not, or it cannot be told."""
+        return self.cpu.contention
+
     def row(self) -> dict[str, Any]:
         """The columns of `windows` that tell energy and grade."""
         active_j = self._active()
@@ -105,7 +111,7 @@ class WindowReading:
             "modelled_energy_j": self.modelled_energy_j,
             "active_energy_j": None if None in in_scope else sum(joules for joules in in_scope if joules is not None),
             "foreign_processes": self.foreign,
-            "neighbours_busy": cpu.neighbours_busy,
+            **{name: getattr(cpu, name) for name in _CONTENTION_COLUMNS},
             "cpu_seconds": cpu.cell_s,
             "grade": grade,
             "grade_reasons": reasons,
@@ -136,7 +142,8 @@ class WindowReading:
         if self.device == "cuda":
             grade, reasons = None, ["no board is measured on this host"]
             if self.gpu is not None:
-                grade, reasons = grade_gpu(self.gpu, foreign=self.foreign)
+                # Its host feeds the board, and is part of the total.
+                grade, reasons = contended(*grade_gpu(self.gpu, foreign=self.foreign), self.cpu.contention)
         main = "gpu" if self.device == "cuda" else "cpu"
         missing = {name: energy for name, energy in self._in_scope().items() if energy.energy_j is None and name != main}
         reasons += [f"{name}: {energy.reason}" for name, energy in missing.items()]

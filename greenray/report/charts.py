@@ -44,8 +44,3 @@ def colour(index: int) -> str:
 def rounded(values: Iterable[float]) -> list[float]:
     """Six significant digits: enough for a picture, and the same on every machine."""
     return [value if value == 0 or not math.isfinite(value) else float(f"{value:.6g}") for value in values]
-
-
-def known(value: float | None) -> float | None:
-    """The same of one figure; what is unknown is not drawn."""
-    return None if value is None else rounded([value])[0]

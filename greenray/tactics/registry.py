@@ -18,6 +18,7 @@ TACTICS: dict[str, str] = {
     "compile": "greenray.tactics.compile:Compile",
     "dynamic-quantization": "greenray.tactics.int8:DynamicQuantization",
     "int8-dynamic": "greenray.tactics.int8:Int8Dynamic",
+    "null-check": "greenray.tactics.null_check:NullCheck",
     "prune-global": "greenray.tactics.prune:PruneGlobal",
     "prune-local": "greenray.tactics.prune:PruneLocal",
 }

@@ -61,10 +61,16 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """What a GPU does right now, for people who watch; None where there is none or nothing can be read."""
+    """What a worker does right now, for people who watch.
+
+    Attributes:
+        power_w, temperature_c: of its board; None where there is none or nothing can be read.
+        waiting: who keeps the host busy, in a clause, while the worker waits for a quiet one before its cell; else None.
+    """
 
     power_w: float | None = None
     temperature_c: float | None = None
+    waiting: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +83,7 @@ class Assignment:
         workers_sharing: W of the sharing rule, the same for a whole visit: workers of the machine, or 1 if the cell has it to
             itself.
         idle: the machine's idle power; None where it has never been read.
+        windows: usable steady windows that the process shall give of each stage; None: two, as far as `measure` allows.
     """
 
     cell: Cell
@@ -85,6 +92,7 @@ class Assignment:
     order_in_visit: int | None
     workers_sharing: int
     idle: IdlePower | None = None
+    windows: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +104,9 @@ class AttemptResult:
         error_kind: `dependency` never started; `refused` can never succeed.
         tactic: slug of the tactic chain.
         j_per_sample: mean of the steady windows, for people who watch; None with several stages; not in the store.
+        steady_j: energy per sample of each steady window that is used, as `j_per_sample`; `steady_s` is their time together.
         gpu_lost: why the worker's GPU must not be used any more; not in the store.
+        contended: whether others took enough of the host's processors to matter while it was measured; not in the store.
     """
 
     cell_id: str
@@ -116,7 +126,10 @@ class AttemptResult:
     duration_s: float
     energy_j: float | None
     j_per_sample: float | None = None
+    steady_j: tuple[float, ...] = ()
+    steady_s: float = 0.0
     gpu_lost: str | None = None
+    contended: bool = False
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any], **more: Any) -> Self:

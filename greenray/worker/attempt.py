@@ -1,12 +1,11 @@
 """One attempt of a cell, from a fresh process to its rows in the store.
 
 The cell marks windows on the monotonic clock; this side reads each window's energy off the trace when the cell is done,
-and already during the run for the steady windows, whose spread decides when there are enough of them.
+and already during the run for the steady windows: those that others have spoiled do not count and are taken again.
 """
 
 import contextlib
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Sequence
@@ -22,9 +21,13 @@ from greenray.processes.launcher import Launcher, LaunchError
 from greenray.store import tables
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
-from greenray.worker.monitor import CellMonitor, j_per_sample
+from greenray.worker.caches import CompileCaches
+from greenray.worker.monitor import CellMonitor, steady_figures
 from greenray.worker.rows import cell_row
 from greenray.worker.supervise import Outcome, supervise
+
+_WINDOWS = 2
+_IDLE_WITHOUT_BOARD_S = 0.1
 
 
 def run_attempt(
@@ -34,6 +37,7 @@ def run_attempt(
     info: WorkerInfo,
     instrument: Instrument,
     launcher: Launcher,
+    caches: CompileCaches,
     memory_limit_bytes: int,
 ) -> AttemptResult:
     """Run one cell in a fresh process, measure it and commit it. Raises StoreError if the rows cannot be written."""
@@ -41,28 +45,36 @@ def run_attempt(
     store = open_store(settings.out)
     run_id = str(uuid.uuid4())
     checkpoint = store.scratch() / f"checkpoint-{run_id}" if cell.phase == "training" else None
-    threads = max(1, info.usable_cores // assignment.workers_sharing)
+    measure = settings.measure
+    threads = measure.threads_of(usable_cores=info.usable_cores, workers_sharing=assignment.workers_sharing)
+    windows = assignment.windows or min(measure.max_windows, max(measure.min_windows, _WINDOWS))
+    most_windows = windows + measure.max_windows
     # Before the cell starts and the recording begins: it may have to come over a network.
     fetched = store.fetch_folder(f"checkpoints/{cell.model.id}") if cell.model.source == "checkpoint" else None
     started_at = datetime.now(UTC)
     with contextlib.ExitStack() as kept:
-        # Compiled graphs and kernels must not come from an earlier cell: every cell gets empty caches.
-        caches = kept.enter_context(tempfile.TemporaryDirectory(prefix="greenray-", ignore_cleanup_errors=True))
+        # Compiled graphs and kernels may come from an earlier round, never from another cell. The threads are compiled in.
+        lent = kept.enter_context(caches.lend(f"{cell.repeated_id}-{threads}"))
         log_path = kept.enter_context(store.log_file(f"logs/{cell.cell_id}.{assignment.attempt}.log"))
         recording = instrument.record()
         kept.callback(recording.stop)
         begin_s = time.monotonic()
-        monitor = CellMonitor(device=cell.device, measure=settings.measure, gpu=instrument.gpu, recording=recording)
+        monitor = CellMonitor(
+            device=cell.device, windows=windows, most_windows=most_windows, gpu=instrument.gpu, recording=recording
+        )
         try:
             gpu = instrument.gpu if cell.device == "cuda" else None
-            process = launcher.start(env=cell_environment(gpu, threads=threads, caches=Path(caches)), log_path=log_path)
+            process = launcher.start(env=cell_environment(gpu, threads=threads, caches=lent.folder), log_path=log_path)
             recording.follow(process.pid)
             # One update more: where a window begins within a period decides whether n periods hold n updates.
-            updates_s = (settings.measure.min_counter_updates + 1) * (instrument.counter_period_s or 0.0)
+            updates_s = (measure.min_counter_updates + 1) * (instrument.counter_period_s or 0.0)
             task = CellTask(
                 cell=cell,
-                measure=settings.measure,
-                steady_window_s=max(settings.measure.window_s, updates_s if gpu else 0.0),
+                measure=measure,
+                steady_window_s=max(measure.window_s, updates_s if gpu else 0.0),
+                most_windows=most_windows,
+                # Without a board nothing is read off it: a processor's idle power is read while no cell runs.
+                idle_s=measure.idle_s if instrument.gpu else min(measure.idle_s, _IDLE_WITHOUT_BOARD_S),
                 threads=threads,
                 checkpoint=str(fetched) if fetched else None,
                 save_to=str(checkpoint) if checkpoint else None,
@@ -81,6 +93,7 @@ def run_attempt(
             outcome = Outcome(status="crashed", error=str(error), error_kind="exception")
         end_s = time.monotonic()
         rows, attempt_energy = monitor.read_all(begin_s=begin_s, end_s=end_s)
+        lent.keep = outcome.status == "ok"
     if outcome.status != "ok":
         store.require_space()  # a checkpoint that cannot be saved is not the cell's fault, and trying again is no use
     row = cell_row(
@@ -93,6 +106,7 @@ def run_attempt(
         started_at=started_at,
         duration_s=end_s - begin_s,
         threads=threads,
+        warm=lent.warm,
     )
     predictions: dict[str, Sequence[int]] = {}
     if done := outcome.done:
@@ -109,7 +123,13 @@ def run_attempt(
     )
     if checkpoint is not None and outcome.status != "ok":
         shutil.rmtree(checkpoint, ignore_errors=True)
-    return AttemptResult.of_row(row, tactic=cell.tactic_slug, j_per_sample=j_per_sample(rows), gpu_lost=monitor.gpu_lost)
+    return AttemptResult.of_row(
+        row,
+        tactic=cell.tactic_slug,
+        **steady_figures(rows),
+        gpu_lost=monitor.gpu_lost,
+        contended=any(window["contention"] for window in rows if window["kind"] in ("steady", "epoch")),
+    )
 
 
 def cell_environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str, str]:

@@ -1,36 +1,44 @@
 """The worker's side of the conversation with one cell: answers while it runs, and its windows' rows when it is done.
 
-The load runs until the 95 % t interval of the mean energy per sample is narrow enough, `max_windows` are there, or energy turns
-out to be unreadable. A window in which code was compiled or the board's clock changed level counts neither towards `min_windows`
-nor into the interval, but it does count towards `max_windows`: a board that never holds its clock ends there too, and then its
-windows are kept, with a reason and a worse grade (C at worst), since a doubtful figure says more than none.
+The load of a stage runs until the process has given the windows that it was asked for: how good a figure is, only fresh processes
+tell. A window in which code was compiled, the board's clock changed level, or others took enough of the processors to matter does
+not count, and another is taken, within bounds. A board that never holds its clock and a host that is never quiet end there too;
+their windows are kept then, with a reason and a worse grade (C at worst), since a doubtful figure says more than none. No window
+is judged by its value.
 """
 
-import math
 import statistics
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from scipy import stats
-
 from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Window
-from greenray.config.settings import Measure
 from greenray.errors import MeasurementError
 from greenray.gpu.base import Gpu
+from greenray.power.grade import worse
 from greenray.power.instrument import Recording
 from greenray.power.window import WindowReading
 
-_WORSE = {"A": "B", "B": "C"}
-
 
 class CellMonitor:
-    """Listens to one cell; `gpu_lost` says why the worker's GPU must not be used any more, None while it may."""
+    """Listens to one cell; `gpu_lost` says why the worker's GPU must not be used any more, None while it may.
 
-    def __init__(self, *, device: str, measure: Measure, gpu: Gpu | None, recording: Recording, settle_s: float = 10.0) -> None:
+    `windows` usable steady windows of a stage are wanted, and at most `most_windows` of it are taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: str,
+        windows: int,
+        most_windows: int,
+        gpu: Gpu | None,
+        recording: Recording,
+        settle_s: float = 10.0,
+    ) -> None:
         self._device = device
-        self._measure = measure
+        self._wanted, self._most = windows, most_windows
         self._gpu = gpu
         self._recording = recording
         self._settle_s = settle_s
@@ -68,7 +76,7 @@ class CellMonitor:
         rows = []
         for number, (window, started) in enumerate(self._windows):
             reading = self._read(window.start_s, window.end_s, idle_w=idle_w)
-            rejected = rejection(kind=window.kind, device=self._device, said=window.rejected, clock_change=reading.clock_change)
+            rejected = self._rejection(window, reading)
             rows.append(
                 {
                     "window": number,
@@ -84,81 +92,79 @@ class CellMonitor:
                 }
             )
         for stage in self._verdicts:
-            keep_a_figure([row for row in rows if row["stage"] == stage], min_windows=self._measure.min_windows)
+            keep_a_figure([row for row in rows if row["stage"] == stage])
         return rows, self._read(begin_s, end_s, idle_w=idle_w)
 
     def _enough(self, window: Window) -> bool:
         reading = self._read(window.start_s, window.end_s)
-        rejected = rejection(kind=window.kind, device=self._device, said=window.rejected, clock_change=reading.clock_change)
+        rejected = self._rejection(window, reading)
         total_j = reading.total_energy_j
-        return self._verdicts.setdefault(window.stage, Verdicts(self._measure)).take(
+        verdicts = self._verdicts.setdefault(window.stage, Verdicts(windows=self._wanted, most=self._most))
+        return verdicts.take(
             j_per_sample=None if total_j is None or window.samples <= 0 else total_j / window.samples,
             rejected=rejected is not None,
         )
+
+    def _rejection(self, window: Window, reading: WindowReading) -> str | None:
+        found = {"clock_change": reading.clock_change, "contention": reading.contention}
+        return rejection(kind=window.kind, device=self._device, said=window.rejected, **found)
 
     def _read(self, start_s: float, end_s: float, *, idle_w: float | None = None) -> WindowReading:
         return self._recording.read(start_s=start_s, end_s=end_s, device=self._device, gpu_idle_w=idle_w)
 
 
-def j_per_sample(rows: Sequence[dict[str, Any]]) -> float | None:
-    """Mean energy per sample of the steady windows that may be used; None when none knows it, or stages do different work."""
+def steady_figures(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `AttemptResult` says of steady windows: of those that may be used, and none where stages do different work."""
     steady = [row for row in rows if row["kind"] == "steady"]
     used = [row for row in steady if row["rejected"] is None and row["samples"] and row["total_energy_j"] is not None]
     if not used or len({row["stage"] for row in steady}) > 1:
-        return None
-    return statistics.fmean(row["total_energy_j"] / row["samples"] for row in used)
+        return {}
+    joules = tuple(row["total_energy_j"] / row["samples"] for row in used)
+    return {"j_per_sample": statistics.fmean(joules), "steady_j": joules, "steady_s": sum(row["duration_s"] for row in used)}
 
 
-def half_width(values: Sequence[float]) -> float | None:
-    """Half-width of the 95 % t interval of a mean, as a share of it; None under two values, or where the mean is not positive."""
-    if len(values) < 2 or statistics.fmean(values) <= 0:
-        return None
-    error: float = statistics.stdev(values) / math.sqrt(len(values))
-    return float(stats.t.ppf(0.975, len(values) - 1)) * error / statistics.fmean(values)
+def rejection(*, kind: str, device: str, said: str | None, clock_change: str | None, contention: str | None) -> str | None:
+    """Why a window must not be used, by the cell's word, its neighbours or the board's clock; None when it may.
 
-
-def rejection(*, kind: str, device: str, said: str | None, clock_change: str | None) -> str | None:
-    """Why a window must not be used, by the cell's word or the board's clock; None when it may.
-
-    Only steady windows can be taken again, so only they are rejected for the clock; and on the cpu a board's clock says nothing.
+    Only steady windows can be taken again, so only they are rejected for more than what the cell said; and on the cpu a board's
+    clock says nothing.
     """
-    return clock_change if said is None and kind == "steady" and device == "cuda" else said
+    if said is not None or kind != "steady":
+        return said
+    return contention or (clock_change if device == "cuda" else None)
 
 
 class Verdicts:
-    """The steady windows of one stage of an attempt so far."""
+    """The steady windows of one stage of an attempt so far: `windows` usable ones are wanted, at most `most` are taken."""
 
-    def __init__(self, measure: Measure) -> None:
-        self._measure = measure
-        self._taken = self._unreadable = 0
-        self._usable: list[float] = []
+    def __init__(self, *, windows: int, most: int) -> None:
+        self._wanted, self._most = windows, most
+        self._taken = self._unreadable = self._usable = 0
 
     def take(self, *, j_per_sample: float | None, rejected: bool) -> bool:
         """Take in one more window, whose energy may be unknown; returns whether there are enough of them."""
         self._taken += 1
         if not rejected:
-            if j_per_sample is None:
-                self._unreadable += 1
-            else:
-                self._usable.append(j_per_sample)
-        if self._taken >= self._measure.max_windows:
-            return True
-        if len(self._usable) < self._measure.min_windows:
-            # Where energy cannot be read at all, more windows would not help.
-            return not self._usable and self._unreadable >= self._measure.min_windows
-        half = half_width(self._usable)
-        return half is not None and half <= self._measure.target_ci
+            self._unreadable += j_per_sample is None
+            self._usable += j_per_sample is not None
+        # Where energy cannot be read at all, more windows would not help.
+        unknown = not self._usable and self._unreadable >= self._wanted
+        return self._usable >= self._wanted or unknown or self._taken >= self._most
 
 
-def keep_a_figure(rows: Sequence[dict[str, Any]], *, min_windows: int) -> None:
-    """Take back the rejections for the clock in one stage's rows of `windows` if they leave too few steady windows."""
+def keep_a_figure(rows: Sequence[dict[str, Any]]) -> None:
+    """Take back rejections in one stage's rows of `windows` if they leave none: for the clock, else for neighbours."""
     steady = [row for row in rows if row["kind"] == "steady"]
-    for_clock = [row for row in steady if row["rejected"] is not None and row["rejected"] == row["clock_change"]]
-    usable = sum(row["rejected"] is None for row in steady)
-    if usable >= min_windows:
-        return
-    for row in for_clock:
-        reason = f"{row['clock_change']}; used all the same: without such windows {usable} of {len(steady)} would be left"
-        row["grade"] = _WORSE.get(row["grade"], row["grade"])
-        row["grade_reasons"] = [*row["grade_reasons"], reason]
-        row["rejected"] = None
+    for column in ("clock_change", "contention"):
+        if any(row["rejected"] is None for row in steady):
+            return
+        for row in steady:
+            if row["rejected"] is None or row["rejected"] != row[column]:
+                continue
+            row["rejected"] = None
+            if column == "clock_change":
+                row["grade"] = worse(row["grade"])
+                reason = f"{row[column]}; used all the same: without such windows 0 of {len(steady)} would be left"
+            else:  # its grade is worse already, and says why
+                reason = f"used all the same: none of {len(steady)} windows was quiet"
+            row["grade_reasons"] = [*row["grade_reasons"], reason]

@@ -12,7 +12,19 @@ from greenray.tasks.registry import task_class
 from greenray.worker.assignment import Assignment, WorkerInfo
 from greenray.worker.supervise import Outcome
 
-_FROM_CELL = {"cell_id", "block_id", "bracket", "round", "experiment", "phase", "task", "batch_size", "device", "seed"}
+_FROM_CELL = {
+    "cell_id",
+    "block_id",
+    "repeated_id",
+    "bracket",
+    "round",
+    "experiment",
+    "phase",
+    "task",
+    "batch_size",
+    "device",
+    "seed",
+}
 _FROM_INFO = ("host", "cpu_name", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version")
 _NO_COLUMNS = {"type", "status", "error", "refused", "labels", "predictions", "versions"}
 
@@ -28,6 +40,7 @@ def cell_row(
     started_at: datetime,
     duration_s: float,
     threads: int,
+    warm: bool,
 ) -> dict[str, Any]:
     last_word: Any = outcome.done or outcome.failed
     grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"] and w["rejected"] is None]
@@ -40,6 +53,7 @@ def cell_row(
         "greenray_version": __version__,
         **{f"{name}_version": versions.get(name) for name in ("python", "torch", "transformers")},
         "num_threads": threads,
+        "warm": warm,
         "started_at": started_at,
         "finished_at": datetime.now(UTC),
         "duration_s": duration_s,

@@ -25,6 +25,8 @@ from greenray.processes import tree as processes
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerInfo, WorkerSettings
 from greenray.worker.attempt import cell_environment, run_attempt
+from greenray.worker.caches import CompileCaches
+from greenray.worker.quiet import HostSource, QuietHost, own_roots
 from greenray.worker.supervise import supervise
 
 _PROBE_TIMEOUT_S = 120.0
@@ -60,7 +62,8 @@ class Worker:
         except MeasurementError as error:
             self._refused = str(error)
             return
-        # Ray sets it to 1, and OpenMP reads it once, when the fork server loads it.
+        # Ray sets it to 1, and OpenMP reads it once, when the fork server loads it. A cell sets its own number before its first
+        # parallel region, and no thread was started before.
         os.environ["OMP_NUM_THREADS"] = str(self._instrument.host.usable_cores)
         self._launcher = forkserver.open_launcher(target=CELL_TARGET, preload=cell_preload())
         if wall_problem := self._instrument.wall_problem():
@@ -72,6 +75,12 @@ class Worker:
         sees_store = settings.probe is None or open_store(settings.out).exists(settings.probe)
         self._info = worker_info(self._instrument, uses_cuda=uses_cuda, sees_store=sees_store, notes=self._notes)
         self._idle_memory = None if gpu is None else gpu.memory_used_bytes()
+        self._caches = CompileCaches()
+        self._quiet = QuietHost(
+            HostSource(own=own_roots()),
+            longest_s=settings.measure.quiet_wait_s,
+            logical_cores=self._instrument.host.logical_cores,
+        )
 
     def describe(self) -> WorkerInfo:
         """What this worker measures and runs on. Raises MeasurementError, which says why, if the board is refused."""
@@ -88,28 +97,39 @@ class Worker:
         self._instrument.require_gpu()
         self._warm_compiler(assignment)
         self._wait_for_memory()
+        alone = assignment.workers_sharing == 1
+        if alone:
+            self._quiet.wait()
         idle = assignment.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
         self._instrument.share_host(idle=idle, workers=assignment.workers_sharing)
         memory = int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE) // assignment.workers_sharing
-        return run_attempt(
+        result = run_attempt(
             assignment,
             settings=self._settings,
             info=self._info,
             instrument=self._instrument,
             launcher=self._launcher,
+            caches=self._caches,
             memory_limit_bytes=min(memory, self._settings.cell_memory_bytes or memory),
         )
+        if alone:
+            self._quiet.ended(contended=result.contended)
+        return result
 
     def live(self) -> Live:
-        """The board's power and temperature, for people who watch."""
-        gpu = self._instrument.gpu if self._refused is None else None
-        return Live(power_w=gpu.power_w(), temperature_c=gpu.temperature_c()) if gpu else Live()
+        """The board's power and temperature, and what the worker waits for; asked for beside `run`, from another thread."""
+        if self._refused is not None:
+            return Live()
+        gpu, waiting = self._instrument.gpu, self._quiet.waiting
+        return Live(power_w=gpu.power_w(), temperature_c=gpu.temperature_c(), waiting=waiting) if gpu else Live(waiting=waiting)
 
     def close(self) -> None:
         """End what was started here."""
         if self._refused is None:
             self._launcher.close()
             self._instrument.close()
+            self._quiet.close()
+            self._caches.close()
 
     def _gpu_works(self, gpu: Gpu) -> bool:
         """Whether a fresh process computes on the GPU that is measured; goes over to spawn if a forked one cannot."""

@@ -29,7 +29,7 @@ from tests.support import ROOT
 TARGET_S = 0.5
 PEERS = ROOT / ".venv-peers"
 PEER_PACKAGES = ("torch==2.13.0", "optimum-benchmark==0.6.0", "transformers<5", "pillow")
-MEASURE = Measure(window_s=0.5, min_windows=2, max_windows=2, idle_s=0.2, warmup_max_s=0.5, target_ci=0.5)
+MEASURE = Measure(window_s=0.5, min_windows=2, max_windows=2, idle_s=0.2, warmup_max_s=0.5, target_ci=0.5, quiet_wait_s=0)
 
 
 def ours(runs: int) -> list[float]:

@@ -23,7 +23,6 @@ BENCHMARKS = (
     ("meters side by side on simulated boards", "meters"),
     ("what measuring costs the command", "overhead"),
     ("what recording costs the work", "throughput"),
-    ("windows until ±2 %", "windows"),
     ("the command", "help"),
 )
 

@@ -4,9 +4,15 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.live import Live as RichLive
 
-from greenray.cli.progress import PlainWatcher
+from greenray.cli.progress import LiveWatcher, PlainWatcher
+from greenray.config.settings import Limits
+from greenray.driver.progress import Snapshot, WorkerView
+from greenray.worker.assignment import Live
 from tests.driver.pretend_pool import fresh, plan_of, result_of
+
+BUSY = "python (pid 7) keeps 0.99 CPUs busy"
 
 
 @pytest.mark.parametrize(("joules", "said"), [(0.0034, "  3.4 mJ/image"), (2.0, "  2 J/image"), (None, None)])
@@ -15,3 +21,31 @@ def test_a_line_counts_in_the_tasks_unit(joules: float | None, said: str | None)
     text = io.StringIO()
     PlainWatcher(Console(file=text, width=200)).finished(block.cells[0], result_of(block.cells[0], j_per_sample=joules))
     assert (said in text.getvalue()) if said else ("J/" not in text.getvalue())
+
+
+def seen(*waiting: str | None) -> Snapshot:
+    """A sweep whose workers run a cell, or wait before it."""
+    workers = (
+        WorkerView(host=f"host-{number}", gpu=None, cell="vit-tiny compile", elapsed_s=3.0, live=Live(waiting=why))
+        for number, why in enumerate(waiting)
+    )
+    return Snapshot(workers=tuple(workers), done=1, failed=0, total=9, eta_s=None)
+
+
+def test_a_wait_is_one_line_where_there_is_no_terminal() -> None:
+    text = io.StringIO()
+    watcher = PlainWatcher(Console(file=text, width=200))
+    for snapshot in (seen(None), seen(BUSY), seen("git (pid 8) keeps 0.50 CPUs busy"), seen(None), seen(None, BUSY)):
+        watcher.update(snapshot)
+    assert text.getvalue().splitlines() == [f"host-{number} waits for a quiet host: {BUSY}" for number in (0, 1)]
+
+
+def test_a_wait_stands_in_the_live_table_in_place_of_the_time() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    live = RichLive(console=console, auto_refresh=False)
+    LiveWatcher(live, limits=Limits()).update(seen(BUSY, None))
+    console.print(live.get_renderable())
+    first, second, *_ = text.getvalue().splitlines()
+    assert f"vit-tiny compile  waits for a quiet host: {BUSY}" in first
+    assert "vit-tiny compile  3 s" in second

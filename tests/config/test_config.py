@@ -37,7 +37,7 @@ def message(path: Path) -> str:
 def test_the_quickstart_is_valid_and_frozen() -> None:
     config = load(QUICKSTART)
     assert [e.name for e in config.experiments] == ["train", "serve", "serve-cpu"]
-    assert config.measure.window_s == 1
+    assert config.experiments[1].rounds == config.experiments[2].rounds >= 4
     with pytest.raises(ValidationError):
         config.seed = 1  # type: ignore[misc]
 
@@ -45,14 +45,32 @@ def test_the_quickstart_is_valid_and_frozen() -> None:
 def test_defaults_are_those_of_the_contract() -> None:
     assert Measure().model_dump() == {
         "window_s": 5,
-        "min_windows": 3,
-        "max_windows": 10,
+        "min_windows": 1,
+        "max_windows": 4,
         "min_counter_updates": 50,
         "target_ci": 0.02,
         "idle_s": 5,
         "warmup_max_s": 60,
         "sampling_hz": 50,
+        "threads": "auto",
+        "quiet_wait_s": 20,
     }
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "workers", "expected"),
+    [
+        ("auto", 2, 1, 1),
+        ("auto", 1, 1, 1),  # there is no core to spare, and none is no number of threads
+        ("auto", 16, 1, 15),
+        ("auto", 16, 4, 3),
+        ("auto", 4, 8, 1),
+        (2, 2, 1, 2),
+        (3, 16, 4, 3),
+    ],
+)
+def test_a_core_is_left_to_the_recorder_unless_threads_are_named(threads: Any, cores: int, workers: int, expected: int) -> None:
+    assert Measure(threads=threads).threads_of(usable_cores=cores, workers_sharing=workers) == expected
 
 
 @pytest.mark.parametrize(
@@ -81,6 +99,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         (lambda d: d["measure"].update(window_s=0), ["measure.window_s", "0"]),
         (lambda d: d["measure"].update(sampling_hz=1e9), ["measure.sampling_hz"]),
         (lambda d: d["measure"].update(min_windows=9), ["min_windows (9)", "max_windows (4)"]),
+        (lambda d: d["measure"].update(quiet_wait_s=-1), ["measure.quiet_wait_s", "-1"]),
+        (lambda d: d["measure"].update(threads=0), ["measure.threads", "0"]),
+        (lambda d: d["measure"].update(threads="all"), ["measure.threads", "'all'", "auto"]),
         (lambda d: d["limits"].update(max_attempts=0), ["limits.max_attempts", "0"]),
         (lambda d: d.update(host={"exclusive_hosts": "maybe"}), ["host.exclusive_hosts", "'maybe'"]),
         (lambda d: d.update(host={"wall_meter": {}}), ["host.wall_meter", "exactly one of url, command or csv"]),

@@ -25,6 +25,7 @@ SERVE: dict[str, Any] = {
     "models": [{"from": "train"}],
     "datasets": ["digits"],
     "tactics": ["baseline", "dynamic-quantization", {"prune-global": {"amount": 0.5}}, ["bf16", "compile"]],
+    "rounds": 1,
 }
 
 
@@ -92,6 +93,36 @@ def test_baseline_is_implied_and_training_has_no_brackets() -> None:
         (True, ["compile"]),
     ]
     assert [block.needs for block in blocks[2:]] == [block.cells[0].cell_id for block in blocks[:2]]
+
+
+@pytest.mark.parametrize(
+    ("change", "rounds"),
+    [
+        ({}, 5),  # where tactics are compared
+        ({"tactics": ["baseline"]}, 1),
+        ({"tactics": ["baseline"], "null_check": True}, 5),
+        ({"rounds": 2}, 2),
+        ({"rounds": {"min": 3, "max": 7}}, 7),  # as many as there may be
+    ],
+)
+def test_rounds_repeat_every_cell_under_the_name_that_its_repetitions_share(change: dict[str, Any], rounds: int) -> None:
+    serving = {name: value for name, value in SERVE.items() if name != "rounds"} | {"models": TRAIN["models"]}
+    blocks = expand(config(serving | change), auto_device="cpu")
+    assert len(blocks) == 2 * rounds
+    assert sorted({cell.round for block in blocks for cell in block.cells}) == list(range(1, rounds + 1))
+    repeated = {cell.repeated_id for block in blocks for cell in block.cells}
+    assert len(repeated) == 2 * len(blocks[0].cells)
+    brackets = {block.bracket("open", visit=visit).repeated_id for block in blocks for visit in (1, 2)}
+    assert len(brackets) == 2
+    assert brackets.isdisjoint(repeated) or change.get("tactics") == ["baseline"]
+
+
+def test_a_null_check_is_a_cell_like_any_other_and_asked_for_once_or_for_all_that_compare() -> None:
+    for swept in (config(TRAIN, {**SERVE, "null_check": True}), config(TRAIN, SERVE, null_check=True)):
+        training, *_, serving = expand(swept, auto_device="cpu")
+        assert [cell.tactic_slug for cell in training.cells] == ["baseline"]
+        assert [cell.tactic_slug for cell in serving.cells][-1] == "null-check"
+        assert serving.bracketed
 
 
 def test_slugs_name_what_differs_from_the_defaults() -> None:

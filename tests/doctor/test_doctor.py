@@ -123,7 +123,7 @@ def test_a_defect_of_the_driver_has_its_sentence_and_its_mend(changes, said, men
         ({"clock_limit_mhz": (2000.0, 3500.0)}, "2000 of 3500 MHz", "sudo cpupower frequency-set --max 3500MHz"),
         ({"niceness": 15}, "niceness 15", "export RAY_worker_niceness=0"),
         ({"host": replace(HOST, on_battery=True)}, "battery", "power_supply"),
-        ({"host": replace(HOST, virtual_machine=True)}, "virtual machine", "rounds: 3"),
+        ({"host": replace(HOST, virtual_machine=True)}, "virtual machine", "rounds: {min: 5, max: 12}"),
         ({"host": replace(HOST, usable_cores=2), "container": "docker"}, "Only 2 of 4 cores", "without --cpus"),
         ({"host": replace(HOST, usable_cores=2), "container": "kubernetes"}, "Only 2 of 4 cores", "cpu: null"),
         ({"host": replace(HOST, usable_cores=2)}, "Only 2 of 4 cores", "taskset"),

@@ -38,6 +38,7 @@ def serve(*tactics: str, devices: tuple[str, ...] = ("cpu",), **changes: Any) ->
         "datasets": ["digits"],
         "tactics": list(tactics),
         "devices": list(devices),
+        "rounds": 1,
         **changes,
     }
 

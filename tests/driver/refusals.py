@@ -7,6 +7,7 @@ what a sweep runs: instrument, recorder, supervision, rows, store. Prints the re
 import contextlib
 import functools
 import json
+import math
 import os
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from greenray.power.sharing import IdlePower
 from greenray.processes.launcher import CellProcess, Spawn
 from greenray.worker.assignment import Assignment
 from greenray.worker.attempt import run_attempt
+from greenray.worker.caches import CompileCaches
 from greenray.worker.worker import worker_info
 from tests.driver.pretend_cell import CONTROL, STRANGER
 from tests.driver.pretend_pool import settings_of
@@ -99,10 +101,13 @@ CASES = {
     "MIG": Case(grade=None, board={"mig": 1}),
     "another board": Case(grade=None, cell="elsewhere"),
     "host to itself": on_host("alone", "A", cell="busy"),
-    "busy neighbour": on_host("neighbour", "B", "neighbours kept "),
+    "busy neighbour": on_host("neighbour", "B", "neighbours kept ", "used all the same: none of "),
     "shared host": on_host("alone, two workers", "B", "apportioned between 2 workers"),
     "idle never read": on_host("alone, no idle", "B", "idle power was assumed, not measured"),
-    "all of it": on_host("neighbour, two workers", "C", "apportioned between 2 workers", "neighbours kept "),
+    "neighbours that are cells": on_host("neighbour beside, two workers", "B", "apportioned between 2 workers"),
+    "all of it": on_host(
+        "neighbour, no idle", "C", "idle power was assumed, not measured", "neighbours kept ", "used all the same: none of "
+    ),
     "no RAPL": on_host("none", "D", "processor energy is modelled from CPU time (no RAPL package under ", source="modelled"),
     "RAPL denied": on_host(
         "denied",
@@ -151,9 +156,9 @@ class Host(HostActivity):
             tree.follow(pid)
         self.cell = self._trees[0].follow
 
-    def sample(self) -> tuple[float]:
+    def sample(self) -> tuple[float, float, float]:
         used = [tree.sample()[0] for tree in self._trees]
-        return (sum(one for one in used if one == one),)
+        return (sum(one for one in used if one == one), math.nan, math.nan)
 
 
 _opening = threading.Lock()
@@ -187,13 +192,17 @@ def run(name: str, *, out: Path, config: SweepConfig, trees: Mapping[str, Path],
     idle = IdlePower(cpu_w=IDLE_W, source="modelled" if "no idle" in case.host else "rapl", seconds=5)
     instrument.share_host(idle=idle, workers=2 if "two workers" in case.host else 1)
     target = f"tests.driver.pretend_cell:{case.cell}"
-    with Told(target=target, environment={"GREENRAY_POWERCAP_ROOT": str(root)}, tell=host.cell) as launcher:
+    with (
+        Told(target=target, environment={"GREENRAY_POWERCAP_ROOT": str(root)}, tell=host.cell) as launcher,
+        CompileCaches() as caches,
+    ):
         result = run_attempt(
             Assignment(cell=cell_of(config, name), attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
             settings=settings_of(out, config),
             info=worker_info(instrument, uses_cuda=instrument.gpu is not None, sees_store=True),
             instrument=instrument,
             launcher=launcher,
+            caches=caches,
             memory_limit_bytes=1 << 34,
         )
     instrument.close()

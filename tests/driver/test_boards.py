@@ -12,7 +12,15 @@ from tests.support.running import Ended, cells, greenray, write_config
 
 HIDDEN, BY_NUMBER, BY_SHORT, LIAR, TURNCOAT, FALLING, SLICED, LOST = range(8)
 UUIDS = [simnvml.uuid_of(index) for index in range(8)]
-MEASURE = {"window_s": 0.3, "min_windows": 2, "max_windows": 2, "min_counter_updates": 10, "idle_s": 0.1, "warmup_max_s": 0.2}
+MEASURE = {
+    "window_s": 0.3,
+    "min_windows": 2,
+    "max_windows": 2,
+    "min_counter_updates": 10,
+    "idle_s": 0.1,
+    "warmup_max_s": 0.2,
+    "quiet_wait_s": 0,
+}
 USABLE = (BY_NUMBER, BY_SHORT, FALLING)
 BATCHES = [4, 5, 6, 7, 8, 9, 10, 11]
 

@@ -35,7 +35,7 @@ MEASURE = {
     "max_windows": WINDOWS,
     "min_counter_updates": 20,
     "idle_s": 0.1,
-    "target_ci": 0.5,
+    "quiet_wait_s": 0,
 }
 PROCESSES = 4
 MEASURED = [name for name in CASES if name not in (REFUSED_AT_ONCE, REFUSED_LATER)]
@@ -96,7 +96,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     tables.write_manifest(open_store(out), sweep=config.name, manifest=manifest)
     windows = reader.scan(out, table="windows").filter(pl.col("kind") == "steady").sort("window").collect()
     steady = {name: windows.filter(pl.col("cell_id") == cell_of(config, name).cell_id).to_dicts() for name in MEASURED}
-    assert {len(rows) for rows in steady.values()} == {WINDOWS}
+    # Where the last one has no energy, or none is quiet, others are taken.
+    assert {len(rows) for name, rows in steady.items() if CASES[name].source and not spoiled(name)} == {WINDOWS}
+    assert all(len(rows) == 2 * WINDOWS for name, rows in steady.items() if spoiled(name))
     ended = greenray("report", out)
     assert ended.code == 0, ended.err
     page = re.sub(r"<script.*?</script>", "", (out / "report.html").read_text(), flags=re.DOTALL)
@@ -106,7 +108,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.mark.parametrize("name", MEASURED)
 def test_grade_and_reasons_are_in_the_row(store: Store, name: str) -> None:
     # A machine with other things to do can starve the recorder, which rightly costs a window: not all of them, as a rule.
-    case, rows = CASES[name], store.windows[name][-1:] if in_last(name) else store.windows[name]
+    case, rows = CASES[name], store.windows[name][WINDOWS - 1 : WINDOWS] if in_last(name) else store.windows[name]
     row = next((row for row in rows if _as_told(row, name)), None)
     assert row is not None, [row["grade_reasons"] for row in rows]
     main = "gpu" if case.board is not None else "cpu"
@@ -122,8 +124,13 @@ def test_grade_and_reasons_are_in_the_row(store: Store, name: str) -> None:
 
 
 def in_last(name: str) -> bool:
-    """Whether the fault befalls the last window only."""
+    """Whether the fault befalls the last window that was asked for."""
     return CASES[name].cell in ("reset", "lost", "unmetered")
+
+
+def spoiled(name: str) -> bool:
+    """Whether others are busy in every window."""
+    return CASES[name].host.startswith("neighbour") and "two workers" not in CASES[name].host
 
 
 def _as_told(row: dict, name: str) -> bool:
@@ -134,13 +141,13 @@ def _as_told(row: dict, name: str) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in MEASURED if in_last(name)])
 def test_the_windows_before_a_fault_keep_their_energy(store: Store, name: str) -> None:
-    assert any(row["total_energy_j"] is not None and row["total_energy_j"] > 0 for row in store.windows[name][:-1])
+    assert any(row["total_energy_j"] is not None and row["total_energy_j"] > 0 for row in store.windows[name][: WINDOWS - 1])
 
 
 @pytest.mark.parametrize("name", [name for name in MEASURED if CASES[name].reasons])
 def test_every_reason_stands_in_the_report_with_its_windows(store: Store, name: str) -> None:
     rows = _table(store.twin)
-    reasons = store.windows[name][-1]["grade_reasons"]
+    reasons = store.windows[name][WINDOWS - 1]["grade_reasons"]
     assert reasons
     for reason in reasons:
         _, windows, cells, *_ = next(row for row in rows if _kind_of(row[0]) == kind_of(escape(reason)))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from greenray.driver.plan import Plan, Schedule, Visit, assign
 from greenray.worker.assignment import AttemptResult
-from tests.driver.pretend_pool import TRAIN, plan_of, result_of, serve, slot
+from tests.driver.pretend_pool import TRAIN, fresh, plan_of, result_of, serve, slot
 
 SERVED = serve("compile", "prune-local")
 (TRAINING, SERVING) = plan_of(TRAIN, SERVED).blocks
@@ -100,12 +100,38 @@ def test_what_can_never_succeed_is_settled_at_once_and_who_waits_for_it_is_told(
     assert len(refused.orphans()) == 2
 
 
-def test_longest_expected_first() -> None:
-    both = {**TRAIN, "models": [{"architecture": a, "preset": "tiny"} for a in ("vit", "resnet")]}
-    plan = plan_of({**both, "epochs": 2})
-    for cell, duration_s in zip(plan.cells.values(), (1.0, 9.0), strict=True):
-        plan.ledger.record(result_of(cell, cell_id="c1-other", duration_s=duration_s))
-    assert [visit.cells[0].model.label for visit in Schedule(plan).ready()] == ["resnet-tiny", "vit-tiny"]
+MODELS = [{"architecture": name, "preset": "tiny"} for name in ("vit", "resnet", "convnext", "swin")]
+
+
+def test_every_model_is_visited_once_before_any_is_visited_again_each_time_in_another_order() -> None:
+    def orders(seed: int) -> list[list[str]]:
+        visits = Schedule(plan_of(serve("compile", models=MODELS, rounds=6), seed=seed)).ready()
+        assert [visit.cells[0].round for visit in visits] == sorted(4 * [*range(1, 7)])
+        return [[visit.cells[0].model.label for visit in visits[at : at + 4]] for at in range(0, 24, 4)]
+
+    assert all(len(set(order)) == 4 for order in orders(0))
+    assert len({tuple(order) for order in orders(0)}) > 1
+    assert orders(0) == orders(0) != orders(1)
+
+
+def test_training_comes_before_what_does_not_need_it() -> None:
+    (first, *_) = schedule(of=(serve("compile", models=MODELS), TRAIN)).ready()
+    assert first.cells[0].phase == "training"
+
+
+def test_between_bounds_the_least_rounds_run_until_more_are_wanted() -> None:
+    plan = plan_of(fresh("compile", "prune-local", rounds={"min": 3, "max": 5}))
+    assert sorted(cell.round for cell in plan.cells.values()) == [1, 1, 2, 2, 3, 3]
+    for cell in plan.cells.values():
+        plan.ledger.record(result_of(cell))
+    visits = Schedule(plan)
+    assert visits.finished()
+    first = next(cell for cell in plan.cells.values() if cell.tactic_slug == "compile")
+    assert plan.want({first.cell_id: 5}) == 2
+    assert [tactics(visit) for visit in visits.ready()] == [["open", "compile", "close"]] * 2
+    assert [visit.cells[1].round for visit in visits.ready()] == [4, 5]
+    assert plan.want({first.cell_id: 3}) == 0  # what is wanted stays wanted
+    assert plan.want({"c1-unknown": 9}) == 0
 
 
 def both_arms() -> tuple[list[Visit], Visit, Visit]:

@@ -17,7 +17,15 @@ BOARDS = [
     simnvml.Board(wave="ramp", low_w=100, high_w=640, period_s=1.3, counter_ms=20, jitter_ms=2, offset_ms=13),
     simnvml.Board(wave="const", low_w=310, high_w=310, counter_ms=20, jitter_ms=2, offset_ms=3),
 ]
-MEASURE = {"window_s": 1, "min_windows": 9, "max_windows": 9, "min_counter_updates": 10, "idle_s": 1, "warmup_max_s": 0.5}
+MEASURE = {
+    "window_s": 1,
+    "min_windows": 9,
+    "max_windows": 9,
+    "min_counter_updates": 10,
+    "idle_s": 1,
+    "warmup_max_s": 0.5,
+    "quiet_wait_s": 0,
+}
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,6 @@ def test_drift_is_known_where_there_are_two_baselines_and_said_to_be_unknown_els
         assert (effect.drift is None) is cut_short
         assert any("cut short" in flag for flag in effect.flags) is cut_short
         assert effect.energy is not None
-        assert (effect.energy.half_width is None) is cut_short
 
 
 def test_the_comparisons_are_in_a_table_beside_the_report(story: Story) -> None:
@@ -138,11 +137,17 @@ def test_the_comparisons_are_in_a_table_beside_the_report(story: Story) -> None:
     drift = pl.max_horizontal("open_j", "close_j") / pl.min_horizontal("open_j", "close_j") - 1
     assert whole.filter((pl.col("drift") - drift).abs() > 1e-9).is_empty()
     assert (whole["drifted"] == (whole["drift"] > 0.03)).all()
-    assert (whole["energy_ratio"] - whole["tactic_j"] / ((whole["open_j"] + whole["close_j"]) / 2)).abs().max() < 1e-9
+    # A baseline that others on this machine spoiled is not in the mean.
+    ratios = [(row, row["tactic_j"] / row["energy_ratio"]) for row in whole.iter_rows(named=True)]
+    for row, reference_j in ratios:
+        alone = any("with the other alone" in flag for flag in row["flags"])
+        means = (row["open_j"], row["close_j"]) if alone else ((row["open_j"] + row["close_j"]) / 2,)
+        assert any(abs(reference_j / mean - 1) < 1e-9 for mean in means)
     assert (
-        table.filter(pl.col("visit") == 1).select("close_j", "drift", "drifted", "energy_low").null_count().row(0)
-        == (len(tactics_of(served(story.cut))),) * 4
+        table.filter(pl.col("visit") == 1).select("close_j", "drift", "drifted").null_count().row(0)
+        == (len(tactics_of(served(story.cut))),) * 3
     )
+    assert table["energy_low"].null_count() == table.height  # one round
     assert table["active_ratio"].null_count() == 0
     assert (table["active_ratio"] > 0).all()
 

@@ -13,7 +13,15 @@ from tests.gpu_check.load import ROOT
 from tests.gpu_check.sweeps import Swept, judge, quickstart_config, read_cells, save_vit, sweep, vit_config
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32}
-QUICK = {"window_s": 0.1, "min_windows": 2, "max_windows": 2, "min_counter_updates": 1, "idle_s": 0.1, "warmup_max_s": 0.3}
+QUICK = {
+    "window_s": 0.1,
+    "min_windows": 2,
+    "max_windows": 2,
+    "min_counter_updates": 1,
+    "idle_s": 0.1,
+    "warmup_max_s": 0.3,
+    "quiet_wait_s": 0,
+}
 
 
 def test_both_configs_run_every_tactic_of_the_registry(tmp_path: Path) -> None:
@@ -53,7 +61,7 @@ def test_a_sweep_becomes_a_table(swept: Swept) -> None:
     assert {row[3] for row in table.rows} == {"ok"}
     assert all(row[4] > 0 for row in table.rows)
     assert all(row[5] is None for row in table.rows)  # no board: no figure, rather than 0
-    assert all(cell["windows"] == 2 for cell in read_cells(swept.out))
+    assert all(1 <= cell["windows"] <= 4 for cell in read_cells(swept.out))  # a busy host costs windows, or asks for more
 
 
 @pytest.mark.slow

@@ -125,7 +125,8 @@ def test_a_busy_neighbour_costs_a_grade_and_is_named(tmp_path, monkeypatch):
         (reading,) = staff.window().readings
     assert reading.grade == "B"
     (reason,) = reading.grade_reasons
-    assert reason == f"neighbours kept {reading.neighbours_busy:.1f} processors busy"
+    assert reason == reading.contention
+    assert reason.startswith(f"neighbours kept {reading.neighbours_busy:.2f} of ")
 
 
 def test_counters_that_wrap_many_times_in_a_window_change_nothing(tmp_path, monkeypatch):

@@ -95,6 +95,8 @@ def make_task(
         ),
         measure=measure,
         steady_window_s=measure.window_s,
+        most_windows=measure.max_windows,
+        idle_s=measure.idle_s,
         threads=1,  # with two, tests on a busy machine wait for each other
         checkpoint=str(checkpoint) if checkpoint else None,
         save_to=str(save_to) if save_to else None,

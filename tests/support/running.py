@@ -30,6 +30,7 @@ QUICK: dict[str, float] = {
     "idle_s": 0.1,
     "warmup_max_s": 0.3,
     "target_ci": 0.5,
+    "quiet_wait_s": 0,  # tests run beside each other
 }
 TINY_TRAINING = {
     "name": "train",
@@ -49,6 +50,7 @@ def tiny_serving(*tactics: Any, **changes: Any) -> dict[str, Any]:
         "datasets": [{"id": "digits", "samples": 32}],
         "tactics": list(tactics),
         "batch_sizes": [16],
+        "rounds": 1,
         **changes,
     }
 

@@ -12,6 +12,7 @@ from greenray.store.base import Store
 from greenray.store.local import LocalStore
 from greenray.worker.assignment import Assignment
 from greenray.worker.attempt import run_attempt
+from greenray.worker.caches import CompileCaches
 from greenray.worker.worker import worker_info
 from tests.driver.pretend_pool import TRAIN, config_of, plan_of, serve, settings_of
 
@@ -33,13 +34,18 @@ def test_a_checkpoint_is_there_before_the_cell_starts(tmp_path: Path, monkeypatc
     )
     config = config_of(TRAIN, serve("compile"))
     instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel())
-    with NeverStarted(target="none:none") as launcher, pytest.raises(StoreError, match=served.model.id):
+    with (
+        NeverStarted(target="none:none") as launcher,
+        CompileCaches(parent=tmp_path) as caches,
+        pytest.raises(StoreError, match=served.model.id),
+    ):
         run_attempt(
             Assignment(cell=served, attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
             settings=settings_of(tmp_path / "out", config),
             info=worker_info(instrument, uses_cuda=False, sees_store=True),
             instrument=instrument,
             launcher=launcher,
+            caches=caches,
             memory_limit_bytes=1 << 34,
         )
     instrument.close()

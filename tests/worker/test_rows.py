@@ -35,6 +35,7 @@ def row_of(*windows: dict[str, Any], done: Done | None = None) -> dict[str, Any]
         started_at=datetime.now(UTC),
         duration_s=1.0,
         threads=1,
+        warm=False,
     )
 
 

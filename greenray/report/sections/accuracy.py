@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
+from greenray.analysis.summary import without_null_check
 from greenray.analysis.wording import UNKNOWN, common, quality, quality_change, quantity
 from greenray.report import charts
 from greenray.report.document import Chart, Notes, Section, grid, section
@@ -15,7 +16,9 @@ Changed = tuple[Finding, AccuracyChange]
 
 
 def load(analysis: Analysis) -> Sequence[Changed] | None:
-    return [(finding, finding.accuracy) for finding in analysis.findings if finding.accuracy is not None] or None
+    return [
+        (finding, finding.accuracy) for finding in without_null_check(analysis.findings) if finding.accuracy is not None
+    ] or None
 
 
 def show(changed: Sequence[Changed], analysis: Analysis) -> Section:

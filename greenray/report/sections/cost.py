@@ -6,6 +6,7 @@ from functools import partial
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import SAMPLES, Finding
 from greenray.analysis.prices import Figure, Prices
+from greenray.analysis.summary import without_null_check
 from greenray.analysis.wording import UNKNOWN, number, plural, quantity
 from greenray.report.document import NAMES, Grid, Notes, Section, Text, grid, section, without_empty
 
@@ -14,7 +15,7 @@ COUNTS = {"1,000": 1000 // SAMPLES, "million": 1_000_000 // SAMPLES}
 
 
 def load(analysis: Analysis) -> Sequence[Finding] | None:
-    return analysis.findings or None
+    return without_null_check(analysis.findings) or None
 
 
 def show(findings: Sequence[Finding], analysis: Analysis) -> Section:

@@ -110,29 +110,36 @@ def _range(watts: Sequence[float | None]) -> str:
     return f"{' to '.join(dict.fromkeys((known[0], known[-1])))} W" if known else ""
 
 
+def _bars(energies: Sequence[Estimate]) -> charts.Figure:
+    """95 % intervals, for estimates that have one."""
+    ends = {
+        "array": charts.rounded(((e.high or e.ratio) - e.ratio) * 100 for e in energies),
+        "arrayminus": charts.rounded((e.ratio - (e.low or e.ratio)) * 100 for e in energies),
+    }
+    return {"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, **ends}
+
+
 def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
     if not (known := [(finding, finding.effect.energy) for finding in findings if finding.effect.energy is not None]):
         return None
     models, tactics = list(dict.fromkeys(f.label for f, _ in known)), list(dict.fromkeys(f.tactic for f, _ in known))
     traces = []
     for place, tactic in enumerate(tactics):
-        members = [(f, e) for f, e in known if f.tactic == tactic]
-        offset = (place - (len(tactics) - 1) / 2) * 0.7 / len(tactics)
-        ends = {
-            "array": [charts.known(e.high and (e.high - e.ratio) * 100) for _, e in members],
-            "arrayminus": [charts.known(e.low and (e.ratio - e.low) * 100) for _, e in members],
-        }
-        traces.append(
-            charts.scatter(
+        of, offset = [(f, e) for f, e in known if f.tactic == tactic], (place - (len(tactics) - 1) / 2) * 0.7 / len(tactics)
+        sure, unsure = [(f, e) for f, e in of if e.low is not None], [(f, e) for f, e in of if e.low is None]
+        for members in filter(None, (sure, unsure)):
+            told = [f"{f.label}, {tactic}: {percent_change(e)}; {interval_basis(f.effect)}" for f, e in members]
+            trace = charts.scatter(
                 tactic,
                 charts.rounded(e.percent for _, e in members),
                 charts.rounded(models.index(f.label) + offset for f, _ in members),
-                error_x={"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, **ends},
-                marker={"color": charts.colour(place), "size": 9},
-                text=[charts.plain(f"{f.label}, {tactic}: {percent_change(e)}; {interval_basis(f.effect)}") for f, e in members],
+                marker={"color": charts.colour(place), "size": 9, "symbol": "circle" if members is sure else "circle-open"},
+                legendgroup=charts.plain(tactic),
+                showlegend=members is sure or not sure,
+                text=[charts.plain(text) for text in told],
                 hoverinfo="text",
             )
-        )
+            traces.append(trace | ({"error_x": _bars([e for _, e in members])} if members is sure else {}))
     title = {"text": f"change of energy per {unit} against the baseline, %"}
     layout = {
         "height": 130 + max(70, 16 * len(tactics) + 14) * len(models),
@@ -149,5 +156,5 @@ def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
         "energy",
         traces,
         layout,
-        "Left of zero is less than the baseline; bars are 95 % intervals, and where there is none nothing is claimed.",
+        "Left of zero is less than the baseline; bars are 95 % intervals. Nothing is claimed of hollow points, which have none.",
     )

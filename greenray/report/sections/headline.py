@@ -32,20 +32,20 @@ def show(attempts: tuple[float | None, int], analysis: Analysis) -> Section:
         missing = Text("The store holds no attempts yet: nothing was measured.")
     elif not analysis.headline:
         missing = Text("Nothing was compared: no tactic ran beside a baseline. What was measured stands below.")
-    checks = " ".join(check.sentence for check in analysis.null_checks if check.passed)
+    said = [f"On {'; '.join(places)}."] if places else []
+    said += [check.sentence for check in analysis.null_checks if check.passed]
     return section(
         "headline",
         "In short",
         Notes(items=tuple(caveat.text for caveat in analysis.caveats if caveat.weighty)),
         Tiles(items=tuple(_tiles(analysis, *attempts))),
-        Text(f"On {'; '.join(places)}.") if places else None,
+        Text(" ".join(said)) if said else None,
         missing,
         best_tactics(analysis) if analysis.best else None,
         Bullets(heading="Clear", items=analysis.clear),
         Bullets(heading="Not clear", items=analysis.not_clear),
         Bullets(heading="Over models", items=analysis.over_models),
         Bullets(heading="Without a result", items=analysis.without_result),
-        Text(checks) if checks else None,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
+from greenray.analysis.summary import without_null_check
 from greenray.analysis.wording import pay_back, plural, quantity
 from greenray.report import charts
 from greenray.report.document import NAMES, Chart, Section, Text, grid, section
@@ -12,7 +13,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def load(analysis: Analysis) -> Sequence[Finding] | None:
-    return [finding for finding in analysis.findings if finding.effect.subject.phase == "inference"] or None
+    return [finding for finding in without_null_check(analysis.findings) if finding.effect.subject.phase == "inference"] or None
 
 
 def show(findings: Sequence[Finding], analysis: Analysis) -> Section:

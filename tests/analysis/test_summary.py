@@ -1,0 +1,105 @@
+"""In short: the best tactic of each model under the limit of accuracy, what is clear, and what is not, each said once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenray.analysis import analyse
+from greenray.analysis.accuracy import AccuracyChange
+from greenray.analysis.summary import within_limit
+from greenray.report import build
+from greenray.report.document import Bullets, Grid, Notes
+from greenray.report.sections.headline import best_tactics
+from greenray.tasks.base import QualityMeasure
+from tests.support.synthetic import Sweep
+
+
+def change(difference: float, **measure: Any) -> AccuracyChange:
+    kind = {"name": "accuracy", "kind": "right-answers", "higher_is_better": True} | measure
+    return AccuracyChange(
+        measure=QualityMeasure(**kind), baseline=0.9, tactic=0.9, difference=difference, samples=100, unit="image"
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "within"),
+    [
+        (change(-1.0), True),
+        (change(-1.1), False),
+        (change(5.0), True),
+        (change(0.9, kind="share", higher_is_better=False), True),
+        (change(1.1, kind="share", higher_is_better=False), False),
+        (change(0.001, kind="number", higher_is_better=False), False),
+        (change(0.0, kind="number", higher_is_better=False), True),
+        (change(-0.001, kind="number"), False),
+        (None, False),  # unknown is not known to be within
+    ],
+)
+def test_the_limit_is_a_point_of_a_share_and_nothing_of_a_number(found: AccuracyChange | None, within: bool) -> None:
+    assert within_limit(found) is within
+
+
+def sweep_of(out: Path) -> Sweep:
+    """Two models: `a` has a cheap tactic that loses too much and a dearer one that does not; of `b` nothing is clear."""
+    sweep = Sweep(out=out, noise=0.0, visit_noise=0.01)
+    lost = {"int4": 36, "compile": 1, "prune-global": 0}
+    for number in range(1, 6):
+        for model, tactics in (("a", {"int4": 0.3, "compile": 0.6, "prune-global": 1.0}), ("b", {"prune-global": 1.0})):
+            row = {"model": model, "model_family": model, "visit": 1, "round": number, "block_id": f"{model}-{number}"}
+            sweep.cell("baseline", energy_j=0.004, bracket="open", order_in_visit=0, **row)
+            for order, (tactic, ratio) in enumerate(tactics.items(), 1):
+                level = 0.004 * ratio * (1 + sweep.rng.gauss(0, 0.01))
+                sweep.cell(tactic, energy_j=level, wrong=18 + lost[tactic], order_in_visit=order, optimize_energy_j=1.0, **row)
+            sweep.cell("baseline", energy_j=0.004, bracket="close", order_in_visit=9, **row)
+    return sweep
+
+
+def test_best_clear_and_not_clear(tmp_path: Path) -> None:
+    analysis = analyse(sweep_of(tmp_path / "out").finish())
+    table = best_tactics(analysis)
+    assert table.heading == "Best tactic by model, losing at most 1 point of accuracy"
+    assert [row[:2] for row in table.rows] == [("a", "compile"), ("b", "none is clear")]
+    clear = analysis.clear
+    assert [sentence.split(" uses")[0] for sentence in clear] == ["a: int4", "a: compile"]  # the largest saving first
+    assert "costs 10.0 points of accuracy" in clear[0]
+    (once,) = analysis.not_clear
+    assert once.startswith("prune-global: no clear difference to energy per image on a and b (")
+    assert " %, intervals within −" in once
+
+
+def test_a_model_whose_savings_all_cost_too_much_says_so(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    sweep.rounds(3, "a", family="a", energy_j=0.004, tactics={"int4": 0.3}, accuracy_lost=36)
+    (best,) = analyse(sweep.finish()).best
+    assert (best.finding, best.why) == (None, "none within the limit")
+
+
+def test_the_page_reads_caveats_table_clear_not_clear(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path / "out")
+    sweep.modelled = 0.9
+    sweep.rounds(3, "c", family="c", energy_j=0.004, tactics={"compile": 0.5})
+    (section,) = (one for one in build(analyse(sweep.finish())).sections if one.id == "headline")
+    told = [block.heading.split(",")[0] for block in section.blocks if isinstance(block, Bullets | Grid)]
+    assert isinstance(section.blocks[0], Notes)
+    assert told == ["Best tactic by model", "Clear", "Not clear", "Over models"]
+
+
+def test_what_cannot_be_concluded_from_cpu_time_is_said(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", modelled=0.9)
+    sweep.rounds(3, "c", family="c", energy_j=0.004, tactics={"compile": 0.5})
+    (said,) = (caveat.text for caveat in analyse(sweep.finish()).caveats if caveat.weighty)
+    assert "cannot tell spinning (threads that wait busily) from work" in said
+    assert "What may be concluded here: time per image, accuracy, size, memory." in said
+    assert "What may not: joules, and savings of tactics that change the power drawn at equal CPU time." in said
+
+
+def test_a_tactic_that_is_clear_on_many_models_is_said_once(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number, model in enumerate("abcdef"):
+        tactics = {"compile": 0.5 + number / 100} | ({"int4": 2.5} if number < 2 else {})
+        sweep.rounds(3, model, family=model, energy_j=0.004, tactics=tactics, accuracy_lost=9)
+    compiled, *int4 = analyse(sweep.finish()).clear
+    expected = "compile uses 45.0 to 50.0 % less energy per image on 6 models (a, b, c and 3 more)"
+    assert compiled == f"{expected}, costs up to 2.5 points of accuracy."
+    assert [sentence.split(" energy")[0] for sentence in int4] == ["a: int4 uses 2.5 times the", "b: int4 uses 2.5 times the"]
