@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from greenray.analysis import arms
 from greenray.analysis.frames import Frames
-from greenray.analysis.repeats import Bounds, wanted_rounds
+from greenray.analysis.repeats import wanted_of
+from greenray.config.spec import Rounds
 from greenray.store.reader import polars_schema
 from tests.benchmarks.worlds import TACTICS, WINDOWS, Array, Sweeps
 
@@ -98,7 +100,7 @@ def _wanted(sweeps: Sweeps, fewest: int, most: int) -> Array:
         pl.format("{} {}", "sweep", "model").alias("model"), pl.lit("all").alias("sweep")
     )
     frames.windows = frames.windows.with_columns(pl.lit("all").alias("sweep"))
-    total = wanted_rounds(frames, sweep="all", adaptive={"serve": Bounds(fewest, most)}, target=TARGET)
+    total = wanted_of(arms.load(frames), bounds={"serve": Rounds(min=fewest, max=most)}, target=TARGET)
     sweep, round_, model, place = np.nonzero(sweeps.measured)
     found = np.zeros(sweeps.effects.shape, dtype=int)
     cells = np.array([int(cell_id[1:]) for cell_id in total])
