@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from greenray.analysis import arms, precision
+from greenray.analysis.arms import Arm
 from greenray.analysis.effects import of_quiet_host
 from greenray.analysis.frames import Frames
 from greenray.analysis.visits import Subject, VisitEffect, visit_effects
@@ -28,7 +29,12 @@ def wanted_rounds(store: Store, *, sweep: str, bounds: Mapping[str, Rounds], tar
     enough wants as many rounds as it has, and so does one without a result and one whose host is never quiet. Raises StoreError
     where it is no store.
     """
-    cells = [arm for arm in arms.load(Frames(store)) if arm.cell["sweep"] == sweep and arm.cell["experiment"] in bounds]
+    return wanted_of([arm for arm in arms.load(Frames(store)) if arm.cell["sweep"] == sweep], bounds=bounds, target=target)
+
+
+def wanted_of(sweep: Iterable[Arm], *, bounds: Mapping[str, Rounds], target: float) -> dict[str, int]:
+    """The same of the settled cells of one sweep."""
+    cells = [arm for arm in sweep if arm.cell["experiment"] in bounds]
     tactics = [arm for arm in cells if arm.cell["visit"] is not None and arm.cell["tactic"] != "baseline"]
     measured: dict[Series, set[int]] = defaultdict(set)
     for arm in tactics:

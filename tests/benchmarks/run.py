@@ -1,6 +1,12 @@
 """`make bench`: every benchmark in turn. A missed target is said and does not end the run; machines are noisy.
 
-python -m tests.benchmarks.run
+    python -m tests.benchmarks.run
+
+Not among them, because they take many minutes of a machine that does nothing else:
+
+    python -m tests.benchmarks.repeat       the quickstart several times, also beside a busy program: do the answers agree?
+    python -m tests.benchmarks.order        in which order arms are best measured, here and on simulated hosts
+    python -m tests.benchmarks.contention   how far neighbours move time per sample, and what the kernel tells of them
 """
 
 import subprocess
@@ -12,6 +18,7 @@ from tests.support import ROOT
 BENCHMARKS = (
     ("start of a cell process", "start"),
     ("an attempt outside its windows", "attempt"),
+    ("coverage of 95 % intervals, simulated", "coverage"),
     ("the recorder", "recorder"),
     ("meters side by side on simulated boards", "meters"),
     ("what measuring costs the command", "overhead"),
