@@ -1,7 +1,7 @@
 """torch.compile with inductor: C++ kernels on the CPU, Triton on CUDA.
 
-Compiling happens in the first calls. The sweep sets TORCHINDUCTOR_CACHE_DIR and TRITON_CACHE_DIR for the cell's process, and in the
-first round of a cell they are empty: what compiling costs is then measured and never borrowed from another cell. Later rounds may
+Compiling happens in the first calls. The sweep sets TORCHINDUCTOR_CACHE_DIR and TRITON_CACHE_DIR for a cell's process.
+In the first round they are empty: what compiling costs is then measured and never borrowed from another cell. Later rounds may
 begin with what the first has compiled, which the row says.
 """
 
