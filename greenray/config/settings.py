@@ -45,7 +45,7 @@ class Measure(Frozen):
     warmup_max_s: Seconds = 60.0
     sampling_hz: Annotated[float, Field(ge=1, le=1000)] = 50.0
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
-    quiet_wait_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 20.0
+    quiet_wait_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 20.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -6,7 +6,7 @@ hypervisor gave to somebody else, or as tasks that wait. No figure of the cell's
 judged by its value.
 
 GreenRay's own recorder, worker, driver and Ray are among the others, for they cost a cell as much as anybody; on a quiet host
-they keep 0.02 to 0.05 of a processor busy. Thresholds measured: tests/benchmarks/contention.py.
+all of it keeps 0.02 to 0.1 of a processor busy. Thresholds measured: tests/benchmarks/contention.py.
 """
 
 NEIGHBOURS_CPUS, NEIGHBOURS_SHARE = 0.15, 0.05

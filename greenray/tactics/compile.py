@@ -1,7 +1,8 @@
 """torch.compile with inductor: C++ kernels on the CPU, Triton on CUDA.
 
-Compiling happens in the first calls. Caches are fresh for every cell because the sweep sets TORCHINDUCTOR_CACHE_DIR and
-TRITON_CACHE_DIR for its process: what compiling costs is then measured and never borrowed from an earlier cell.
+Compiling happens in the first calls. The sweep sets TORCHINDUCTOR_CACHE_DIR and TRITON_CACHE_DIR for the cell's process. In the
+first round of a cell they are empty: what compiling costs is measured there, never borrowed from another cell. Later rounds may
+begin with what the first has compiled, and their rows say so.
 """
 
 from typing import TYPE_CHECKING, Any, Literal

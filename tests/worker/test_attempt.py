@@ -1,20 +1,23 @@
-"""An attempt's order of things, where it matters before the cell's process exists."""
+"""An attempt's order of things, where it matters before the cell's process exists; and what one hands to the next."""
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from greenray.config.matrix import expand
 from greenray.config.settings import CpuModel
 from greenray.errors import StoreError
 from greenray.power.instrument import Instrument
 from greenray.processes.launcher import CellProcess, Spawn
+from greenray.store import reader
 from greenray.store.base import Store
 from greenray.store.local import LocalStore
 from greenray.worker.assignment import Assignment
 from greenray.worker.attempt import run_attempt
 from greenray.worker.caches import CompileCaches
 from greenray.worker.worker import worker_info
-from tests.driver.pretend_pool import TRAIN, config_of, plan_of, serve, settings_of
+from tests.driver.pretend_pool import TRAIN, config_of, fresh, plan_of, serve, settings_of
 
 
 class NeverStarted(Spawn):
@@ -49,3 +52,36 @@ def test_a_checkpoint_is_there_before_the_cell_starts(tmp_path: Path, monkeypatc
             memory_limit_bytes=1 << 34,
         )
     instrument.close()
+
+
+@pytest.mark.timeout(90)
+def test_a_round_begins_with_what_the_one_before_has_compiled_and_gives_the_windows_it_is_asked_for(tmp_path: Path) -> None:
+    measure = {"window_s": 0.05, "max_windows": 3, "min_counter_updates": 1, "idle_s": 5, "quiet_wait_s": 0}
+    config = config_of(fresh("compile", "prune-local", rounds=2), measure=measure)
+    cells = [cell for block in expand(config, auto_device="cpu") for cell in block.cells]
+    cells.sort(key=lambda cell: (cell.round, cell.tactic_slug))
+    instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel())
+    with Spawn(target="tests.driver.pretend_cell:compiles") as launcher, CompileCaches(parent=tmp_path) as caches:
+        results = [
+            run_attempt(
+                Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1, windows=windows),
+                settings=settings_of(tmp_path / "out", config),
+                info=worker_info(instrument, uses_cuda=False, sees_store=True),
+                instrument=instrument,
+                launcher=launcher,
+                caches=caches,
+                memory_limit_bytes=1 << 34,
+            )
+            for cell, windows in zip(cells, (1, 3, None, 1), strict=True)
+        ]
+    instrument.close()
+    assert [result.status for result in results] == ["ok"] * 4
+    rows = {row["cell_id"]: row for row in reader.scan(LocalStore(str(tmp_path / "out")), table="cells").collect().to_dicts()}
+    assert [rows[cell.cell_id]["warm"] for cell in cells] == [False, False, True, True]
+    assert {row["num_threads"] for row in rows.values()} == {max(1, instrument.host.usable_cores - 1)}
+    windows = reader.scan(LocalStore(str(tmp_path / "out")), table="windows").filter(pl.col("kind") == "steady").collect()
+    for cell, result, wanted in zip(cells, results, (1, 3, 2, 1), strict=True):
+        own = windows.filter(pl.col("cell_id") == cell.cell_id)
+        spoiled = own.filter(pl.col("contention").is_not_null()).height
+        assert result.contended == (spoiled > 0)
+        assert own.height - spoiled == wanted or own.height == wanted + 3
