@@ -26,6 +26,7 @@ from greenray.worker.rows import unmeasured_row
 _WORKLESS_S = 60.0
 _GRACE_S = 150.0  # beyond a cell's own deadline: waiting for the GPU's memory, settling, writing
 _IDLE_READING_S = 5.0
+_IDLE_HOLDS_S = 600.0  # a pause before every visit would have each begin on a host that has cooled down
 _IDLE_GRACE_S = 30.0
 _TURN_S = 0.25
 _SHOW_S = 0.5
@@ -66,7 +67,7 @@ class VisitLoop:
         self._runs: dict[WorkerSlot, _Run] = {}
         self._readings: dict[WorkerSlot, float] = {}  # since when each reads its machine's idle power
         self._idle: dict[str, IdlePower] = {}
-        self._rested: set[str] = set()  # machines on which nothing has run since their idle power was read
+        self._idle_read_s: dict[str, float] = {}  # when
         self._windows = Windows()
         self._told = False
         self._finished = 0
@@ -137,11 +138,11 @@ class VisitLoop:
                 return
             visit, worker = choice
             machine = worker.info.machine
-            if machine not in running and machine not in self._rested:
+            read_s = self._idle_read_s.get(machine, float("-inf"))
+            if machine not in running and self._clock() - read_s > _IDLE_HOLDS_S:
                 self._readings[worker] = self._clock()
                 self._pool.read_idle(worker, _IDLE_READING_S)
                 continue
-            self._rested.discard(machine)
             self._schedule.begin(visit)
             alone = is_exclusive(visit.cells[0], exclusive_hosts=self._exclusive)
             sharing = 1 if alone else sum(other.info.machine == machine for other in self._pool.workers)
@@ -173,7 +174,7 @@ class VisitLoop:
             case IdleRead():
                 del self._readings[worker]
                 self._idle[worker.info.machine] = event.idle
-                self._rested.add(worker.info.machine)
+                self._idle_read_s[worker.info.machine] = self._clock()
             case Ended():
                 self._attempt_ended(worker, event.result)
             case Refused():
