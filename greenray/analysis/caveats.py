@@ -24,6 +24,10 @@ NEIGHBOURS_CPUS = 0.5
 """More processors than these kept busy by others are said, where no window tells whether it mattered."""
 
 
+MANY_INTERVALS = 10
+"""From so many on, a reader is reminded that some miss."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caveat:
     """A sentence, and the topic beside whose numbers it is read: energy, accuracy, cost, or wall (their quality).
@@ -93,10 +97,10 @@ def _doubts(measured: Sequence[Arm], compared: Sequence[Finding], assumed: str, 
             f"Not warmed up: in {cells} throughput had not settled when measuring began. "
             "A longer warmup_max_s or a quieter host helps."
         )
-    if comparisons := _of([drifted(finding.effect.drift) for finding in compared], "comparison"):
+    if comparisons := _of([drifted(finding.effect.drift) for finding in compared if not _has_interval(finding)], "comparison"):
         yield (
-            f"Drift: in {comparisons} the two baselines of a visit disagree by more than {DRIFT_LIMIT * 100:.0f} %. "
-            "An effect of that size is not to be believed there."
+            f"Drift: in {comparisons} without an interval the two baselines of a visit disagree by more than "
+            f"{DRIFT_LIMIT * 100:.0f} %. An effect of that size is not to be believed there."
         )
 
 
@@ -118,6 +122,11 @@ def _shortcomings(
     if rejected := [reason for arm in arms if arm.ok for reason in arm.rejected]:
         said = "; ".join(f"{len(reasons)} x {merged(reasons)}" for reasons in alike(rejected))
         yield f"Rejected: {count(len(rejected), 'window')} {'was' if len(rejected) == 1 else 'were'} not used ({said})."
+    if comparisons := _of([drifted(finding.effect.drift) for finding in compared if _has_interval(finding)], "comparison"):
+        yield (
+            f"Drift: in {comparisons} with an interval the two baselines of some round disagree by more than "
+            f"{DRIFT_LIMIT * 100:.0f} %. What changes within a round changes from round to round, so the intervals hold it."
+        )
     if cells := _of([arm.idle_settled is False for arm in arms if arm.idle_w is not None]):
         yield (
             f"Idle not settled: in {cells} the board's power was not steady when its idle window "
@@ -131,6 +140,8 @@ def _shortcomings(
             f"more than {IDLE_SHARE * 100:.0f} % and {IDLE_W:g} W (boards warm up, and others may hold contexts on them). Active "
             "energies of such a visit differ by that too; gross ones do not."
         )
+    if (sure := sum(map(_has_interval, compared))) >= MANY_INTERVALS:
+        yield f"Each interval misses the truth in 5 of 100: of {sure} of them about {sure * 0.05:.1f} do, by chance."
     if few := _of([finding.effect.rounds < MIN_ROUNDS for finding in compared], "comparison"):
         yield (
             f"Too few rounds: {few} rest on fewer than {MIN_ROUNDS} rounds on a quiet host. A ratio is given there and no "
@@ -231,6 +242,10 @@ def _wall(row: dict[str, Any]) -> str:
     if row["shared"]:
         text += " A worker adds up its own board only: other boards of the host are in the rest, and the check is a weak one."
     return text
+
+
+def _has_interval(finding: Finding) -> bool:
+    return finding.effect.energy is not None and finding.effect.energy.clear is not None
 
 
 def _of(affected: Collection[bool], noun: str = "cell") -> str:

@@ -7,7 +7,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.precision import MOST_ROUNDS
 from greenray.analysis.stats import Estimate
-from greenray.analysis.wording import UNKNOWN, grades, interval_basis, number, percent_change, quantity
+from greenray.analysis.wording import UNKNOWN, alike, grades, interval_basis, merged, number, percent_change, quantity
 from greenray.report import charts
 from greenray.report.document import NAMES, Block, Chart, Grid, Notes, Section, Text, grid, section, without_empty
 
@@ -28,7 +28,7 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
             f"tactic / {analysis.unit}": lambda f: quantity(f.effect.tactic_energy_j, "J"),
             "drift": lambda f: UNKNOWN if f.effect.drift is None else f"{math.expm1(f.effect.drift) * 100:.1f} %",
             "grade": lambda f: f.grade or UNKNOWN,
-            "remarks": lambda f: "; ".join(f.effect.flags),
+            "remarks": lambda f: "; ".join(map(merged, alike(f.effect.flags))),
         },
         heading="By model",
         text=("model", "tactic", "interval", "remarks"),
