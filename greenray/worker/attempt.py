@@ -27,7 +27,7 @@ from greenray.worker.rows import cell_row
 from greenray.worker.supervise import Outcome, supervise
 
 _WINDOWS = 2
-_IDLE_WITHOUT_BOARD_S = 0.1
+_IDLE_WITHOUT_BOARD_S = 0.05
 
 
 def run_attempt(
