@@ -1,6 +1,6 @@
 """How often the analysis' 95 % intervals hold what is true: simulated sweeps through the whole of it, in worlds of several kinds.
 
-    python -m tests.benchmarks.coverage [--worlds heavy,step] [--models 3,12] [--scale 1]
+    python -m tests.benchmarks.coverage [--worlds heavy,step] [--models 3,12] [--scale 1] [--baselines anywhere] [--pauses]
 
 Effects are drawn anew in each sweep (`worlds.TACTICS`): the truth about a model is its own effect, the truth over models the mean
 of all there could be. `prune-global` does nothing anywhere: "called clear" is how often its interval leaves out 0. "Check" is the
@@ -34,6 +34,8 @@ SWEEPS = {1: 500, 3: 480, 12: 350, 42: 200}
 """How many sweeps of so many models: what keeps the errors near 1 %."""
 COVERAGE, NULL = (0.93, 0.97), (0.0, 0.07)
 """Targets: shares of intervals that hold the truth, and of null effects that are called clear."""
+COOLED = 0.01
+"""What a host draws less after a pause before a visit, where there are such pauses."""
 CHUNK_CELLS = 20_000
 _BY_NAME = {tactic.name: number for number, tactic in enumerate(TACTICS)}
 
@@ -186,9 +188,14 @@ def main() -> int:
     parser.add_argument("--models", default=",".join(map(str, FAMILIES)), help="[default: %(default)s]")
     parser.add_argument("--scale", type=float, default=1.0, help="times the default number of sweeps")
     parser.add_argument("--baselines", choices=("ends", "anywhere"), default="ends", help="of a visit  [default: %(default)s]")
+    parser.add_argument("--pauses", action="store_true", help="before every visit, in which a host that warms up has cooled down")
     options = parser.parse_args()
     parts, ends = options.worlds.split(","), options.baselines == "ends"
-    worlds = [replace(world, ends=ends) for world in WORLDS if any(part in world.name for part in parts)]
+    worlds = [
+        replace(world, ends=ends, warm_visit=COOLED if options.pauses and world.warm_sweep else 0.0)
+        for world in WORLDS
+        if any(part in world.name for part in parts)
+    ]
     sizes = [int(models) for models in options.models.split(",")]
     begun_s, codes = time.monotonic(), []
     print(HEADER, flush=True)

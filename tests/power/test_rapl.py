@@ -124,7 +124,8 @@ def test_an_ordinary_user_may_not_read_and_is_told(open_folder, python):
     names = "intel-rapl-mmio:0, intel-rapl:0, intel-rapl:0:2, intel-rapl:1, intel-rapl:1:0"
     assert problem == f"RAPL cannot be read: no permission for {names}"
     assumed = "2 W idle and 9 W active a core were assumed"
-    assert row == f"modelled|D|processor energy is modelled from CPU time ({problem}); {assumed}"
+    # Of a busy host it says that too.
+    assert row.startswith(f"modelled|D|processor energy is modelled from CPU time ({problem}); {assumed}; CPU time cannot tell")
 
 
 def test_a_zone_that_vanishes_reads_nan_and_says_so(tmp_path):

@@ -81,6 +81,7 @@ def make_task(
         cell=Cell(
             cell_id="c1-0000000000000000",
             block_id="b1-0000000000000000",
+            repeated_id="r1-0000000000000000",
             experiment="test",
             phase=phase,
             task=task,

@@ -58,8 +58,11 @@ def answers(model: nn.Module, context: Context) -> Tensor:
         return model(**context.example)
 
 
-def test_baseline_is_the_model_itself(net: nn.Module, context: Context) -> None:
-    assert build("baseline").apply(net, context) is net
+@pytest.mark.parametrize("name", ["baseline", "null-check"])
+def test_the_baseline_is_the_model_itself_by_whatever_name(name: str, net: nn.Module, context: Context) -> None:
+    before = [parameter.clone() for parameter in net.parameters()]
+    assert build(name).apply(net, context) is net
+    assert all(torch.equal(now, then) for now, then in zip(net.parameters(), before, strict=True))
 
 
 def test_dynamic_quantization_converts_every_linear_layer(net: nn.Module, context: Context) -> None:
@@ -241,5 +244,5 @@ def test_a_chain_that_fails_names_what_went_before(context: Context) -> None:
 
 def test_the_registry_is_covered_here() -> None:
     """A new tactic has to be added to this file."""
-    tested = {"baseline", "bf16", "compile", "dynamic-quantization", "int8-dynamic", "prune-global", "prune-local"}
+    tested = {"baseline", "bf16", "compile", "dynamic-quantization", "int8-dynamic", "null-check", "prune-global", "prune-local"}
     assert set(TACTICS) == tested

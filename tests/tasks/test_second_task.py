@@ -25,6 +25,7 @@ SERVING = {
     "datasets": ["standard-library"],
     "tactics": ["baseline", "dynamic-quantization"],
     "devices": ["cpu"],
+    "rounds": 1,
 }
 
 
@@ -58,7 +59,9 @@ def test_its_stage_is_measured_in_windows_of_its_own(finished: tuple[Path, Ended
     windows = reader.scan(finished[0], table="windows").collect()
     of_stage = windows.filter(pl.col("stage").is_not_null())
     assert set(of_stage.select("kind", "stage").rows()) == {("warmup", "forward"), ("steady", "forward")}
-    assert of_stage["kind"].value_counts().sort("kind")["count"].to_list()[0] == 3 * 2  # two steady windows a served cell
+    assert (
+        of_stage["kind"].value_counts().sort("kind")["count"].to_list()[0] >= 3 * 2
+    )  # two steady windows a served cell, and those taken again
     assert not windows.filter(pl.col("stage").is_null())["kind"].is_in(["warmup", "steady"]).any()
 
 
