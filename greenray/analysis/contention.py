@@ -10,6 +10,10 @@ from greenray.analysis.sentences import listed
 from greenray.analysis.wording import count
 
 
+MANY = 0.05
+"""From this share of windows on, spoiled ones that were used are a weighty matter even if no comparison lost a round."""
+
+
 def busy_hosts(frames: Frames, effects: Sequence[ModelEffect]) -> list[tuple[bool, str]]:
     """A sentence for each host that was busy in some window, and whether it is weighty: whether figures suffered by it.
 
@@ -25,7 +29,12 @@ def busy_hosts(frames: Frames, effects: Sequence[ModelEffect]) -> list[tuple[boo
     )
     several = summary.height > 1
     rows = summary.filter(pl.col("busy") > 0).sort("host").iter_rows(named=True)
-    return [(bool(row["used"]), _sentence(row, several, [e for e in effects if _ran_on(e, row["host"])])) for row in rows]
+    found = []
+    for row in rows:
+        own = [effect for effect in effects if _ran_on(effect, row["host"])]
+        lost_a_round = any(visit.contended for effect in own for visit in effect.visits)
+        found.append((lost_a_round or row["used"] >= MANY * row["windows"], _sentence(row, several, own)))
+    return found
 
 
 def _ran_on(effect: ModelEffect, host: str) -> bool:
