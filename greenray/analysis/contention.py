@@ -9,7 +9,6 @@ from greenray.analysis.frames import Frames
 from greenray.analysis.sentences import listed
 from greenray.analysis.wording import count
 
-
 MANY = 0.05
 """From this share of windows on, spoiled ones that were used are a weighty matter even if no comparison lost a round."""
 
