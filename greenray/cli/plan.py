@@ -10,7 +10,7 @@ from greenray.cli.console import table
 from greenray.config.cell import Block, Cell
 from greenray.config.spec import SweepConfig
 from greenray.driver.ledger import Stored
-from greenray.driver.plan import Plan
+from greenray.driver.plan import Plan, Schedule
 from greenray.driver.rounds import add_rounds
 from greenray.store.base import Store
 
@@ -23,7 +23,7 @@ def print_plan(config: SweepConfig, *, store: Store, console: Console) -> None:
     stored = Stored.read(store)
     device, why = auto_device(config, stored=stored)
     plan = Plan(config, stored=stored, auto_device=device)
-    if plan.settled() == len(plan.cells):
+    if Schedule(plan).finished():
         add_rounds(plan, store)
     grid = table("cell", "visit", "phase", "model", "dataset", "device", "batch", "round", "tactic", "state")
     for block in plan.blocks:
@@ -32,11 +32,12 @@ def print_plan(config: SweepConfig, *, store: Store, console: Console) -> None:
         grid.add_section()
     console.print(grid, markup=False)
     console.print()
-    counts = f"{len(plan.cells)} cells in {len(plan.blocks)} blocks, {plan.settled()} done"
+    blocks = {cell.block_id for cell in plan.cells.values()}
+    counts = f"{len(plan.cells)} cells in {len(blocks)} blocks, {plan.settled()} done"
     console.print(f"{counts}; device auto is {device} ({why})", highlight=False)
     console.print(_expected(plan, out=store.out), highlight=False)
-    if plan.bounds:
-        at_most = max(bounds.max for bounds in plan.bounds.values())
+    if plan.bounds and any(map(plan.pending, plan.blocks)):
+        at_most = max(bounds.most for bounds in plan.bounds.values())
         target = config.measure.target_ci * 100
         console.print(
             f"then further rounds, {at_most} in all at most, of what is not known within ±{target:g} %", highlight=False

@@ -1,7 +1,8 @@
 """From a config to the cells and blocks that are to be measured."""
 
 from collections.abc import Iterable, Mapping
-from itertools import product
+from itertools import chain, product
+from typing import NamedTuple
 
 from greenray.config.cell import Block, Cell, make_cell
 from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
@@ -13,6 +14,13 @@ Trained = Mapping[str, list[Cell]]
 """The cells of earlier experiments, by the experiment's name."""
 
 
+class Asked(NamedTuple):
+    """Rounds of a cell: so many at least, and at most so many as its ratio needs."""
+
+    least: int
+    most: int
+
+
 def expand(config: SweepConfig, *, auto_device: str) -> list[Block]:
     """All blocks of a sweep, in the order of the file; `auto` devices become `auto_device`, duplicates are dropped.
 
@@ -20,13 +28,9 @@ def expand(config: SweepConfig, *, auto_device: str) -> list[Block]:
 
     Raises ConfigError if an experiment uses checkpoints of another that trains on none of its datasets, or under tactics.
     """
-    by_experiment: dict[str, list[Cell]] = {}
     by_block: dict[str, dict[str, Cell]] = {}
-    for experiment in config.experiments:
-        own = list(_expand_experiment(experiment, config=config, auto_device=auto_device, earlier=by_experiment))
-        by_experiment[experiment.name] = own
-        for cell in own:
-            by_block.setdefault(cell.block_id, {}).setdefault(cell.cell_id, cell)
+    for cell in chain.from_iterable(_by_experiment(config, auto_device=auto_device).values()):
+        by_block.setdefault(cell.block_id, {}).setdefault(cell.cell_id, cell)
     blocks = []
     for block_id, cells in by_block.items():
         members = tuple(cells.values())
@@ -35,6 +39,24 @@ def expand(config: SweepConfig, *, auto_device: str) -> list[Block]:
         needs = model.id if model.source == "checkpoint" else None
         blocks.append(Block(block_id=block_id, cells=tactics or members, bracketed=bool(tactics), needs=needs))
     return blocks
+
+
+def rounds_asked(config: SweepConfig, *, auto_device: str) -> dict[str, Asked]:
+    """How often each cell is to be repeated, by `repeated_id`; of experiments that declare the same, whoever asks for most."""
+    found: dict[str, Asked] = {}
+    for name, cells in _by_experiment(config, auto_device=auto_device).items():
+        (rounds,) = (experiment.rounds for experiment in config.experiments if experiment.name == name)
+        asked = Asked(rounds, rounds) if isinstance(rounds, int) else Asked(rounds.min, rounds.max)
+        for repeated_id in {cell.repeated_id for cell in cells}:
+            found[repeated_id] = Asked(*map(max, asked, found.get(repeated_id, asked)))
+    return found
+
+
+def _by_experiment(config: SweepConfig, *, auto_device: str) -> dict[str, list[Cell]]:
+    found: dict[str, list[Cell]] = {}
+    for experiment in config.experiments:
+        found[experiment.name] = list(_expand_experiment(experiment, config=config, auto_device=auto_device, earlier=found))
+    return found
 
 
 def _expand_experiment(experiment: Experiment, *, config: SweepConfig, auto_device: str, earlier: Trained) -> Iterable[Cell]:
@@ -47,7 +69,7 @@ def _expand_experiment(experiment: Experiment, *, config: SweepConfig, auto_devi
         for model, named in _models(spec, experiment=experiment, config=config, earlier=earlier):
             dataset = _dataset(named, experiment=experiment, config=config)
             axes = product(hypers, experiment.batch_sizes, devices, rounds, chains)
-            for hyper, batch_size, device, round_, chain in axes:
+            for hyper, batch_size, device, round_, tactic in axes:
                 yield make_cell(
                     experiment=experiment.name,
                     phase=experiment.phase,
@@ -57,7 +79,7 @@ def _expand_experiment(experiment: Experiment, *, config: SweepConfig, auto_devi
                     batch_size=batch_size,
                     hyperparameters=hyper,
                     device=device,
-                    tactic=chain,
+                    tactic=tactic,
                     round=round_,
                     seed=config.seed,
                 )

@@ -197,6 +197,8 @@ class Experiment(Frozen):
         extra = self.model_fields_set & {"epochs", "learning_rates", "schedule", "optimizers", "weight_decay"}
         if self.phase == "inference" and extra:
             raise ValueError(f"{', '.join(sorted(extra))} belongs to training experiments only")
+        if isinstance(self.rounds, Rounds) and not (self.compares or self.null_check):
+            raise ValueError("rounds between min and max are for comparing tactics; give a number")
         if not self.datasets and any(m.datasets is None for m in self.models):
             example = next(iter(task_class(self.task).datasets), "owner/name")
             raise ValueError(f"name the datasets, for example datasets: [{example}]")

@@ -54,13 +54,16 @@ class VisitLoop:
         pool: Pool,
         watcher: Watcher,
         interrupts: Interrupts,
+        declared: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`declared` is called when cells have been added to the plan."""
         self._plan = plan
         self._store = store
         self._pool = pool
         self._watcher = watcher
         self._interrupts = interrupts
+        self._declare = declared
         self._clock = AwakeClock(clock=clock)
         self._schedule = Schedule(plan)
         self._exclusive = plan.config.host.exclusive_hosts
@@ -104,6 +107,7 @@ class VisitLoop:
         """All that was wanted is done: whether some ratios need more rounds to be told as finely as was asked."""
         if self._interrupts.count or not (added := add_rounds(self._plan, self._store)):
             return False
+        self._declare()
         self._watcher.say(f"{added} cells more: these ratios need further rounds to be known to the wished interval")
         return True
 
@@ -221,6 +225,10 @@ class VisitLoop:
             assignment = Assignment(cell=cell, attempt=attempt, visit=None, order_in_visit=None, workers_sharing=1)
             error = f"its checkpoint is missing: training cell {training} is not ok"
             self._commit(assignment, status="failed", error=error, error_kind="dependency", duration_s=0.0, host=None)
+        for cell, end in self._plan.untold():
+            assignment = Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1)
+            error = f"not tried: an earlier round ended so ({(end.error or end.status).rstrip('.')})"
+            self._commit(assignment, status=end.status, error=error, error_kind="dependency", duration_s=0.0, host=None)
 
     def _commit(self, assignment: Assignment, **end: Any) -> None:
         """Write a row without measurements; where the attempt has one already, that counts."""

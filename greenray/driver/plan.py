@@ -7,6 +7,7 @@ settled runs again.
 """
 
 import random
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,13 +15,13 @@ from typing import Any, Literal
 
 from greenray import __version__
 from greenray.config.cell import Block, Cell
-from greenray.config.matrix import expand
-from greenray.config.spec import Rounds, SweepConfig
+from greenray.config.matrix import expand, rounds_asked
+from greenray.config.spec import SweepConfig
 from greenray.driver.ledger import FINAL, Kind, Stored, kind_of
 from greenray.driver.pool import WorkerSlot
 from greenray.errors import ConfigError
 from greenray.store.schema import SCHEMA_VERSION
-from greenray.worker.assignment import WorkerInfo
+from greenray.worker.assignment import AttemptResult, WorkerInfo
 
 _WAY_OUT = "give a new folder with --out, a new name: in the config, or --extend to take them over"
 
@@ -54,7 +55,7 @@ class Plan:
 
     Attributes:
         auto_device: what the device `auto` stands for.
-        bounds: of the number of rounds, by experiment, where the config does not give the number itself.
+        bounds: of the number of rounds, by `repeated_id`, where the config does not give the number itself.
         blocks: the declared cells, those to be compared with each other together.
         cells: those of them that are wanted, by id: between bounds the least rounds, and those that `want` has added.
         ledger: what is known of them; to be kept current.
@@ -66,26 +67,26 @@ class Plan:
         self.config = config
         self.auto_device = auto_device
         self.blocks = expand(config, auto_device=auto_device)
-        self.bounds = {each.name: each.rounds for each in config.experiments if isinstance(each.rounds, Rounds)}
-        self._rounds: dict[str, int] = {}  # how many of each cell are wanted, by `repeated_id`
-        for cell in self._declared():
-            least = self.bounds[cell.experiment].min if cell.experiment in self.bounds else cell.round
-            self._rounds[cell.repeated_id] = max(least, self._rounds.get(cell.repeated_id, 0))
+        asked = rounds_asked(config, auto_device=auto_device)
+        self.bounds = {repeated_id: rounds for repeated_id, rounds in asked.items() if rounds.least < rounds.most}
+        self._rounds = {repeated_id: rounds.least for repeated_id, rounds in asked.items()}
         self.cells = self._wanted()
+        self._repeated: dict[str, list[Cell]] = defaultdict(list)
+        for cell in self._declared():
+            self._repeated[cell.repeated_id].append(cell)
         self._earlier = stored.manifests.get(config.name)
         trusted = {
-            cell_id: [kind for kind, names in config.trust if {cell.model.id, cell.model.path} & {*names}]
-            for cell_id, cell in self.cells.items()
+            cell.cell_id: [kind for kind, names in config.trust if {cell.model.id, cell.model.path} & {*names}]
+            for cell in self._declared()
         }
         self.ledger = stored.ledger(config.name, max_attempts=config.limits.max_attempts, trusted=trusted)
         before = {cell["cell_id"] for cell in self._earlier.get("cells", ())} if self._earlier else self.cells.keys()
         self.new = [cell_id for cell_id in self.cells if cell_id not in before]
 
     def want(self, rounds: Mapping[str, int]) -> int:
-        """Add rounds: of the cell with an id, and of those that repeat it, so many in all; returns how many cells that adds."""
-        for cell_id, number in rounds.items():
-            if (cell := self.cells.get(cell_id)) is not None:
-                self._rounds[cell.repeated_id] = max(number, self._rounds[cell.repeated_id])
+        """Add rounds, so many in all by `repeated_id`, as far as they were declared; returns how many cells that adds."""
+        for repeated_id, number in rounds.items():
+            self._rounds[repeated_id] = max(number, self._rounds.get(repeated_id, 0))
         before, self.cells = len(self.cells), self._wanted()
         return len(self.cells) - before
 
@@ -94,7 +95,20 @@ class Plan:
         return sum(map(self.ledger.settled, self.cells))
 
     def pending(self, block: Block) -> list[Cell]:
-        return [cell for cell in block.cells if cell.cell_id in self.cells and not self.ledger.settled(cell.cell_id)]
+        return [cell for cell in self._unsettled(block) if self.given_up(cell) is None]
+
+    def given_up(self, cell: Cell) -> AttemptResult | None:
+        """How an earlier round of a cell ended for good, where no round of it was ever ok: then the others are not tried."""
+        ends = {other.round: self.ledger.state(other.cell_id).result for other in self._repeated[cell.repeated_id]}
+        if any(end is not None and end.status == "ok" for end in ends.values()):
+            return None
+        lost = (end for number, end in ends.items() if number < cell.round and end and self.ledger.settled(end.cell_id))
+        return next(lost, None)
+
+    def untold(self) -> list[tuple[Cell, AttemptResult]]:
+        """Cells that are given up and have no row that says so, with the end that they are given up for."""
+        cells = (cell for block in self.blocks for cell in self._unsettled(block) if not self.ledger.state(cell.cell_id).result)
+        return [(cell, end) for cell in cells if (end := self.given_up(cell)) is not None]
 
     def kinds_left(self, block: Block) -> list[Kind]:
         """What is left of a block, with the brackets that its next visit would have."""
@@ -159,6 +173,9 @@ class Plan:
             "refused": list(refused),
         }
 
+    def _unsettled(self, block: Block) -> list[Cell]:
+        return [cell for cell in block.cells if cell.cell_id in self.cells and not self.ledger.settled(cell.cell_id)]
+
     def _declared(self) -> Iterator[Cell]:
         return (cell for block in self.blocks for cell in block.cells)
 
@@ -196,7 +213,7 @@ class Schedule:
 
     def finished(self) -> bool:
         """Whether nothing runs, nothing that can run is left, and a row says so of what never will."""
-        if self._open or self.orphans():
+        if self._open or self.orphans() or self._plan.untold():
             return False
         return all(self._checkpoint(block) == "lost" or not self._plan.pending(block) for block in self._plan.blocks)
 

@@ -13,9 +13,10 @@ from greenray.config.spec import SweepConfig
 from greenray.driver.cluster import connected
 from greenray.driver.ledger import Stored
 from greenray.driver.loop import VisitLoop
-from greenray.driver.plan import Plan, check_measured_alike
+from greenray.driver.plan import Plan, Schedule, check_measured_alike
 from greenray.driver.progress import Interrupts, StopNow, Watcher
 from greenray.driver.ray_pool import RayPool
+from greenray.driver.rounds import add_rounds
 from greenray.errors import ResourceError, StoreError
 from greenray.processes.awake import AwakeClock
 from greenray.store import tables
@@ -58,16 +59,21 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
                 plan = Plan(config, stored=stored, auto_device="cuda" if any(info.uses_cuda for info in infos) else "cpu")
                 if not extend:
                     plan.check_hardware(infos, out=store.out)
+                if Schedule(plan).finished():
+                    add_rounds(plan, store)
                 watcher.say(_what_is_to_do(plan, workers=len(infos)))
-                manifest = plan.manifest(infos, refused=pool.refusals)
-                tables.write_manifest(store, sweep=config.name, manifest=manifest)
+
+                def declare() -> None:
+                    manifest = plan.manifest(infos, refused=pool.refusals)
+                    tables.write_manifest(store, sweep=config.name, manifest=manifest)
+
+                declare()
+                refused = list(pool.refusals)
                 try:
-                    VisitLoop(plan, store=store, pool=pool, watcher=watcher, interrupts=interrupts).run()
+                    VisitLoop(plan, store=store, pool=pool, watcher=watcher, interrupts=interrupts, declared=declare).run()
                 finally:
-                    # Visits may have shown a GPU that cannot be used, or ratios that needed more rounds.
-                    latest = plan.manifest(infos, refused=pool.refusals) | {"written_at": manifest["written_at"]}
-                    if latest != manifest:
-                        tables.write_manifest(store, sweep=config.name, manifest=latest)
+                    if refused != pool.refusals:  # visits have shown a GPU that cannot be used
+                        declare()
             except StopNow:
                 return None
             return plan.failures()

@@ -26,9 +26,10 @@ class Windows:
         self._attempts: dict[str, list[tuple[str, AttemptResult]]] = defaultdict(list)
 
     def take(self, cell: Cell, result: AttemptResult) -> None:
-        """Learn from an attempt, if its steady windows can be told."""
-        if result.steady_j and min(result.steady_j) > 0 and 0 < result.steady_s < result.duration_s:
-            self._attempts[cell.device].append((cell.repeated_id, result))
+        """Learn from an attempt on a quiet host, if its steady windows can be told; of each kind of hardware by itself."""
+        if not result.contended and result.steady_j and min(result.steady_j) > 0 and 0 < result.steady_s < result.duration_s:
+            like = f"{cell.repeated_id} {result.cpu_name} {result.gpu_name}"
+            self._attempts[cell.device].append((like, result))
 
     def best(self, device: str) -> int | None:
         """Windows a process, 1 to `MOST`; None until enough is known."""

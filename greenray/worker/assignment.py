@@ -83,7 +83,7 @@ class Assignment:
         workers_sharing: W of the sharing rule, the same for a whole visit: workers of the machine, or 1 if the cell has it to
             itself.
         idle: the machine's idle power; None where it has never been read.
-        windows: usable steady windows that the process shall give of each stage; None: two, as far as `measure` allows.
+        windows: usable steady windows that the process shall give of each stage, as far as `measure` allows; None: two.
     """
 
     cell: Cell

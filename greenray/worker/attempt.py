@@ -47,7 +47,7 @@ def run_attempt(
     checkpoint = store.scratch() / f"checkpoint-{run_id}" if cell.phase == "training" else None
     measure = settings.measure
     threads = measure.threads_of(usable_cores=info.usable_cores, workers_sharing=assignment.workers_sharing)
-    windows = assignment.windows or min(measure.max_windows, max(measure.min_windows, _WINDOWS))
+    windows = min(measure.max_windows, max(measure.min_windows, assignment.windows or _WINDOWS))
     most_windows = windows + measure.max_windows
     # Before the cell starts and the recording begins: it may have to come over a network.
     fetched = store.fetch_folder(f"checkpoints/{cell.model.id}") if cell.model.source == "checkpoint" else None

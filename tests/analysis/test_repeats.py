@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from greenray.analysis.frames import Frames
 from greenray.analysis.precision import stein_rounds
 from greenray.analysis.repeats import wanted_rounds
-from greenray.config.spec import Rounds
+from greenray.config.matrix import Asked
 from greenray.store.registry import open_store
 from tests.support.synthetic import Sweep
 
@@ -31,21 +30,17 @@ def swept(
             if number <= len(ratios):
                 ratio = ratios[number - 1]
                 status: dict[str, Any] = {"status": "crashed", "error": "signal 11"} if ratio is None else {}
+                status["repeated_id"] = f"{model} {tactic}"
                 sweep.cell(tactic, energy_j=None if ratio is None else 0.004 * ratio, **row, **status)
         sweep.cell("baseline", energy_j=0.004, bracket="close", order_in_visit=9, **row)
     return sweep
 
 
 def wanted(sweep: Sweep, bounds: tuple[int, int] = (3, 12), target: float = 0.02) -> dict[str, int]:
-    """By tactic; every cell of one must be told the same."""
-    store = open_store(sweep.out)
-    told = wanted_rounds(store, sweep="quick", bounds={"serve": Rounds(min=bounds[0], max=bounds[1])}, target=target)
-    found: dict[str, set[int]] = {}
-    for cell in Frames(store).settled.iter_rows(named=True):
-        if cell["cell_id"] in told:
-            found.setdefault(cell["tactic"], set()).add(told[cell["cell_id"]])
-    assert all(len(totals) == 1 for totals in found.values())
-    return {tactic: totals.pop() for tactic, totals in found.items()}
+    """By tactic, of the model `m`."""
+    asked = {f"m {tactic}": Asked(*bounds) for tactic in ("compile", "prune", "sometimes", "never")}
+    told = wanted_rounds(open_store(sweep.out), sweep="quick", bounds=asked, target=target)
+    return {repeated_id.removeprefix("m "): total for repeated_id, total in told.items()}
 
 
 def test_each_tactic_wants_as_many_as_its_first_rounds_say(tmp_path: Path) -> None:
@@ -66,7 +61,9 @@ def test_what_comes_after_the_first_stage_changes_nothing(tmp_path: Path) -> Non
 def test_rounds_on_a_busy_host_are_made_up_for(tmp_path: Path) -> None:
     assert wanted(swept(tmp_path / "one", {"compile": CALM}, busy=(2,))) == {"compile": 4}
     assert wanted(swept(tmp_path / "later", {"compile": (*CALM, 0.5)}, busy=(2,))) == {"compile": 4}  # three quiet ones by now
-    assert wanted(swept(tmp_path / "most", {"compile": CALM}, busy=(2, 3))) == {"compile": 3}  # never quiet: no more
+    assert wanted(swept(tmp_path / "most", {"compile": CALM}, busy=(2, 3))) == {"compile": 5}
+    assert wanted(swept(tmp_path / "all", {"compile": CALM}, busy=(1, 2, 3))) == {"compile": 3}  # never quiet: no more
+    assert wanted(swept(tmp_path / "long", {"compile": 2 * CALM}, busy=(2, 3, 4, 6))) == {"compile": 6}
 
 
 def test_crashes_are_made_up_for_and_what_never_runs_is_left(tmp_path: Path) -> None:
@@ -80,15 +77,12 @@ def test_the_maximum_is_kept_and_nothing_is_taken_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batches", [(8, 32)])
-def test_series_do_not_mix_and_other_experiments_are_left_alone(tmp_path: Path, batches: tuple[int, int]) -> None:
+def test_repetitions_do_not_mix_and_others_are_left_alone(tmp_path: Path, batches: tuple[int, int]) -> None:
     sweep = swept(tmp_path / "out", {"prune": CALM}, batch_size=batches[0])
     swept(tmp_path / "out", {"prune": WIDE}, batch_size=batches[1], model="n")
-    swept(tmp_path / "out", {"prune": WIDE}, model="fixed", experiment="another")
-    store = open_store(sweep.out)
-    told = wanted_rounds(store, sweep="quick", bounds={"serve": Rounds(min=3, max=12)}, target=0.02)
-    cells = {cell["cell_id"]: cell for cell in Frames(store).settled.iter_rows(named=True)}
-    assert {(cells[cell_id]["model"], total) for cell_id, total in told.items()} == {("m", 3), ("n", 12)}
-    assert {cells[cell_id]["bracket"] for cell_id in told} == {None}
+    swept(tmp_path / "out", {"prune": WIDE}, model="fixed")
+    bounds = dict.fromkeys(("m prune", "n prune", "absent"), Asked(3, 12))
+    assert wanted_rounds(open_store(sweep.out), sweep="quick", bounds=bounds, target=0.02) == {"m prune": 3, "n prune": 12}
 
 
 def test_without_energy_time_is_asked(tmp_path: Path) -> None:
@@ -99,5 +93,6 @@ def test_without_energy_time_is_asked(tmp_path: Path) -> None:
             (("baseline", "open", 1.0), ("prune", None, slow), ("baseline", "close", 1.0))
         ):
             window = sweep._window(0, "steady", start=0.0, end=seconds, energy_j=None, samples=1000)
-            sweep.cell(tactic, energy_j=None, windows=[window], bracket=bracket, order_in_visit=order, **row)
+            more = {"bracket": bracket, "order_in_visit": order, "repeated_id": f"m {tactic}"}
+            sweep.cell(tactic, energy_j=None, windows=[window], **more, **row)
     assert wanted(sweep) == {"prune": 12}

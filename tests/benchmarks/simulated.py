@@ -9,7 +9,7 @@ import polars as pl
 from greenray.analysis import arms
 from greenray.analysis.frames import Frames
 from greenray.analysis.repeats import wanted_of
-from greenray.config.spec import Rounds
+from greenray.config.matrix import Asked
 from greenray.store.reader import polars_schema
 from tests.benchmarks.worlds import TACTICS, WINDOWS, Array, Sweeps
 
@@ -58,6 +58,7 @@ class Simulated(Frames):
             pl.Series("model_family", sweeps.families[model]).cast(pl.String),
             pl.Series("tactic", names[tactic]),
             pl.Series("bracket", brackets[tactic].tolist(), dtype=pl.String),
+            pl.Series("repeated_id", [" ".join(map(str, one)) for one in zip(sweep, model, tactic, strict=True)]),
         )
         self.attempts = self.settled = _as("cells", cells)
         joules = np.exp(sweeps.levels[sweep, round_, model, place]) * SAMPLES
@@ -100,11 +101,10 @@ def _wanted(sweeps: Sweeps, fewest: int, most: int) -> Array:
         pl.format("{} {}", "sweep", "model").alias("model"), pl.lit("all").alias("sweep")
     )
     frames.windows = frames.windows.with_columns(pl.lit("all").alias("sweep"))
-    total = wanted_of(arms.load(frames), bounds={"serve": Rounds(min=fewest, max=most)}, target=TARGET)
-    sweep, round_, model, place = np.nonzero(sweeps.measured)
+    bounds = dict.fromkeys(frames.settled["repeated_id"], Asked(fewest, most))
+    total = wanted_of(arms.load(frames), bounds=bounds, target=TARGET)
     found = np.zeros(sweeps.effects.shape, dtype=int)
-    cells = np.array([int(cell_id[1:]) for cell_id in total])
-    found[sweep[cells], model[cells], sweeps.tactics[sweep, round_, model, place][cells]] = list(total.values())
+    found[*np.array([one.split() for one in total], dtype=int).T] = list(total.values())
     return found
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenray.config.load import build
-from greenray.config.matrix import expand
+from greenray.config.matrix import Asked, expand, rounds_asked
 from greenray.config.spec import SweepConfig
 from greenray.errors import ConfigError
 
@@ -115,6 +115,21 @@ def test_rounds_repeat_every_cell_under_the_name_that_its_repetitions_share(chan
     brackets = {block.bracket("open", visit=visit).repeated_id for block in blocks for visit in (1, 2)}
     assert len(brackets) == 2
     assert brackets.isdisjoint(repeated) or change.get("tactics") == ["baseline"]
+
+
+def test_of_experiments_that_declare_the_same_cells_whoever_asks_for_most_rounds_is_heard() -> None:
+    models = {"models": TRAIN["models"]}
+    few, most = (
+        {**SERVE, **models, "name": name, "rounds": rounds} for name, rounds in (("few", {"min": 3, "max": 12}), ("most", 5))
+    )
+    for both in ([few, most], [most, few]):
+        assert set(rounds_asked(config(*both), auto_device="cpu").values()) == {Asked(5, 12)}
+        assert max(cell.round for block in expand(config(*both), auto_device="cpu") for cell in block.cells) == 12
+
+
+def test_rounds_between_bounds_are_for_comparing() -> None:
+    with pytest.raises(ConfigError, match="rounds between min and max are for comparing tactics; give a number"):
+        config({**TRAIN, "rounds": {"min": 3, "max": 4}})
 
 
 def test_a_null_check_is_a_cell_like_any_other_and_asked_for_once_or_for_all_that_compare() -> None:

@@ -93,7 +93,11 @@ def test_a_resume_and_a_plan_want_the_same(store: Store, capsys: pytest.CaptureF
     assert cells(Path(store.address)).height == before
     print_plan(CONFIG, store=store, console=Console(width=200))
     said = capsys.readouterr().out
+    assert "9 cells in 6 blocks, 9 done" in said
     assert "nothing left to run" in said
+    print_plan(CONFIG, store=open_store(Path(store.address).parent / "new"), console=Console(width=200))
+    said = capsys.readouterr().out
+    assert "6 cells in 3 blocks, 0 done" in said
     assert "then further rounds, 6 in all at most, of what is not known within ±2 %" in said
 
 

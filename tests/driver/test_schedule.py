@@ -127,11 +127,30 @@ def test_between_bounds_the_least_rounds_run_until_more_are_wanted() -> None:
     visits = Schedule(plan)
     assert visits.finished()
     first = next(cell for cell in plan.cells.values() if cell.tactic_slug == "compile")
-    assert plan.want({first.cell_id: 5}) == 2
+    assert plan.want({first.repeated_id: 5}) == 2
     assert [tactics(visit) for visit in visits.ready()] == [["open", "compile", "close"]] * 2
     assert [visit.cells[1].round for visit in visits.ready()] == [4, 5]
-    assert plan.want({first.cell_id: 3}) == 0  # what is wanted stays wanted
-    assert plan.want({"c1-unknown": 9}) == 0
+    assert plan.want({first.repeated_id: 3, "r1-unknown": 9}) == 0  # what is wanted stays wanted
+
+
+def test_what_ended_badly_for_good_is_not_tried_again_in_every_round_unless_a_round_of_it_was_ok() -> None:
+    plan = plan_of(fresh("compile", "prune-local", rounds=3), limits={"max_attempts": 2})
+    by_round = {cell.round: cell for cell in plan.cells.values() if cell.tactic_slug == "compile"}
+    plan.ledger.record(result_of(by_round[1], "timeout"))
+    assert plan.untold() == []  # it has another attempt
+    plan.ledger.record(result_of(by_round[1], "timeout", attempt=2))
+    assert [(cell.round, end.status) for cell, end in plan.untold()] == [(2, "timeout"), (3, "timeout")]
+    assert [tactics(visit) for visit in Schedule(plan).ready()] == [["open", "prune-local", "close"]] * 3
+    for cell, end in plan.untold():
+        plan.ledger.record(result_of(cell, end.status, error_kind="dependency"))
+    assert plan.untold() == []
+    for cell in plan.cells.values():
+        if cell.tactic_slug == "prune-local":
+            plan.ledger.record(result_of(cell))
+    assert Schedule(plan).finished()
+    assert plan.failures() == 3
+    plan.ledger.record(result_of(by_round[2], attempt=2))  # the same config with more attempts
+    assert [tactics(visit) for visit in Schedule(plan).ready()] == [["open", "compile", "close"]]
 
 
 def both_arms() -> tuple[list[Visit], Visit, Visit]:
