@@ -6,7 +6,8 @@ hypervisor gave to somebody else, or as tasks that wait. No figure of the cell's
 judged by its value.
 
 GreenRay's own recorder, worker, driver and Ray are among the others, for they cost a cell as much as anybody; on a quiet host
-all of it keeps 0.02 to 0.1 of a processor busy. Thresholds measured: tests/benchmarks/contention.py.
+all of it keeps 0.02 to 0.1 of a processor busy. Thresholds measured, for a
+cell that has its host to itself: tests/benchmarks/contention.py. The pressure that a shared host is allowed is set, not measured.
 """
 
 NEIGHBOURS_CPUS, NEIGHBOURS_SHARE = 0.15, 0.05

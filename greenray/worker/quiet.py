@@ -162,7 +162,8 @@ def own_roots() -> list[int]:
         return line[:1]
     # `ray.init` in a driver starts the raylet as its child; one that `ray start` left behind belongs to whoever adopts orphans.
     above = line[line.index(raylet) + 1 :][:1]
-    return [pid for pid in above if names[pid].startswith(("python", "greenray"))] or [raylet]
+    # In a container the first process may be a Python too, and everything is below it.
+    return [pid for pid in above if pid != 1 and names[pid].startswith(("python", "greenray"))] or [raylet]
 
 
 def _name_of(pid: int) -> str:

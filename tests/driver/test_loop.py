@@ -112,6 +112,22 @@ def test_a_worker_that_dies_costs_its_cell_a_row_and_the_rest_goes_on_elsewhere(
     assert next(run for run in second if run.what == order[1]).assignment.attempt == 2
 
 
+def test_what_an_earlier_round_gave_up_gets_a_row_in_the_later_ones_and_no_time(tmp_path: Path) -> None:
+    unsupported = Act(result={"status": "unsupported", "error": "it needs another processor"})
+    pool = PretendPool(slot("a"), script=lambda assignment: unsupported if assignment.cell.tactic_slug == "bf16" else Act())
+    sweep = Sweep(tmp_path, pool, fresh("compile", "bf16", rounds=3)).run()
+    assert [run.what for run in pool.began].count("bf16") == 1
+    assert [run.what for run in pool.began].count("compile") == 3
+    rows = sweep.rows()
+    assert [(row["tactic"], row["round"], row["status"]) for row in rows] == [
+        ("bf16", 2, "unsupported"),
+        ("bf16", 3, "unsupported"),
+    ]
+    assert {row["error"] for row in rows} == {"not tried: an earlier round ended so (it needs another processor)"}
+    assert sweep.plan.settled() == 6
+    assert sweep.plan.failures() == 0
+
+
 def test_a_worker_that_dies_after_it_had_committed_costs_nothing(tmp_path: Path) -> None:
     pool = PretendPool(slot("a"), slot("b", machine="n"))
     sweep = Sweep(tmp_path, pool, FOUR)
