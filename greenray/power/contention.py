@@ -5,9 +5,9 @@ they share a core's units, its caches and its clock. Either shows as processor t
 hypervisor gave to somebody else, or as tasks that wait. No figure of the cell's own speed or energy goes in: a window is never
 judged by its value.
 
-GreenRay's own recorder, worker, driver and Ray are among the others, for they cost a cell as much as anybody; on a quiet host
-all of it keeps 0.02 to 0.1 of a processor busy. Thresholds measured, for a
-cell that has its host to itself: tests/benchmarks/contention.py. The pressure that a shared host is allowed is set, not measured.
+GreenRay's own recorder, worker, driver and Ray are among the others, for they cost a cell as much as anybody; on a quiet host all
+of it keeps 0.02 to 0.1 of a processor busy. The limits of a cell that has its host to itself are measured: `python -m
+tests.benchmarks.contention`. The pressure that a host shared by workers is allowed is set, not measured.
 """
 
 NEIGHBOURS_CPUS, NEIGHBOURS_SHARE = 0.15, 0.05
