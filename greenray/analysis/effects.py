@@ -30,6 +30,7 @@ class ModelEffect:
         `*_j`, `*_s`: per sample, means over the visits used.
         spread: largest coefficient of variation among the windows of an arm used; None where none has two windows.
         drift: that of the worst visit used, as a log ratio; without visits of which a busy host spoiled one baseline.
+        first: rounds of the first stage, where their variance said how many more there are, else None.
         target: the half-width of the ratio that was asked for; None where nothing was.
     """
 
@@ -51,6 +52,7 @@ class ModelEffect:
     modelled_share: float | None
     spread: float | None
     drift: float | None
+    first: int | None
     target: float | None
     flags: tuple[str, ...]
 
@@ -83,7 +85,7 @@ class ModelEffect:
     def rounds_needed(self) -> int | None:
         """So many rounds would make the interval as narrow, going by these; None when over `precision.MOST_ROUNDS`."""
         values = [visit.energy for visit in self.used if visit.energy is not None]
-        return None if self.target is None else precision.rounds_needed(values, target=self.target)
+        return None if self.target is None else precision.rounds_needed(values, target=self.target, first=self.first)
 
 
 def model_effects(effects: Iterable[VisitEffect], declared: Mapping[Experiment, Declared] | None = None) -> list[ModelEffect]:
@@ -121,6 +123,7 @@ def _model_effect(visits: Sequence[VisitEffect], declared: Mapping[Experiment, D
         modelled_share=stats.mean_known(a.modelled_share for v in used if v.energy is not None for a in (v.arm, *v.reference)),
         spread=max(spreads, default=None),
         drift=max((v.drift for v in used if v.drift is not None and len(v.reference) == len(v.baselines)), default=None),
+        first=plan.first,
         target=plan.target,
         flags=tuple(dict.fromkeys([*(flag for v in used for flag in v.flags), *said])),
     )

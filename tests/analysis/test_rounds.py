@@ -8,6 +8,7 @@ import pytest
 
 from greenray.analysis import Analysis, analyse
 from greenray.analysis.findings import Finding
+from greenray.analysis.precision import stein_rounds
 from greenray.analysis.wording import interval_basis, pay_back
 from greenray.report import build
 from greenray.report.document import Chart, Tiles
@@ -150,6 +151,20 @@ def test_what_is_not_as_precise_as_asked_for_is_said_with_the_rounds_it_would_ta
     assert "| rounds needed |" in render(build(wide))
     assert "Not as precise" not in render(build(narrow))
     assert "rounds needed" not in render(build(narrow))
+
+
+def test_rounds_needed_go_by_the_first_stage_where_the_interval_does(tmp_path: Path) -> None:
+    """Its three rounds were wild and the others calm: the plain interval of all is narrow enough already, Stein's is not."""
+    effect = only(rounds(tmp_path / "out", 0.49, 0.5, 0.51, *[0.5] * 5, declared={"min": 3, "max": 8})).effect
+    assert effect.precise is False
+    first = [math.log(ratio) for ratio in (0.49, 0.5, 0.51)]
+    assert effect.rounds_needed == stein_rounds(first, target=0.02) > 8
+
+
+def test_a_drift_that_is_the_same_in_every_round_is_not_said_to_be_in_the_intervals(tmp_path: Path) -> None:
+    drift = next(caveat.text for caveat in rounds(tmp_path / "out", 0.5, 0.51, 0.52, drift=0.06).caveats if "Drift" in caveat.text)
+    assert "with an interval" in drift
+    assert drift.endswith("a drift that is the same in every round is not, and the null check tells it.")
 
 
 def test_only_attempts_with_empty_caches_count_as_one_off_cost(tmp_path: Path) -> None:
