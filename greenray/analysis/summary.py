@@ -107,10 +107,20 @@ def _members(findings: Iterable[Finding]) -> list[sentences.Member]:
 
 
 def without_result(cells: Sequence[Arm], names: Mapping[Key, str]) -> list[str]:
-    """Why cells have no result; one sentence for all models that share a tactic, a status and a reason."""
-    groups: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
+    """Why cells have no result, and in how many of their rounds; one sentence for all models that share a tactic, a status, a
+    reason and these rounds."""
+    rounds: dict[tuple[str, str, str], set[int]] = defaultdict(set)
+    failed: dict[tuple[str, str, str], dict[tuple[str, str], set[int]]] = defaultdict(lambda: defaultdict(set))
     for arm in cells:
+        cell, number = arm.cell, arm.cell["round"] or 1
+        repeated = (names[arm.key], cell["tactic"], cell["phase"])
+        rounds[repeated].add(number)
         if not arm.ok:
-            reason = str(arm.cell["error"] or "no reason was written down").strip().rstrip(".")
-            groups[arm.cell["tactic"], arm.cell["status"], reason][names[arm.key]] = None
-    return [sentences.without_result(*what, list(models)) for what, models in groups.items()]
+            reason = str(cell["error"] or "no reason was written down").strip().rstrip(".")
+            failed[repeated][cell["status"], reason].add(number)
+    groups: dict[tuple[str, str, str, int, int], dict[str, None]] = defaultdict(dict)
+    for repeated, reasons in failed.items():
+        label, tactic, _ = repeated
+        for (status, reason), numbers in reasons.items():
+            groups[tactic, status, reason, len(numbers), len(rounds[repeated])][label] = None
+    return [sentences.without_result(*what, models=list(models)) for what, models in groups.items()]

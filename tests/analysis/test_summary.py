@@ -100,6 +100,21 @@ def test_a_tactic_that_is_clear_on_many_models_is_said_once(tmp_path: Path) -> N
         tactics = {"compile": 0.5 + number / 100} | ({"int4": 2.5} if number < 2 else {})
         sweep.rounds(3, model, family=model, energy_j=0.004, tactics=tactics, accuracy_lost=9)
     compiled, *int4 = analyse(sweep.finish()).clear
-    expected = "compile uses 45.0 to 50.0 % less energy per image on 6 models (a, b, c and 3 more)"
+    sure = "intervals within −50.0 to −45.0 %, 3 rounds"
+    expected = f"compile uses 45.0 to 50.0 % less energy per image on 6 models (a, b, c and 3 more; {sure})"
     assert compiled == f"{expected}, costs up to 2.5 points of accuracy."
     assert [sentence.split(" energy")[0] for sentence in int4] == ["a: int4 uses 2.5 times the", "b: int4 uses 2.5 times the"]
+
+
+def test_one_crash_in_five_rounds_is_not_said_of_all(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(1, 6):
+        row = {"model": "m", "model_family": "m", "visit": 1, "round": number, "block_id": f"m-{number}"}
+        sweep.cell("baseline", energy_j=0.004, bracket="open", **row)
+        crash = {"status": "crashed", "error": "signal 11"} if number == 2 else {}
+        sweep.cell("compile", energy_j=None if crash else 0.002, **row, **crash)
+        sweep.cell("int4", energy_j=None, status="unsupported", error="needs a newer processor", **row)
+    assert sorted(analyse(sweep.finish()).without_result) == [
+        "m: compile crashed in 1 of 5 rounds (signal 11).",
+        "m: int4 is unsupported (needs a newer processor).",
+    ]
