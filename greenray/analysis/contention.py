@@ -21,11 +21,16 @@ def busy_hosts(frames: Frames, effects: Sequence[ModelEffect]) -> list[tuple[boo
     """
     work = frames.windows.filter(pl.col("kind").is_in(["steady", "epoch"]), pl.col("samples") > 0)
     hosts = frames.settled.select("sweep", "run_id", pl.col("host").fill_null("an unknown host"))
-    busy, used = pl.col("contention").is_not_null(), pl.col("rejected").is_null()
+    busy, used, epoch = pl.col("contention").is_not_null(), pl.col("rejected").is_null(), pl.col("kind") == "epoch"
     summary = (
         work.join(hosts, on=["sweep", "run_id"])
         .group_by("host")
-        .agg(pl.len().alias("windows"), busy.sum().alias("busy"), (busy & used).sum().alias("used"))
+        .agg(
+            pl.len().alias("windows"),
+            busy.sum().alias("busy"),
+            (busy & used).sum().alias("used"),
+            (busy & epoch).sum().alias("epochs"),
+        )
     )
     several = summary.height > 1
     rows = summary.filter(pl.col("busy") > 0).sort("host").iter_rows(named=True)
@@ -67,4 +72,5 @@ def _sentence(row: dict[str, int], several: bool, effects: Collection[ModelEffec
     return (
         f"{said}{end}Where no quiet window was left the spoiled ones are used, one grade worse, and their rounds are out of "
         "every interval: neighbours slow a cell down through cores, caches, memory and clocks, and not every cell alike."
+        f"{' Trainings are compared by their quiet epochs, where those are half of them or more.' if row['epochs'] else ''}"
     )

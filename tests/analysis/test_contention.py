@@ -103,6 +103,7 @@ def test_a_training_is_compared_by_its_quiet_epochs(tmp_path: Path, busy: tuple[
     assert finding.effect.energy.ratio == pytest.approx(0.5 if len(busy) < 4 else 5)
     assert (finding.effect.energy.clear is None) is contended
     assert finding.grade == ("A" if len(busy) < 4 else "B")
+    assert "Trainings are compared by their quiet epochs" in busy_sentences(analysis)[0][1]
     (total, *_) = [run.energy_j for run in analysis.training if run.arm.cell["tactic"] == "amp"]
     assert total == pytest.approx(40 + 90 * len(busy))  # what it took is what it took
 
