@@ -120,18 +120,22 @@ def _members(findings: Iterable[Finding]) -> list[sentences.Member]:
 def without_result(cells: Sequence[Arm], names: Mapping[Key, str]) -> list[str]:
     """Why cells have no result, and in how many of their rounds; one sentence for all models that share a tactic, a status, a
     reason and these rounds."""
-    rounds: dict[tuple[str, str, str], set[int]] = defaultdict(set)
-    failed: dict[tuple[str, str, str], dict[tuple[str, str], set[int]]] = defaultdict(lambda: defaultdict(set))
+    repeated: dict[tuple[str, ...], list[Arm]] = defaultdict(list)
     for arm in cells:
-        cell, number = arm.cell, arm.cell["round"] or 1
-        repeated = (names[arm.key], cell["tactic"], cell["phase"])
-        rounds[repeated].add(number)
-        if not arm.ok:
-            reason = str(cell["error"] or "no reason was written down").strip().rstrip(".")
-            failed[repeated][cell["status"], reason].add(number)
+        cell = arm.cell
+        same = (cell["repeated_id"],) if cell["repeated_id"] else (names[arm.key], cell["tactic"], cell["phase"])
+        repeated[cell["sweep"], *same].append(arm)
     groups: dict[tuple[str, str, str, int, int], dict[str, None]] = defaultdict(dict)
-    for repeated, reasons in failed.items():
-        label, tactic, _ = repeated
-        for (status, reason), numbers in reasons.items():
-            groups[tactic, status, reason, len(numbers), len(rounds[repeated])][label] = None
+    for members in repeated.values():
+        failed: dict[tuple[str, str], list[Arm]] = defaultdict(list)
+        for arm in members:
+            if not arm.ok:
+                reason = str(arm.cell["error"] or "no reason was written down").strip().rstrip(".")
+                failed[arm.cell["status"], reason].append(arm)
+        for what, arms in failed.items():
+            groups[arms[0].cell["tactic"], *what, _rounds(arms), _rounds(members)][names[arms[0].key]] = None
     return [sentences.without_result(*what, models=list(models)) for what, models in groups.items()]
+
+
+def _rounds(arms: Iterable[Arm]) -> int:
+    return len({arm.cell["round"] for arm in arms})

@@ -158,10 +158,21 @@ def test_one_crash_in_five_rounds_is_not_said_of_all(tmp_path: Path) -> None:
     for number in range(1, 6):
         row = {"model": "m", "model_family": "m", "visit": 1, "round": number, "block_id": f"m-{number}"}
         sweep.cell("baseline", energy_j=0.004, bracket="open", **row)
-        crash = {"status": "crashed", "error": "signal 11"} if number == 2 else {}
+        crash: dict[str, Any] = {"status": "crashed", "error": "signal 11"} if number == 2 else {}
         sweep.cell("compile", energy_j=None if crash else 0.002, **row, **crash)
         sweep.cell("int4", energy_j=None, status="unsupported", error="needs a newer processor", **row)
     assert sorted(analyse(sweep.finish()).without_result) == [
         "m: compile crashed in 1 of 5 rounds (signal 11).",
         "m: int4 is unsupported (needs a newer processor).",
     ]
+
+
+def test_a_cell_that_never_started_is_a_round_of_its_cell_all_the_same(tmp_path: Path) -> None:
+    """It knows no hardware, so its label may be another where there are several kinds of it."""
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    sweep.cell("compile", energy_j=0.002, model="m")
+    for number in (1, 2):
+        row = {"model": "n", "round": number, "block_id": f"n-{number}", "repeated_id": "r1-n"}
+        died: dict[str, Any] = {"status": "crashed", "error": "signal 9"} if number == 2 else {"cpu_name": "Another CPU"}
+        sweep.cell("compile", energy_j=None if number == 2 else 0.002, **row, **died)
+    assert analyse(sweep.finish()).without_result == ("n: compile crashed in 1 of 2 rounds (signal 9).",)
