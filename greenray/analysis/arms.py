@@ -2,7 +2,8 @@
 
 An arm is what effects are made of; where a task has several stages, an arm of each, since they do different work. Work windows
 are the steady windows of inference and the epochs of training; one that was rejected, did no work or has no total energy does not
-count towards energy.
+count towards energy. Where others kept the host busy in some of them only (epochs cannot be taken again), the quiet ones are
+compared.
 """
 
 import json
@@ -44,9 +45,9 @@ class Arm:
         modelled_share: part of the energy that a model made up (0-1).
         apportioned: whether the host's energy was divided between workers.
         neighbours: mean number of processors that others kept busy; None when unknown.
-        contended: whether others took enough of the host to matter in a window that is used.
+        contended: whether others took enough of the host to matter in every window, or in over half of the epochs.
         warmed_up: whether throughput was stable when the steady windows began.
-        grade: worst grade of its work windows.
+        grade: worst grade of the work windows that are compared.
         windows_without_energy: work windows whose total is NULL, and `missing_reasons` their distinct reasons.
         rejected: why windows were rejected, one sentence for each.
         idle_w: board power in the attempt's own idle window, and `idle_settled` whether that began with a steady board.
@@ -137,15 +138,22 @@ def _arms(frames: Frames, cells: pl.DataFrame, keys: Sequence[str]) -> list[Arm]
     work, windows = (frame.with_columns(_stage="stage") for frame in (frames.work, frames.windows))
     why = pl.col("grade_reasons").filter(pl.col("total_energy_j").is_null())
     moments = ("mean", "std", "count")
+    quiet = pl.col("contention").is_null()
+    compared = quiet | ~quiet.any()
+    busy_epochs = (pl.col("kind") == "epoch").any() & (2 * quiet.sum() < pl.len())
     summary = work.group_by(keys).agg(
-        *(getattr(quantity, each)().alias(f"_{name}_{each}") for name, quantity in _MEASURED.items() for each in moments),
+        *(
+            getattr(quantity.filter(compared), each)().alias(f"_{name}_{each}")
+            for name, quantity in _MEASURED.items()
+            for each in moments
+        ),
         _scopes=pl.col("energy_scope").drop_nulls().unique().sort(),
-        _modelled=(pl.col("modelled_energy_j").fill_null(0) * pl.col("total_energy_j").is_not_null()).sum(),
-        _total=pl.col("total_energy_j").sum(),
+        _modelled=pl.col("modelled_energy_j").filter(compared & pl.col("total_energy_j").is_not_null()).sum(),
+        _total=pl.col("total_energy_j").filter(compared).sum(),
         _apportioned=pl.col("cpu_apportioned").any(),
         _neighbours=pl.col("neighbours_busy").mean(),
-        _contended=pl.col("contention").is_not_null().any(),
-        _grade=pl.col("grade").max(),
+        _contended=~quiet.any() | busy_epochs,
+        _grade=pl.col("grade").filter(compared).max(),
         _missing=pl.col("total_energy_j").is_null().sum(),
         _why_missing=why.explode().drop_nulls().unique().sort(),
         _idle_w=pl.col("gpu_idle_w").drop_nulls().first(),

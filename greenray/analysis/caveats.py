@@ -125,7 +125,8 @@ def _shortcomings(
     if comparisons := _of([drifted(finding.effect.drift) for finding in compared if _has_interval(finding)], "comparison"):
         yield (
             f"Drift: in {comparisons} with an interval the two baselines of some round disagree by more than "
-            f"{DRIFT_LIMIT * 100:.0f} %. What changes within a round changes from round to round, so the intervals hold it."
+            f"{DRIFT_LIMIT * 100:.0f} %. What differs from round to round is in the intervals; a drift that is the same in every "
+            "round is not, and the null check tells it."
         )
     if cells := _of([arm.idle_settled is False for arm in arms if arm.idle_w is not None]):
         yield (

@@ -30,6 +30,7 @@ class ModelEffect:
         `*_j`, `*_s`: per sample, means over the visits used.
         spread: largest coefficient of variation among the windows of an arm used; None where none has two windows.
         drift: that of the worst visit used, as a log ratio; without visits of which a busy host spoiled one baseline.
+        first: rounds of the first stage, where their variance said how many more there are, else None.
         target: the half-width of the ratio that was asked for; None where nothing was.
     """
 
@@ -51,6 +52,7 @@ class ModelEffect:
     modelled_share: float | None
     spread: float | None
     drift: float | None
+    first: int | None
     target: float | None
     flags: tuple[str, ...]
 
@@ -83,7 +85,7 @@ class ModelEffect:
     def rounds_needed(self) -> int | None:
         """So many rounds would make the interval as narrow, going by these; None when over `precision.MOST_ROUNDS`."""
         values = [visit.energy for visit in self.used if visit.energy is not None]
-        return None if self.target is None else precision.rounds_needed(values, target=self.target)
+        return None if self.target is None else precision.rounds_needed(values, target=self.target, first=self.first)
 
 
 def model_effects(effects: Iterable[VisitEffect], declared: Mapping[Experiment, Declared] | None = None) -> list[ModelEffect]:
@@ -104,11 +106,19 @@ def _model_effect(visits: Sequence[VisitEffect], declared: Mapping[Experiment, D
         found[f"baseline_{column}"] = stats.mean_known(_mean(v.reference, column) for v in compared)
         found[f"tactic_{column}"] = stats.mean_known(_mean([v.arm], column) for v in compared)
     used = of_quiet_host(visits, "energy") or of_quiet_host(visits, "time") or list(visits)
+    lost = [visit for visit in visits if visit.energy is None]
+    flagged = visits if len(lost) == len(visits) else used
     arms = [arm for visit in used for arm in (visit.arm, *visit.reference)]
     spreads = (measured.spread for arm in arms if (measured := arm.energy_j or arm.time_s) and measured.spread is not None)
-    versions = {name.removesuffix("_version"): sorted({str(v.arm.cell[name]) for v in visits}) for name in VERSIONS}
-    # Rounds on the same hardware are taken together whatever the software; that it differed is said.
-    said = [f"rounds ran with different versions of {n}: {', '.join(v)}" for n, v in versions.items() if len(v) > 1]
+    # Rounds on the same hardware are taken together whatever the software and the threads; that they differed is said.
+    kinds = {f"versions of {name.removesuffix('_version')}": name for name in VERSIONS} | {"numbers of threads": "num_threads"}
+    found_in = {kind: {str(v.arm.cell[name]) for v in visits} for kind, name in kinds.items()}
+    # Shorter first, so that 2 threads come before 10.
+    told = {kind: ", ".join(sorted(values, key=lambda v: (len(v), v))) for kind, values in found_in.items() if len(values) > 1}
+    said = [f"rounds ran with different {kind}: {values}" for kind, values in told.items()]
+    if 0 < len(lost) < len(visits):
+        why = "; ".join(dict.fromkeys(flag for visit in lost for flag in visit.flags)) or "no figures"
+        said.append(f"{len(lost)} of {len(visits)} rounds {'has' if len(lost) == 1 else 'have'} no comparison of energy ({why})")
     busy = sum(visit.contended for visit in visits)
     if busy and len(visits) - busy >= MIN_ROUNDS:  # else it is why there is no interval, and said there
         said.append(f"host busy in {busy} of {len(visits)} rounds: not used")
@@ -121,8 +131,9 @@ def _model_effect(visits: Sequence[VisitEffect], declared: Mapping[Experiment, D
         modelled_share=stats.mean_known(a.modelled_share for v in used if v.energy is not None for a in (v.arm, *v.reference)),
         spread=max(spreads, default=None),
         drift=max((v.drift for v in used if v.drift is not None and len(v.reference) == len(v.baselines)), default=None),
+        first=plan.first,
         target=plan.target,
-        flags=tuple(dict.fromkeys([*(flag for v in used for flag in v.flags), *said])),
+        flags=tuple(dict.fromkeys([*(flag for v in flagged for flag in v.flags), *said])),
     )
 
 

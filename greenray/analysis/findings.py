@@ -26,7 +26,8 @@ class Finding:
     Attributes:
         label: the model as a reader tells it from the others (batch size, device, ... only where they differ).
         energy_break_even, time_break_even: when the one-off cost is earned back, in joules and in seconds.
-        optimize_energy_j, optimize_time_s: one-off cost, mean over the attempts that began with empty caches; None without one.
+        optimize_energy_j, optimize_time_s: one-off cost, mean over the attempts that began with empty caches on a quiet host;
+            None without one.
         baseline_cost, tactic_cost: for `SAMPLES` samples.
         sentence: the finding in plain words.
         grade: worst grade of the arms compared.
@@ -50,7 +51,7 @@ class Finding:
 
 
 def finding(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, prices: Prices) -> Finding:
-    cold = [visit.arm.cell for visit in effect.visits if not visit.arm.cell["warm"]]
+    cold = [visit.arm.cell for visit in effect.visits if not visit.arm.cell["warm"] and not visit.contended]
     optimize_j, optimize_s = (stats.mean_known(cell[name] for cell in cold) for name in ("optimize_energy_j", "optimize_s"))
     gpu_name = effect.subject.hardware if effect.subject.device == "cuda" else None
     energies, times = (effect.baseline_energy_j, effect.tactic_energy_j), (effect.baseline_time_s, effect.tactic_time_s)

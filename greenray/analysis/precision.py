@@ -37,8 +37,7 @@ def interval(log_ratios: Sequence[float], *, first: int | None = None) -> Interv
     """
     if len(log_ratios) < MIN_ROUNDS:
         return Interval(fmean(log_ratios), None)
-    stage = log_ratios[: max(first or len(log_ratios), MIN_ROUNDS)]
-    spread = max(t_quantile(len(seen) - 1) * stdev(seen) for seen in (stage, log_ratios))
+    spread = max(t_quantile(len(seen) - 1) * stdev(seen) for seen in (_first_stage(log_ratios, first), log_ratios))
     return Interval(fmean(log_ratios), spread / math.sqrt(len(log_ratios)))
 
 
@@ -51,9 +50,17 @@ def stein_rounds(log_ratios: Sequence[float], *, target: float) -> int:
     return max(len(log_ratios), math.ceil((half / math.log1p(target)) ** 2))
 
 
-def rounds_needed(log_ratios: Sequence[float], *, target: float) -> int | None:
-    """Smallest number of rounds whose t interval would be as narrow, if rounds go on varying as these do; None over
-    `MOST_ROUNDS`."""
-    spread = stdev(log_ratios)
-    enough = (n for n in range(MIN_ROUNDS, MOST_ROUNDS + 1) if t_quantile(n - 1) * spread / math.sqrt(n) <= math.log1p(target))
-    return next(enough, None)
+def rounds_needed(log_ratios: Sequence[float], *, target: float, first: int | None = None) -> int | None:
+    """Smallest number of rounds in all whose `interval` would be as narrow, if rounds go on varying as these do; None over
+    `MOST_ROUNDS`. More than there are wherever the interval of these is too wide."""
+    spread, stage = stdev(log_ratios), _first_stage(log_ratios, first)
+    half = math.log1p(target)
+    plain = (n for n in range(MIN_ROUNDS, MOST_ROUNDS + 1) if t_quantile(n - 1) * spread / math.sqrt(n) <= half)
+    needed = next(plain, MOST_ROUNDS + 1)
+    if first is not None:
+        needed = max(needed, stein_rounds(stage, target=target))
+    return needed if needed <= MOST_ROUNDS else None
+
+
+def _first_stage(log_ratios: Sequence[float], first: int | None) -> Sequence[float]:
+    return log_ratios[: max(first or len(log_ratios), MIN_ROUNDS)]

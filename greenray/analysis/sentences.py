@@ -80,7 +80,10 @@ def clear_on_many(tactic: str, members: Sequence[Member]) -> str:
     way = "less" if energies[0].ratio < 1 else "more"
     names = [label for label, _, _ in members]
     named = listed([*names[:3], f"{len(names) - 3} more"])
-    return f"{tactic} {uses} {size} {way} energy per {effects[0].unit} on {len(members)} models ({named}){_costs(members, ', ')}."
+    rounds = sorted(effect.rounds for effect in effects)
+    sure = f"intervals {_within(energies)}, {' to '.join(dict.fromkeys((str(rounds[0]), str(rounds[-1]))))} rounds"
+    which = f"on {len(members)} models ({named}; {sure})"
+    return f"{tactic} {uses} {size} {way} energy per {effects[0].unit} {which}{_costs(members, ', ')}."
 
 
 def not_clear(tactic: str, members: Sequence[Member]) -> str:
@@ -89,10 +92,8 @@ def not_clear(tactic: str, members: Sequence[Member]) -> str:
     energies = [effect.energy for effect in effects if effect.energy is not None]
     if not energies:
         return f"{tactic}: no comparison of energy on {names} ({'; '.join(effects[0].flags) or 'no figures'})."
-    ends = [end for energy in energies for end in (energy.low, energy.high) if end is not None]
-    low, high = (signed((end - 1) * 100, decimals=_finest(energies)) for end in (min(ends), max(ends)))
     kind = f"energy per {effects[0].unit}{', estimated from CPU time,' if any(e.modelled for e in effects) else ''}"
-    within = f"interval{'s' if len(energies) > 1 else ''} within {low} to {high} %"
+    within = f"interval{'s' if len(energies) > 1 else ''} {_within(energies)}"
     return f"{tactic}: no clear difference to {kind} on {names} ({_figures(energies)}, {within}){_costs(members)}."
 
 
@@ -122,8 +123,10 @@ def _costs(members: Sequence[Member], before: str = "; ", after: str = "") -> st
     return f"{before}costs {'up to ' if len(members) > 1 else ''}{worst:.1f} points of {names}{after}" if worst > 1 else ""
 
 
-def without_result(tactic: str, status: str, reason: str, models: Sequence[str]) -> str:
-    return f"{', '.join(models)}: {tactic} {_STATUSES.get(status, status)} ({reason})."
+def without_result(tactic: str, status: str, reason: str, failed: int, rounds: int, *, models: Sequence[str]) -> str:
+    """What happened, and in how many of its rounds where others went better."""
+    often = f" in {failed} of {rounds} rounds" if failed < rounds else ""
+    return f"{', '.join(models)}: {tactic} {_STATUSES.get(status, status)}{often} ({reason})."
 
 
 def listed(names: Iterable[str]) -> str:
@@ -157,6 +160,13 @@ def _figures(estimates: Sequence[Estimate]) -> str:
     """Lowest to highest change."""
     ends = (min(e.percent for e in estimates), max(e.percent for e in estimates))
     return " to ".join(dict.fromkeys(signed(end, decimals=_finest(estimates)) for end in ends)) + " %"
+
+
+def _within(estimates: Sequence[Estimate]) -> str:
+    """What all of their intervals lie within."""
+    ends = [end for estimate in estimates for end in (estimate.low, estimate.high) if end is not None]
+    low, high = (signed((end - 1) * 100, decimals=_finest(estimates)) for end in (min(ends), max(ends)))
+    return f"within {low} to {high} %"
 
 
 def _figure(estimate: Estimate) -> str:

@@ -9,6 +9,7 @@ from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.arms import Arm
 from greenray.analysis.effects import NULL_CHECK
 from greenray.analysis.findings import Finding, Key
+from greenray.tasks.base import QualityMeasure
 
 ACCURACY_LIMIT_POINTS = 1.0
 """A tactic that loses more of a share than this, by the samples evaluated, is no model's best."""
@@ -34,6 +35,15 @@ def within_limit(change: AccuracyChange | None) -> bool:
     return lost <= (ACCURACY_LIMIT_POINTS + 1e-9 if change.measure.share else 0)
 
 
+def limit(measures: Iterable[QualityMeasure]) -> str:
+    """The same limit in words, for these measures; empty without any."""
+    of = list(measures)
+    shares, others = (list(dict.fromkeys(m.name for m in of if m.share is share)) for share in (True, False))
+    points = f"{ACCURACY_LIMIT_POINTS:g} point{'' if ACCURACY_LIMIT_POINTS == 1 else 's'}"
+    said = [f"losing at most {points} of {' or '.join(shares)}"] if shares else []
+    return ", ".join([*said, *([f"without a worse {' or '.join(others)}"] if others else [])])
+
+
 def without_null_check(findings: Iterable[Finding]) -> list[Finding]:
     """The findings about tactics: the null check is none."""
     return [finding for finding in findings if finding.tactic != NULL_CHECK]
@@ -54,7 +64,8 @@ def _best(label: str, findings: Sequence[Finding]) -> Best:
     if allowed:
         return Best(label=label, finding=min(allowed, key=lambda pair: pair[0])[1])
     if savings:
-        return Best(label=label, finding=None, why="none within the limit")
+        unknown = any(f.accuracy is None for _, f in savings)
+        return Best(label=label, finding=None, why="quality unknown" if unknown else "none within the limit")
     if any(energy.clear is not None for energy, _ in known):
         return Best(label=label, finding=None, why="none is clear")
     return Best(label=label, finding=None, why=f"not told: {known[0][0].basis}" if known else "unknown")
@@ -107,10 +118,24 @@ def _members(findings: Iterable[Finding]) -> list[sentences.Member]:
 
 
 def without_result(cells: Sequence[Arm], names: Mapping[Key, str]) -> list[str]:
-    """Why cells have no result; one sentence for all models that share a tactic, a status and a reason."""
-    groups: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
+    """Why cells have no result, and in how many of their rounds; one sentence for all models that share a tactic, a status, a
+    reason and these rounds."""
+    repeated: dict[tuple[str, ...], list[Arm]] = defaultdict(list)
     for arm in cells:
-        if not arm.ok:
-            reason = str(arm.cell["error"] or "no reason was written down").strip().rstrip(".")
-            groups[arm.cell["tactic"], arm.cell["status"], reason][names[arm.key]] = None
-    return [sentences.without_result(*what, list(models)) for what, models in groups.items()]
+        cell = arm.cell
+        same = (cell["repeated_id"],) if cell["repeated_id"] else (names[arm.key], cell["tactic"], cell["phase"])
+        repeated[cell["sweep"], *same].append(arm)
+    groups: dict[tuple[str, str, str, int, int], dict[str, None]] = defaultdict(dict)
+    for members in repeated.values():
+        failed: dict[tuple[str, str], list[Arm]] = defaultdict(list)
+        for arm in members:
+            if not arm.ok:
+                reason = str(arm.cell["error"] or "no reason was written down").strip().rstrip(".")
+                failed[arm.cell["status"], reason].append(arm)
+        for what, arms in failed.items():
+            groups[arms[0].cell["tactic"], *what, _rounds(arms), _rounds(members)][names[arms[0].key]] = None
+    return [sentences.without_result(*what, models=list(models)) for what, models in groups.items()]
+
+
+def _rounds(arms: Iterable[Arm]) -> int:
+    return len({arm.cell["round"] for arm in arms})

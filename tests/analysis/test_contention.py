@@ -76,3 +76,44 @@ def test_training_keeps_its_contended_epochs(tmp_path: Path, spoiled: bool) -> N
     assert analysis.training[0].energy_j == 22
     assert analysis.frames.work.height == 2
     assert bool(busy_sentences(analysis)) is spoiled
+
+
+def trained(out: Path, busy: tuple[int, ...]) -> Analysis:
+    """Three rounds of a training of four epochs; the `busy` ones of a tactic's epochs cost tenfold beside something else."""
+    sweep = Sweep(out=out, noise=0.0)
+    for number in (1, 2, 3):
+        row = {"visit": 1, "round": number, "block_id": f"t{number}", "model": "m", "model_family": "f", "phase": "training"}
+        for tactic, energy_j, bracket in (("baseline", 20.0, "open"), ("amp", 10.0, None), ("baseline", 20.0, "close")):
+            windows = []
+            for epoch in range(4):
+                spoiled = bracket is None and epoch in busy
+                joules = energy_j * (10 if spoiled else 1)
+                window = sweep._window(epoch, "epoch", start=2 * epoch, end=2 * epoch + 2, energy_j=joules, samples=1000)
+                windows.append(window | {"epoch": epoch + 1} | ({"contention": BUSY, "grade": "B"} if spoiled else {}))
+            sweep.cell(tactic, energy_j=None, windows=windows, bracket=bracket, accuracy=0.9, **row)
+    return analyse(sweep.finish())
+
+
+@pytest.mark.parametrize(("busy", "contended"), [((1,), False), ((1, 2), False), ((1, 2, 3), True), ((0, 1, 2, 3), True)])
+def test_a_training_is_compared_by_its_quiet_epochs(tmp_path: Path, busy: tuple[int, ...], contended: bool) -> None:
+    analysis = trained(tmp_path / "out", busy)
+    (finding,) = analysis.findings
+    assert [visit.contended for visit in finding.effect.visits] == [contended] * 3
+    assert finding.effect.energy is not None
+    assert finding.effect.energy.ratio == pytest.approx(0.5 if len(busy) < 4 else 5)
+    assert (finding.effect.energy.clear is None) is contended
+    assert finding.grade == ("A" if len(busy) < 4 else "B")
+    assert "Trainings are compared by their quiet epochs" in busy_sentences(analysis)[0][1]
+    (total, *_) = [run.energy_j for run in analysis.training if run.arm.cell["tactic"] == "amp"]
+    assert total == pytest.approx(40 + 90 * len(busy))  # what it took is what it took
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_no_claims_is_said_only_where_the_host_is_the_reason(tmp_path: Path, rounds: int) -> None:
+    """One spoiled epoch of a training that nobody compares takes no interval from a single round."""
+    sweep = Sweep(out=tmp_path / "out")
+    sweep.rounds(rounds, "a", family="a", energy_j=0.004, tactics={"compile": 0.5})
+    sweep.contention = BUSY
+    sweep.train("a", family="a", epochs_j=[10.0])
+    ((_, said),) = busy_sentences(analyse(sweep.finish()))
+    assert "no claims" not in said

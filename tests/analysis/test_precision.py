@@ -51,6 +51,20 @@ def test_rounds_that_would_be_needed() -> None:
     assert precision.rounds_needed([0.1, 0.1, 0.1], target=0.02) == 3
 
 
+@given(st.lists(st.floats(-1, 1), min_size=3, max_size=12), st.integers(3, 6), st.floats(0.01, 0.5))
+def test_more_rounds_are_needed_wherever_the_interval_is_too_wide(values: list[float], first: int, target: float) -> None:
+    needed, half = (
+        precision.rounds_needed(values, target=target, first=first),
+        precision.interval(values, first=first).half_width,
+    )
+    assert half is not None
+    if half > math.log1p(target) * (1 + 1e-9):
+        assert needed is None or needed > len(values)
+    elif half < math.log1p(target) * (1 - 1e-9):
+        assert needed is not None
+        assert needed <= len(values)
+
+
 @pytest.mark.parametrize("most", [12, 40])
 def test_two_stages_cover_the_truth_in_95_percent(most: int) -> None:
     """Where stopping as soon as it looks precise would not: what the naive interval covers is checked with it."""

@@ -8,6 +8,7 @@ import pytest
 
 from greenray.analysis import Analysis, analyse
 from greenray.analysis.findings import Finding
+from greenray.analysis.precision import stein_rounds
 from greenray.analysis.wording import interval_basis, pay_back
 from greenray.report import build
 from greenray.report.document import Chart, Tiles
@@ -152,6 +153,22 @@ def test_what_is_not_as_precise_as_asked_for_is_said_with_the_rounds_it_would_ta
     assert "rounds needed" not in render(build(narrow))
 
 
+def test_rounds_needed_go_by_the_first_stage_where_the_interval_does(tmp_path: Path) -> None:
+    """Its three rounds were wild and the others calm: the plain interval of all is narrow enough already, Stein's is not."""
+    effect = only(rounds(tmp_path / "out", 0.49, 0.5, 0.51, *[0.5] * 5, declared={"min": 3, "max": 8})).effect
+    assert effect.precise is False
+    first = [math.log(ratio) for ratio in (0.49, 0.5, 0.51)]
+    assert effect.rounds_needed == stein_rounds(first, target=0.02) > 8
+
+
+def test_a_drift_that_is_the_same_in_every_round_is_not_said_to_be_in_the_intervals(tmp_path: Path) -> None:
+    drift = next(
+        caveat.text for caveat in rounds(tmp_path / "out", 0.5, 0.51, 0.52, drift=0.06).caveats if "Drift" in caveat.text
+    )
+    assert "with an interval" in drift
+    assert drift.endswith("a drift that is the same in every round is not, and the null check tells it.")
+
+
 def test_only_attempts_with_empty_caches_count_as_one_off_cost(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.0)
     costs = [(12.0, None), (14.0, False), (0.5, True)]
@@ -168,6 +185,17 @@ def test_only_attempts_with_empty_caches_count_as_one_off_cost(tmp_path: Path) -
     assert render(build(analyse(alone.out))).count("| inference | cpu |") == 1  # warm or not is no setting
 
 
+def test_a_one_off_cost_beside_something_else_pays_nothing_back(tmp_path: Path) -> None:
+    """The cold attempt was spoiled, the others were warm: what it costs to apply is not known."""
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(1, 5):
+        sweep.contention = BUSY if number == 1 else None
+        sweep.visit("m", family="f", energy_j=0.004, tactics={"compile": 0.5}, round_=number, warm=number > 1)
+    finding = only(analyse(sweep.finish()))
+    assert (finding.optimize_energy_j, finding.optimize_time_s, finding.energy_break_even) == (None, None, "unknown")
+    assert finding.sentence.endswith("pay-back unknown.")
+
+
 @pytest.mark.parametrize(
     ("spoiled", "said"), [((), "5 model families"), ((3, 4, 5), "host busy in 3 of 5 rounds of 1 of 5 models")]
 )
@@ -180,3 +208,28 @@ def test_over_models_every_model_needs_an_interval_of_its_own(tmp_path: Path, sp
     (overall,) = analyse(sweep.finish()).overall
     assert overall.energy is not None
     assert (overall.energy.basis, overall.energy.low is None) == (said, bool(spoiled))
+
+
+def test_rounds_with_different_numbers_of_threads_are_said(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number, threads in enumerate((2, 10, 2), 1):
+        sweep.visit("m", family="f", energy_j=0.004, tactics={"compile": 0.5}, round_=number, num_threads=threads)
+    assert only(analyse(sweep.finish())).effect.flags == ("rounds ran with different numbers of threads: 2, 10",)
+
+
+@pytest.mark.parametrize("lost", [(2,), (2, 3), (1, 2, 3, 4, 5)])
+def test_rounds_without_a_comparison_are_said_with_the_reason(tmp_path: Path, lost: tuple[int, ...]) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(1, 6):
+        row = {"model": "m", "visit": 1, "block_id": f"b{number}", "round": number}
+        sweep.cell("baseline", energy_j=0.004, bracket="open", **row)
+        sweep.cell("compile", energy_j=0.002, **row | ({"host": "host-2"} if number in lost else {}))
+        sweep.cell("baseline", energy_j=0.004, bracket="close", **row)
+    effect = only(analyse(sweep.finish())).effect
+    why = "not compared: the baseline ran on another device"
+    assert (effect.energy is None) is (len(lost) == 5)
+    assert why in " ".join(effect.flags)
+    if len(lost) < 5:
+        verb = "has" if len(lost) == 1 else "have"
+        (flag,) = effect.flags
+        assert flag.startswith(f"{len(lost)} of 5 rounds {verb} no comparison of energy ({why}")

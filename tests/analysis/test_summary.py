@@ -8,8 +8,9 @@ import pytest
 from greenray.analysis import analyse
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.summary import within_limit
+from greenray.analysis.wording import percent_change
 from greenray.report import build
-from greenray.report.document import Bullets, Grid, Notes
+from greenray.report.document import Bullets, Grid, Notes, Tiles
 from greenray.report.sections.headline import best_tactics
 from greenray.tasks.base import QualityMeasure
 from tests.support.synthetic import Sweep
@@ -75,6 +76,52 @@ def test_a_model_whose_savings_all_cost_too_much_says_so(tmp_path: Path) -> None
     assert (best.finding, best.why) == (None, "none within the limit")
 
 
+def test_unknown_quality_is_not_called_over_the_limit(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in (1, 2, 3):
+        row = {"model": "a", "visit": 1, "round": number, "block_id": f"t{number}", "phase": "training"}
+        for tactic, energy_j, bracket in (("baseline", 0.004, "open"), ("amp", 0.002, None), ("baseline", 0.004, "close")):
+            sweep.cell(tactic, energy_j=energy_j, bracket=bracket, **row)
+    (best,) = analyse(sweep.finish()).best
+    assert (best.finding, best.why) == (None, "quality unknown")
+
+
+@pytest.mark.parametrize(
+    ("measure", "heading"),
+    [
+        ({}, "losing at most 1 point of accuracy"),
+        ({"quality_measure": "WER", "quality_kind": "share", "quality_higher_is_better": False}, "losing at most 1 point of WER"),
+        (
+            {"quality_measure": "perplexity", "quality_kind": "number", "quality_higher_is_better": False},
+            "without a worse perplexity",
+        ),
+    ],
+)
+def test_the_heading_tells_the_limit_that_was_applied(tmp_path: Path, measure: dict[str, Any], heading: str) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    sweep.rounds(3, "a", family="a", energy_j=0.004, tactics={"int4": 0.3}, **measure)
+    assert best_tactics(analyse(sweep.finish())).heading == f"Best tactic by model, {heading}"
+
+
+def test_each_of_several_measures_has_its_limit_in_the_heading(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    sweep.rounds(3, "a", family="a", energy_j=0.004, tactics={"int4": 0.3})
+    perplexity: dict[str, Any] = {"quality_measure": "perplexity", "quality_kind": "number", "quality_higher_is_better": False}
+    sweep.rounds(3, "b", family="b", energy_j=0.004, tactics={"int4": 0.3}, **perplexity)
+    heading = best_tactics(analyse(sweep.finish())).heading
+    assert heading == "Best tactic by model, losing at most 1 point of accuracy, without a worse perplexity"
+
+
+def test_the_tile_keeps_the_interval_with_the_figure(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, visit_noise=0.01)
+    sweep.rounds(3, "a", family="a", energy_j=0.004, tactics={"compile": 0.5})
+    analysis = analyse(sweep.finish())
+    (section,) = (one for one in build(analysis).sections if one.id == "headline")
+    (tiles,) = (block for block in section.blocks if isinstance(block, Tiles))
+    assert tiles.items[0][0] == percent_change(analysis.findings[0].effect.energy)
+    assert " to " in tiles.items[0][0]
+
+
 def test_the_page_reads_caveats_table_clear_not_clear(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path / "out")
     sweep.modelled = 0.9
@@ -100,6 +147,32 @@ def test_a_tactic_that_is_clear_on_many_models_is_said_once(tmp_path: Path) -> N
         tactics = {"compile": 0.5 + number / 100} | ({"int4": 2.5} if number < 2 else {})
         sweep.rounds(3, model, family=model, energy_j=0.004, tactics=tactics, accuracy_lost=9)
     compiled, *int4 = analyse(sweep.finish()).clear
-    expected = "compile uses 45.0 to 50.0 % less energy per image on 6 models (a, b, c and 3 more)"
+    sure = "intervals within −50.0 to −45.0 %, 3 rounds"
+    expected = f"compile uses 45.0 to 50.0 % less energy per image on 6 models (a, b, c and 3 more; {sure})"
     assert compiled == f"{expected}, costs up to 2.5 points of accuracy."
     assert [sentence.split(" energy")[0] for sentence in int4] == ["a: int4 uses 2.5 times the", "b: int4 uses 2.5 times the"]
+
+
+def test_one_crash_in_five_rounds_is_not_said_of_all(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(1, 6):
+        row = {"model": "m", "model_family": "m", "visit": 1, "round": number, "block_id": f"m-{number}"}
+        sweep.cell("baseline", energy_j=0.004, bracket="open", **row)
+        crash: dict[str, Any] = {"status": "crashed", "error": "signal 11"} if number == 2 else {}
+        sweep.cell("compile", energy_j=None if crash else 0.002, **row, **crash)
+        sweep.cell("int4", energy_j=None, status="unsupported", error="needs a newer processor", **row)
+    assert sorted(analyse(sweep.finish()).without_result) == [
+        "m: compile crashed in 1 of 5 rounds (signal 11).",
+        "m: int4 is unsupported (needs a newer processor).",
+    ]
+
+
+def test_a_cell_that_never_started_is_a_round_of_its_cell_all_the_same(tmp_path: Path) -> None:
+    """It knows no hardware, so its label may be another where there are several kinds of it."""
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    sweep.cell("compile", energy_j=0.002, model="m")
+    for number in (1, 2):
+        row = {"model": "n", "round": number, "block_id": f"n-{number}", "repeated_id": "r1-n"}
+        died: dict[str, Any] = {"status": "crashed", "error": "signal 9"} if number == 2 else {"cpu_name": "Another CPU"}
+        sweep.cell("compile", energy_j=None if number == 2 else 0.002, **row, **died)
+    assert analyse(sweep.finish()).without_result == ("n: compile crashed in 1 of 2 rounds (signal 9).",)

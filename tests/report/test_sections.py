@@ -6,7 +6,8 @@ import pytest
 
 from greenray.analysis import analyse
 from greenray.report import build, markdown, page
-from greenray.report.sections import SECTIONS
+from greenray.report.document import Chart
+from greenray.report.sections import SECTIONS, accuracy, cost
 from tests.support.synthetic import Sweep, quickstart
 
 LINE = "tests.report.longest_cell"
@@ -86,3 +87,26 @@ def test_where_models_differ_each_keeps_its_word_and_the_headings_take_neither(t
     assert "## Quality" in twin
     assert "costs 5.6 points of accuracy (on 360 images)" in twin
     assert "costs 5.6 points of BLEU (on 360 texts)" in twin
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_money_carbon_and_the_trade_off_show_no_change_that_nothing_supports(tmp_path: Path, rounds: int) -> None:
+    sweep = Sweep(out=tmp_path / "out", device="cuda", scope="gpu+cpu")
+    sweep.rounds(rounds, "m", family="f", energy_j=0.004, tactics={"compile": 0.5})
+    analysis = analyse(sweep.finish())
+    section = cost.show(analysis.findings, analysis)
+    shown = markdown.render(build(analysis)).split("## Cost and carbon")[1].split("### Prices used")[0]
+    (row,) = [line for line in shown.splitlines() if line.startswith("| m | compile |")]
+    assert ("→" in row) is (rounds == 3)
+    assert ("no interval" in row) is (rounds == 1)
+    assert section.blocks
+    changed = accuracy.load(analysis)
+    assert changed
+    chart = accuracy.chart(changed, unit="image")
+    assert isinstance(chart, Chart)
+    baseline, tactic, *_ = chart.figure["data"]
+    assert (baseline["marker"]["symbol"], tactic["marker"]["symbol"]) == (
+        ["circle"],
+        ["circle-open" if rounds == 1 else "circle"],
+    )
+    assert ("no interval" in tactic["text"][0], "no interval" in chart.caption) == (rounds == 1, rounds == 1)

@@ -50,6 +50,7 @@ def chart(changed: Sequence[Changed], *, unit: str, place: int = 0) -> Chart | N
     right, percent = " right" if measure.kind == "right-answers" else "", 100 if measure.share else 1
     models, tactics = list(dict.fromkeys(f.label for f, _ in known)), list(dict.fromkeys(f.tactic for f, _ in known))
     first = {f.label: (f.label, f.effect.baseline_energy_j or 0.0, change.baseline) for f, change in reversed(known)}
+    unsure = {(f.label, f.tactic) for f, _ in known if f.effect.energy is None or f.effect.energy.clear is None}
     points = {"baseline": [first[model] for model in models]} | {
         tactic: [(f.label, f.effect.tactic_energy_j or 0.0, change.tactic) for f, change in known if f.tactic == tactic]
         for tactic in tactics
@@ -64,11 +65,17 @@ def chart(changed: Sequence[Changed], *, unit: str, place: int = 0) -> Chart | N
             charts.rounded(value * percent for _, _, value in members),
             marker={
                 "color": charts.BASELINE_COLOUR if tactic == "baseline" else charts.colour(tactics.index(tactic)),
-                "symbol": [SYMBOLS[models.index(model) % len(SYMBOLS)] for model, _, _ in members],
+                "symbol": [
+                    SYMBOLS[models.index(model) % len(SYMBOLS)] + ("-open" if (model, tactic) in unsure else "")
+                    for model, _, _ in members
+                ],
                 "size": 11,
             },
             text=[
-                charts.plain(f"{model}, {tactic}: {quantity(energy, 'J')} per {unit}, {quality(measure, value)}{right}")
+                charts.plain(
+                    f"{model}, {tactic}: {quantity(energy, 'J')} per {unit}, {quality(measure, value)}{right}"
+                    + ("; its energy has no interval" if (model, tactic) in unsure else "")
+                )
                 for model, energy, value in members
             ],
             hoverinfo="text",
@@ -84,5 +91,7 @@ def chart(changed: Sequence[Changed], *, unit: str, place: int = 0) -> Chart | N
     }
     way = "Up" if measure.higher_is_better else "Down"
     caption = f"{way} and to the left is better. Shapes are models, colours are tactics, grey is the baseline."
+    if unsure:
+        caption += " Hollow: its energy has no interval, so nothing is claimed of it."
     traces += charts.legend_only(models, symbol=SYMBOLS)
     return charts.chart(f"accuracy-{place}" if place else "accuracy", traces, layout, caption)

@@ -22,7 +22,7 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
     boards = sorted({f.effect.subject.hardware for f in findings if f.effect.subject.device == "cuda"})
     explained = Text(
         "Baseline → tactic. Electricity is what owned hardware costs to run; rent is the time on a rented board, its "
-        "electricity included: one or the other, never their sum."
+        "electricity included: one or the other, never their sum. Where a change has no interval the baseline stands alone."
     )
     used = Grid(
         heading="Prices used",
@@ -42,9 +42,13 @@ def _arrow(finding: Finding, *, amount: str, factor: int) -> str:
     before, after = getattr(finding.baseline_cost, amount), getattr(finding.tactic_cost, amount)
     if before is None or after is None:
         return UNKNOWN
+    change = finding.effect.time if amount == "rent" else finding.effect.energy
+    sides = [before, after] if change is not None and change.clear is not None else [before]
     if amount == "grams":
-        return f"{quantity(before * factor, 'g')} → {quantity(after * factor, 'g')}"
-    return f"{number(before * factor)} → {number(after * factor)} {getattr(finding.tactic_cost, f'{amount}_currency')}"
+        said = " → ".join(quantity(side * factor, "g") for side in sides)
+    else:
+        said = f"{' → '.join(number(side * factor) for side in sides)} {getattr(finding.tactic_cost, f'{amount}_currency')}"
+    return said if len(sides) > 1 else f"{said} (no interval)"
 
 
 def _prices(prices: Prices, boards: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:

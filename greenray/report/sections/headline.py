@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
-from greenray.analysis.summary import ACCURACY_LIMIT_POINTS, Best
+from greenray.analysis.summary import Best, limit, without_null_check
 from greenray.analysis.wording import (
     UNKNOWN,
     grades,
@@ -66,8 +66,8 @@ def best_tactics(analysis: Analysis) -> Grid:
         f"pays back after, {plural(analysis.unit)}": told(lambda f: pay_back(f.effect, f.energy_break_even, f.effect.energy)),
         "grade": told(lambda f: f.grade or UNKNOWN),
     }
-    limit = f"{ACCURACY_LIMIT_POINTS:g} point" if ACCURACY_LIMIT_POINTS == 1 else f"{ACCURACY_LIMIT_POINTS:g} points"
-    heading = f"Best tactic by model, losing at most {limit} of {analysis.measure}"
+    applied = limit(finding.effect.arms[0].measure for finding in without_null_check(analysis.findings))
+    heading = ", ".join(filter(None, ("Best tactic by model", applied)))
     return without_empty(grid(analysis.best, columns, text=("model", "best tactic"), heading=heading))
 
 
@@ -76,7 +76,7 @@ def _tiles(analysis: Analysis, energy_j: float | None, unknown: int) -> Iterator
     if known:
         _, best = min(known, key=lambda pair: pair[0].ratio)
         what = "energy estimated from CPU time" if best.effect.modelled else f"energy per {best.effect.unit}"
-        yield percent_change(best.effect.energy).split(" (")[0], f"{what}, at best: {best.tactic} on {best.label}"
+        yield percent_change(best.effect.energy), f"{what}, at best: {best.tactic} on {best.label}"
     yield f"{sum(arm.ok for arm in analysis.arms)} of {len(analysis.arms)}", "cells with a result"
     yield quantity(energy_j, "J"), "energy of all attempts" + (f", without {unknown} of unknown energy" if unknown else "")
     if analysis.grades:
