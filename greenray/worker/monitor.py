@@ -158,9 +158,10 @@ def keep_a_figure(rows: Sequence[dict[str, Any]]) -> None:
     for column in ("clock_change", "contention"):
         if any(row["rejected"] is None for row in steady):
             return
-        for row in steady:
-            if row["rejected"] is None or row["rejected"] != row[column]:
-                continue
+        rejected = [row for row in steady if row["rejected"] is not None and row["rejected"] == row[column]]
+        if column == "contention":  # of those, rather the ones whose clock held
+            rejected = [row for row in rejected if row["clock_change"] is None] or rejected
+        for row in rejected:
             row["rejected"] = None
             if column == "clock_change":
                 row["grade"] = worse(row["grade"])

@@ -156,7 +156,16 @@ class TestInference:
     def test_windows_come_in_order_after_ready(self, served: Conversation) -> None:
         assert isinstance(served.messages[0], Ready)
         kinds = [window.kind for window in served.windows]
-        assert kinds == ["data", "load", "idle", "optimize", "warmup", "steady", "steady", "evaluate"]
+        assert [kind for kind, _ in itertools.groupby(kinds)] == [
+            "data",
+            "load",
+            "idle",
+            "optimize",
+            "warmup",
+            "steady",
+            "evaluate",
+        ]
+        assert kinds.count("steady") >= 2  # a verdict that comes late finds another one
         assert all(a.end_s <= b.start_s for a, b in itertools.pairwise(served.windows))
 
     def test_steady_windows_are_back_to_back_and_long_enough(self, served: Conversation) -> None:

@@ -19,6 +19,7 @@ from greenray.analysis.wording import kind_of
 from greenray.config.load import load
 from greenray.driver.ledger import Stored
 from greenray.driver.plan import Plan
+from greenray.power.grade import worse
 from greenray.report.markdown import escape
 from greenray.store import reader, tables
 from greenray.store.registry import open_store
@@ -96,8 +97,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     tables.write_manifest(open_store(out), sweep=config.name, manifest=manifest)
     windows = reader.scan(out, table="windows").filter(pl.col("kind") == "steady").sort("window").collect()
     steady = {name: windows.filter(pl.col("cell_id") == cell_of(config, name).cell_id).to_dicts() for name in MEASURED}
-    # Where the last one has no energy, or none is quiet, others are taken.
-    assert {len(rows) for name, rows in steady.items() if CASES[name].source and not spoiled(name)} == {WINDOWS}
+    # Where the last one has no energy, or one is not quiet, others are taken.
+    assert all(len(rows) >= WINDOWS for name, rows in steady.items() if CASES[name].source)
+    assert all(
+        len(rows) == WINDOWS or any(row["contention"] for row in rows) for name, rows in steady.items() if CASES[name].source
+    )
     assert all(len(rows) == 2 * WINDOWS for name, rows in steady.items() if spoiled(name))
     ended = greenray("report", out)
     assert ended.code == 0, ended.err
@@ -134,9 +138,12 @@ def spoiled(name: str) -> bool:
 
 
 def _as_told(row: dict, name: str) -> bool:
-    case, reasons = CASES[name], row["grade_reasons"]
+    case, reasons, grade = CASES[name], row["grade_reasons"], CASES[name].grade
+    if row["contention"] and not spoiled(name):  # by what else this machine does just now
+        grade = worse(grade)
+        reasons = [one for one in reasons if one != row["contention"] and not one.startswith("used all the same: none of")]
     same = len(reasons) == len(case.reasons) and all(a.startswith(b) for a, b in zip(reasons, case.reasons, strict=True))
-    return same and row["grade"] == case.grade
+    return same and row["grade"] == grade
 
 
 @pytest.mark.parametrize("name", [name for name in MEASURED if in_last(name)])

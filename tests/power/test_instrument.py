@@ -13,6 +13,7 @@ from greenray.power.grade import contended
 from greenray.store.schema import columns
 from tests.simnvml import Board, environment, true_energy_j, uuid_of, write_control
 from tests.support import ROOT
+from tests.support.starved import starved
 
 # Arguments: accelerator, number of windows, their length, optionally a control file and what to write there in the last.
 READ_WINDOWS = """
@@ -99,7 +100,8 @@ def test_a_good_window_has_every_figure(simnvml, python):
     assert result["sensors"] == ["cpu:cell", "cpu:host", f"gpu:{uuid_of(1)}"]
     gaps = np.diff(result["sample_s"])
     assert np.median(gaps) == pytest.approx(0.02, rel=0.05)
-    assert len(gaps) / (result["sample_s"][-1] - result["sample_s"][0]) == pytest.approx(50, rel=0.1)
+    if not starved(window["grade_reasons"]) and not window["contention"]:  # who is held up takes fewer
+        assert len(gaps) / (result["sample_s"][-1] - result["sample_s"][0]) == pytest.approx(50, rel=0.1)
 
 
 DOWNGRADES = {
