@@ -118,8 +118,9 @@ def test_the_tile_keeps_the_interval_with_the_figure(tmp_path: Path) -> None:
     analysis = analyse(sweep.finish())
     (section,) = (one for one in build(analysis).sections if one.id == "headline")
     (tiles,) = (block for block in section.blocks if isinstance(block, Tiles))
-    assert tiles.items[0][0] == percent_change(analysis.findings[0].effect.energy)
-    assert " to " in tiles.items[0][0]
+    figure, label = tiles.items[0]
+    assert f"{figure} {label}".startswith(percent_change(analysis.findings[0].effect.energy))
+    assert " to " in label
 
 
 def test_the_page_reads_caveats_table_clear_not_clear(tmp_path: Path) -> None:

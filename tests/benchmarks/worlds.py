@@ -73,7 +73,7 @@ class World:
     @property
     def drifts(self) -> bool:
         """Whether a visit's two baselines differ in truth, so that the null check has something to find."""
-        return bool(self.ends and self.warm_visit) or bool(self.step)
+        return bool(self.ends and (self.warm_visit or self.warm_sweep)) or bool(self.step)
 
     @property
     def most_rounds(self) -> int:

@@ -76,7 +76,8 @@ def _tiles(analysis: Analysis, energy_j: float | None, unknown: int) -> Iterator
     if known:
         _, best = min(known, key=lambda pair: pair[0].ratio)
         what = "energy estimated from CPU time" if best.effect.modelled else f"energy per {best.effect.unit}"
-        yield percent_change(best.effect.energy), f"{what}, at best: {best.tactic} on {best.label}"
+        figure, _, interval = percent_change(best.effect.energy).partition(" (")
+        yield figure, f"({interval} {what}, at best: {best.tactic} on {best.label}"
     yield f"{sum(arm.ok for arm in analysis.arms)} of {len(analysis.arms)}", "cells with a result"
     yield quantity(energy_j, "J"), "energy of all attempts" + (f", without {unknown} of unknown energy" if unknown else "")
     if analysis.grades:
