@@ -108,8 +108,11 @@ def test_the_sensor_takes_one_file_and_one_line(
     monkeypatch.setattr(sensors, "SENSORS", {**sensors.SENSORS, **entry(section("Add a sensor")[2])})
     instrument = Instrument(accelerator=None, hz=100, cpu_model=CpuModel())
     recording = instrument.record()
-    begin_s = time.monotonic()
-    reading = recording.read(start_s=begin_s, end_s=begin_s + 0.3, device="cpu", gpu_idle_w=None)
+    for _ in range(5):
+        begin_s = time.monotonic()
+        reading = recording.read(start_s=begin_s, end_s=begin_s + 0.3, device="cpu", gpu_idle_w=None)
+        if reading.wall.energy_j is not None:  # else the recorder was held up, on a busy machine
+            break
     trace = recording.stop().rows()
     instrument.close()
     assert reading.wall.energy_j == pytest.approx(250 * 0.3, rel=0.02)
