@@ -77,7 +77,7 @@ def analyse_frames(frames: Frames, *, prices: Path | None = None, region: str | 
     names = label_cells(cells)
     plans = declared(frames.manifests)
     by_model = effects.model_effects(visits.visit_effects(cells), plans)
-    checks = null_checks(cells, by_model, plans)
+    checks = null_checks(cells, by_model)
     overall = overall_effects(by_model)
     findings = [
         finding(names[effect.visits[0].arm.key], effect, change, rates)

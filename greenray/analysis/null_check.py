@@ -5,12 +5,11 @@ baseline under another name, is another.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from greenray.analysis import precision, stats
 from greenray.analysis.arms import Arm
-from greenray.analysis.declared import Declared, Experiment
 from greenray.analysis.effects import NULL_CHECK, ModelEffect
 from greenray.analysis.stats import Estimate
 from greenray.analysis.visits import Subject, Visit, closing_over_opening, subject_of, visits
@@ -48,15 +47,14 @@ class NullCheck:
         )
 
 
-def null_checks(arms: Iterable[Arm], effects: Iterable[ModelEffect], declared: Mapping[Experiment, Declared]) -> list[NullCheck]:
+def null_checks(arms: Iterable[Arm], effects: Iterable[ModelEffect]) -> list[NullCheck]:
     """One for each kind of hardware that has three or more rounds of something."""
     found: dict[str, list[Estimate]] = defaultdict(list)
     for subject, rounds in _brackets(arms).items():
-        cell = rounds[0].members[0].cell
-        plan = declared.get((cell["sweep"], cell["experiment"]), Declared())
         ratios = [ratio for visit in rounds if (ratio := closing_over_opening(visit)) is not None]
         if len(ratios) >= precision.MIN_ROUNDS:
-            found[subject.hardware].append(stats.estimate(*precision.interval(ratios, first=plan.first), basis="brackets"))
+            # How many there are, the tactics' ratios said and not these: an ordinary interval.
+            found[subject.hardware].append(stats.estimate(*precision.interval(ratios), basis="brackets"))
     for effect in effects:
         if effect.tactic == NULL_CHECK and effect.energy is not None and effect.energy.clear is not None:
             found[effect.subject.hardware].append(effect.energy)

@@ -98,7 +98,9 @@ def _wanted(sweeps: Sweeps, fewest: int, most: int) -> Array:
     frames = Simulated(sweeps)
     # As one sweep of many models, which is asked about at once; what is wanted of one depends on no other.
     frames.attempts = frames.settled = frames.settled.with_columns(
-        pl.format("{} {}", "sweep", "model").alias("model"), pl.lit("all").alias("sweep")
+        pl.format("{} {}", "sweep", "model").alias("model"),
+        pl.format("{} {}", "sweep", "block_id").alias("block_id"),
+        pl.lit("all").alias("sweep"),
     )
     frames.windows = frames.windows.with_columns(pl.lit("all").alias("sweep"))
     bounds = dict.fromkeys(frames.settled["repeated_id"], Asked(fewest, most))
