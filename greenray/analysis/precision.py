@@ -4,10 +4,9 @@ Rounds are independent repetitions, so a mean of their log ratios has a Student 
 chosen from the data, the plain t interval covers too little (91-93 % after a first stage of 3 and up to 12, simulated: what
 looks precise by chance stops early). Stein's two-stage procedure keeps the 95 %: the standard deviation, and its degrees of
 freedom, are those of the first stage alone, and the mean is that of all rounds (Stein, "A two-sample test for a linear hypothesis
-whose power is independent of the variance", 1945). It is never narrower than the plain interval: where a neighbour
-disturbs a round now and then and nothing betrays it, a first stage that was spared promises too much (93 % with one round in eight
-disturbed, simulated; the wider of both 96 %). In all worlds of tests/benchmarks/coverage.py the wider of both holds the truth in 95 to
-96 %.
+whose power is independent of the variance", 1945). It is never narrower than the plain interval:
+where a neighbour disturbs a round now and then and nothing betrays it, a first stage that was spared promises too much (93 % with
+one round in eight disturbed, simulated; the wider of both 96 %).
 """
 
 import math
