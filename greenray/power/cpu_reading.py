@@ -72,9 +72,8 @@ def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: floa
     neighbours_busy, own_busy = _rate(others, duration_s), _rate(cell_s, duration_s)
     steal = _rate(_between(trace, "cpu:host", "steal_seconds", start_s, end_s), duration_s)
     waited = _rate(_between(trace, "cpu:host", "pressure_seconds", start_s, end_s), duration_s)
-    cpu_pressure = (
-        None if waited is None else min(waited, 1.0)
-    )  # the kernel and the recorder read their clocks one after the other
+    # The kernel and the recorder read their clocks one after the other.
+    cpu_pressure = None if waited is None else min(waited, 1.0)
     missed = _missed(trace, start_s, end_s)
     memory = trace.of_part("dram")
     dram = _sum(memory, start_s, end_s, trace.hz) if memory else unknown("no DRAM domain")

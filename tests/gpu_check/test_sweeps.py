@@ -11,17 +11,9 @@ from greenray.config.load import build, load
 from greenray.tactics.registry import TACTICS
 from tests.gpu_check.load import ROOT
 from tests.gpu_check.sweeps import Swept, judge, quickstart_config, read_cells, save_vit, sweep, vit_config
+from tests.support.running import QUICK
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32}
-QUICK = {
-    "window_s": 0.1,
-    "min_windows": 2,
-    "max_windows": 2,
-    "min_counter_updates": 1,
-    "idle_s": 0.1,
-    "warmup_max_s": 0.3,
-    "quiet_wait_s": 0,
-}
 
 
 def test_both_configs_run_every_tactic_of_the_registry(tmp_path: Path) -> None:

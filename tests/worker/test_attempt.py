@@ -1,19 +1,22 @@
 """An attempt's order of things, where it matters before the cell's process exists; and what one hands to the next."""
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
+from greenray.config.cell import Cell
 from greenray.config.matrix import expand
 from greenray.config.settings import CpuModel
+from greenray.config.spec import SweepConfig
 from greenray.errors import StoreError
 from greenray.power.instrument import Instrument
 from greenray.processes.launcher import CellProcess, Spawn
 from greenray.store import reader
 from greenray.store.base import Store
 from greenray.store.local import LocalStore
-from greenray.worker.assignment import Assignment
+from greenray.worker.assignment import Assignment, AttemptResult
 from greenray.worker.attempt import run_attempt
 from greenray.worker.caches import CompileCaches
 from greenray.worker.worker import worker_info
@@ -25,6 +28,20 @@ class NeverStarted(Spawn):
 
     def start(self, **_: object) -> CellProcess:
         pytest.fail("the cell was started before its checkpoint was there")
+
+
+def run(
+    cell: Cell, *, config: SweepConfig, out: Path, instrument: Instrument, windows: int | None = None, **kept: Any
+) -> AttemptResult:
+    """The first attempt of a cell that has its host to itself."""
+    return run_attempt(
+        Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1, windows=windows),
+        settings=settings_of(out, config),
+        info=worker_info(instrument, uses_cuda=False, sees_store=True),
+        instrument=instrument,
+        memory_limit_bytes=1 << 34,
+        **kept,
+    )
 
 
 def test_a_checkpoint_is_there_before_the_cell_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,15 +59,7 @@ def test_a_checkpoint_is_there_before_the_cell_starts(tmp_path: Path, monkeypatc
         CompileCaches(parent=tmp_path) as caches,
         pytest.raises(StoreError, match=served.model.id),
     ):
-        run_attempt(
-            Assignment(cell=served, attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
-            settings=settings_of(tmp_path / "out", config),
-            info=worker_info(instrument, uses_cuda=False, sees_store=True),
-            instrument=instrument,
-            launcher=launcher,
-            caches=caches,
-            memory_limit_bytes=1 << 34,
-        )
+        run(served, config=config, out=tmp_path / "out", instrument=instrument, launcher=launcher, caches=caches)
     instrument.close()
 
 
@@ -62,16 +71,9 @@ def test_a_round_begins_with_what_the_one_before_has_compiled_and_gives_the_wind
     cells.sort(key=lambda cell: (cell.round, cell.tactic_slug))
     instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel())
     with Spawn(target="tests.driver.pretend_cell:compiles") as launcher, CompileCaches(parent=tmp_path) as caches:
+        kept = {"instrument": instrument, "launcher": launcher, "caches": caches}
         results = [
-            run_attempt(
-                Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1, windows=windows),
-                settings=settings_of(tmp_path / "out", config),
-                info=worker_info(instrument, uses_cuda=False, sees_store=True),
-                instrument=instrument,
-                launcher=launcher,
-                caches=caches,
-                memory_limit_bytes=1 << 34,
-            )
+            run(cell, config=config, out=tmp_path / "out", windows=windows, **kept)
             for cell, windows in zip(cells, (1, 3, None, 1), strict=True)
         ]
     instrument.close()

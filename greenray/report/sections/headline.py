@@ -7,12 +7,15 @@ from greenray.analysis.findings import Finding
 from greenray.analysis.summary import Best, limit, without_null_check
 from greenray.analysis.wording import (
     UNKNOWN,
+    decimals,
     grades,
     pay_back,
     percent_change,
     plural,
     quality_change,
     quantity,
+    signed,
+    span,
     throughput_change,
 )
 from greenray.report.document import Bullets, Grid, Notes, Section, Text, Tiles, grid, section, without_empty
@@ -74,10 +77,10 @@ def best_tactics(analysis: Analysis) -> Grid:
 def _tiles(analysis: Analysis, energy_j: float | None, unknown: int) -> Iterator[tuple[str, str]]:
     known = [(b.finding.effect.energy, b.finding) for b in analysis.best if b.finding is not None and b.finding.effect.energy]
     if known:
-        _, best = min(known, key=lambda pair: pair[0].ratio)
+        energy, best = min(known, key=lambda pair: pair[0].ratio)
         what = "energy estimated from CPU time" if best.effect.modelled else f"energy per {best.effect.unit}"
-        figure, _, interval = percent_change(best.effect.energy).partition(" (")
-        yield figure, f"({interval} {what}, at best: {best.tactic} on {best.label}"
+        figure = f"{signed(energy.percent, decimals=decimals(energy))} %"
+        yield figure, f"({span(energy)}) {what}, at best: {best.tactic} on {best.label}"
     yield f"{sum(arm.ok for arm in analysis.arms)} of {len(analysis.arms)}", "cells with a result"
     yield quantity(energy_j, "J"), "energy of all attempts" + (f", without {unknown} of unknown energy" if unknown else "")
     if analysis.grades:
