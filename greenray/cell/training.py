@@ -31,6 +31,7 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
     if hyper is None:
         raise CellError("a training cell without hyperparameters")
     chain = Chain((step.name, step.params) for step in cell.tactic)
+    chain.check(Context(device=cell.device, training=True))
     task, model = work.begin(asked, marker, result)
 
     if cell.is_baseline:
@@ -38,7 +39,6 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
     else:
         with marker.window("optimize") as window:
             context = Context(device=cell.device, example=task.example(), training=True)
-            chain.check(context)
             if chain.apply(model, context) is not model or footprint.is_packed(model):
                 raise Unsupported("a quantised model cannot be trained; use the tactic in an inference experiment")
             trainer = Trainer(task, model, chain, hyper=hyper, seed=cell.seed)

@@ -3,7 +3,7 @@
 The life of a tactic inside a cell:
 
     tactic = tactic_class("prune-global")(PruneGlobal.Params(amount=0.5))
-    tactic.check(context)                 # Unsupported, before anything was spent
+    tactic.check(context)                 # Unsupported, before anything is read or loaded
     model = tactic.apply(model, context)  # the model that is measured
     model(**context.example)              # first calls, made by the cell
     tactic.evidence(model)                # what shows that it really was applied
@@ -19,7 +19,7 @@ Importing a tactic's file must not import torch: `plan` and the config read `Par
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -43,11 +43,18 @@ P = TypeVar("P", bound=Params)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Where a tactic is applied: the model already is on `device`, and `example` is one full batch there, by keyword."""
+    """Where a tactic is applied.
+
+    Attributes:
+        example: one full batch on `device`, by keyword; empty in `check`, which comes before anything is loaded.
+        training: the model is going to be trained.
+        later: names of the tactics that follow in the chain.
+    """
 
     device: str
-    example: "Mapping[str, Tensor]"
+    example: "Mapping[str, Tensor]" = field(default_factory=dict)
     training: bool = False
+    later: tuple[str, ...] = ()
 
 
 class Tactic(ABC, Generic[P]):
@@ -68,7 +75,10 @@ class Tactic(ABC, Generic[P]):
         self.params = params
 
     def check(self, context: Context) -> None:
-        """Raise Unsupported, in a sentence that names what can be used instead, if the tactic cannot run here."""
+        """Raise Unsupported, in a sentence that names what can be used instead, if the tactic cannot run here.
+
+        Called before the model and the data are loaded.
+        """
 
     @abstractmethod
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":

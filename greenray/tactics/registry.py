@@ -1,7 +1,8 @@
 """Which tactics there are, alone and in a chain. To add one: a file with its class, and a line here."""
 
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from greenray.errors import CellError, ConfigError
@@ -51,20 +52,25 @@ class Chain:
         self._applied: list[Tactic[Any]] = []
 
     def check(self, context: Context) -> None:
-        """Raises Unsupported if any of them cannot run here; nothing has been changed by then."""
-        for tactic in self._tactics:
-            tactic.check(context)
+        """Raises Unsupported if any of them cannot run here; to be called before anything is loaded."""
+        for tactic, place in self._places(context):
+            tactic.check(place)
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         """The model after all of them; raises NotApplied and Unsupported with the evidence of the steps before."""
-        for tactic in self._tactics:
+        for tactic, place in self._places(context):
             try:
-                model = tactic.apply(model, context)
+                model = tactic.apply(model, place)
             except CellError as error:
                 error.evidence = {**self.evidence(model), tactic.name: error.evidence}
                 raise
             self._applied.append(tactic)
         return model
+
+    def _places(self, context: Context) -> Iterator[tuple[Tactic[Any], Context]]:
+        """Each tactic, with its place in the chain."""
+        for position, tactic in enumerate(self._tactics, start=1):
+            yield tactic, replace(context, later=tuple(other.name for other in self._tactics[position:]))
 
     def prepare_training(self, step: "TrainingStep") -> None:
         """Let each of them wrap the training step; a later one wraps what an earlier one made of it."""
