@@ -50,13 +50,13 @@ def schema() -> None:
 
 
 def tactics() -> None:
-    """The tactics, their devices, parameters and needs."""
+    """The tactics, their devices, parameters, needs and sources."""
     from greenray.cli.console import make_console, table
     from greenray.tactics.registry import TACTICS, tactic_class
 
-    grid = table("tactic", "devices", "parameters", "what it does", "needs")
+    grid = table("tactic", "devices", "parameters", "what it does", "needs", "source")
     for name in TACTICS:
         cls = tactic_class(name)
         params = ", ".join(f"{key}={value}" for key, value in cls.Params().model_dump(mode="json").items())
-        grid.add_row(name, ", ".join(cls.devices), params or "-", cls.summary, cls.needs or "-")
+        grid.add_row(name, ", ".join(cls.devices), params or "-", cls.summary, cls.needs or "-", cls.source or "-")
     make_console().print(grid, markup=False)

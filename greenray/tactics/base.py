@@ -63,12 +63,14 @@ class Tactic(ABC, Generic[P]):
     Attributes:
         devices: devices on which `check` can pass.
         needs: what else has to be there, for `greenray tactics`; empty if nothing.
+        source: the paper or documentation that it comes from, an address; empty if it is our own.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = DEVICES
     needs: ClassVar[str] = ""
+    source: ClassVar[str] = ""
     Params: ClassVar[type[Params]] = Params
 
     def __init__(self, params: P) -> None:
