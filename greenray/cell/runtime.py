@@ -24,7 +24,7 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("highest")
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
-    settings = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed, "niceness": niceness}
+    settings: dict[str, Any] = {"inference_mode": True, "seed": seed, "niceness": niceness}
     if device == "cuda":
         if not torch.cuda.is_available():
             raise CellError("this process sees no CUDA device that its torch can use")
@@ -33,13 +33,23 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
         torch.backends.cudnn.benchmark = False
         torch.zeros(1, device="cuda")  # makes the context now: it belongs to no window
         settings |= {
-            "tf32": False,
-            "cudnn_benchmark": False,
             "cuda_version": torch.version.cuda,
             "cudnn_version": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())),
         }
-    return settings
+    return settings | switches(device)
+
+
+def switches(device: str) -> dict[str, Any]:
+    """How the switches of the process stand, read back: tactics turn some of them."""
+    import torch
+
+    found: dict[str, Any] = {"float32_matmul_precision": torch.get_float32_matmul_precision()}
+    if device == "cuda":
+        backends = torch.backends
+        found["tf32"] = backends.cuda.matmul.allow_tf32 or backends.cudnn.allow_tf32
+        found["cudnn_benchmark"] = backends.cudnn.benchmark
+    return found
 
 
 def gpu_uuid(device: str) -> str | None:

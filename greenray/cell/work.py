@@ -67,7 +67,7 @@ def begin(asked: CellTask, marker: WindowMarker, result: Done) -> "tuple[Task, n
         model = task.load()
         model.to(cell.device)
         runtime.synchronize(cell.device)
-    result.parameters, result.attention = footprint.parameters(model), runtime.attention(model)
+    result.parameters = footprint.parameters(model)
     gc.freeze()  # a full collection over all that was imported would take a tenth of a second of some window
     marker.idle(asked.idle_s)
     return task, model
@@ -88,6 +88,9 @@ def finish(task: Task, model: "nn.Module", marker: WindowMarker, result: Done) -
         result.macs_per_sample, result.flops_per_sample = footprint.operations_per_sample(*task.skeleton())
     except Exception as error:  # any model's own code runs here, and not all of it runs on the meta device
         result.settings["operations_unknown"] = f"{type(error).__name__}: {error}"[:200]
+    # Of the model and the process as they were measured: tactics change them.
+    result.settings |= runtime.switches(task.job.device)
+    result.attention = runtime.attention(model)
     result.dtype = runtime.dtype_name(model)
     result.num_threads = torch.get_num_threads()
     result.nonzero_parameters = footprint.nonzero_parameters(model)

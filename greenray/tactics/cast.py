@@ -1,42 +1,75 @@
 """Lower floating-point precision by a cast of the whole model."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from greenray.errors import NotApplied
+from greenray.errors import NotApplied, Unsupported
 from greenray.tactics.base import Context, Params, Tactic
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
-class BFloat16(Tactic[Params]):
-    """Parameters, buffers and inputs to bfloat16; the inputs are cast on the device, as a part of every forward pass."""
+class _Cast(Tactic[Params]):
+    """Parameters, buffers and inputs to another type; the inputs are cast on the device, as a part of every forward pass."""
 
-    name = "bf16"
-    summary = "Casts the model to bfloat16: half the bytes, and matrix units that are made for it."
-    needs = "fast where the processor has bf16 units: Ampere and later, AVX512-BF16 or AMX"
+    _dtype: ClassVar[str]
+
+    def check(self, context: Context) -> None:
+        if "dynamic-quantization" in context.later:
+            raise Unsupported(f"dynamic-quantization converts float32 layers only: leave out the {self.name} before it")
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         import torch
 
+        dtype: torch.dtype = getattr(torch, self._dtype)
         floating = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
-        converted = sum(tensor.numel() for tensor in floating if tensor.dtype != torch.bfloat16)
+        converted = sum(tensor.numel() for tensor in floating if tensor.dtype != dtype)
         eligible = sum(tensor.numel() for tensor in floating)
-        self._evidence = {"elements_converted": converted, "elements_eligible": eligible, "dtype": "bfloat16"}
+        self._evidence = {"elements_converted": converted, "elements_eligible": eligible, "dtype": self._dtype}
         if not converted:
-            raise NotApplied("every floating-point tensor of the model is bfloat16 already", evidence=self._evidence)
-        model.register_forward_pre_hook(_cast_inputs, with_kwargs=True)
-        return model.to(torch.bfloat16)
+            raise NotApplied(f"every floating-point tensor of the model is {self._dtype} already", evidence=self._evidence)
+        largest = torch.finfo(dtype).max
+        beyond = sum(int((parameter.detach().abs() > largest).sum()) for parameter in model.parameters())
+        if beyond:
+            raise Unsupported(f"{beyond} weights are beyond the range of {self._dtype} ({largest:g}); use another type")
+
+        def cast_inputs(_: "nn.Module", args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            return tuple(_cast(value, dtype) for value in args), {name: _cast(value, dtype) for name, value in kwargs.items()}
+
+        model.register_forward_pre_hook(cast_inputs, with_kwargs=True)
+        return model.to(dtype)
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         return self._evidence
 
 
-def _cast_inputs(model: "nn.Module", args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return tuple(_cast(value) for value in args), {name: _cast(value) for name, value in kwargs.items()}
+class BFloat16(_Cast):
+    """The whole model in bfloat16."""
+
+    name = "bf16"
+    summary = "Casts the model to bfloat16: half the bytes, and matrix units that are made for it."
+    needs = "fast where the processor has bf16 units: Ampere and later, AVX512-BF16 or AMX"
+    source = "https://arxiv.org/abs/1905.12322"
+    _dtype = "bfloat16"
 
 
-def _cast(value: Any) -> Any:
+class Float16(_Cast):
+    """The whole model in float16, which has more digits than bfloat16 and a smaller range."""
+
+    name = "fp16"
+    summary = "Casts the model to float16: half the bytes, and matrix units that are made for it."
+    needs = "fast where the processor has fp16 units: compute capability 7.0 and later, AVX512-FP16 or AMX-FP16"
+    source = "https://arxiv.org/abs/1710.03740"
+    _dtype = "float16"
+
+    def check(self, context: Context) -> None:
+        super().check(context)
+        if context.training:
+            raise Unsupported("gradients of a float16 model vanish: train with autocast and `dtype: fp16`, which scales the loss")
+
+
+def _cast(value: Any, dtype: "torch.dtype") -> Any:
     import torch
 
-    return value.to(torch.bfloat16) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value

@@ -36,6 +36,7 @@ class Compile(Tactic[CompileParams]):
     name = "compile"
     summary = "Compiles the model with torch.compile and inductor; compiling is charged as one-off cost."
     needs = "a C++ compiler and Python's headers; on CUDA also Triton and compute capability 7.0 or later"
+    source = "https://docs.pytorch.org/docs/stable/generated/torch.compile.html"
     Params = CompileParams
 
     def check(self, context: Context) -> None:
@@ -44,6 +45,8 @@ class Compile(Tactic[CompileParams]):
         from torch._inductor.exc import InvalidCxxCompiler
         from torch.utils._triton import has_triton_package
 
+        if context.device == "cpu" and self.params.mode == "reduce-overhead":
+            raise Unsupported("reduce-overhead is CUDA graphs, which a cpu has not: use mode: default")
         if context.device == "cuda":
             if torch.cuda.get_device_capability() < (7, 0):
                 raise Unsupported("compile on CUDA needs compute capability 7.0 or later; measure it with `devices: [cpu]`")
@@ -59,7 +62,7 @@ class Compile(Tactic[CompileParams]):
         from torch._dynamo.exc import Unsupported as NotTraceable
         from torch._dynamo.exc import UserError
 
-        self._before = _counts()
+        self._device, self._before = context.device, _counts()
         model.compile(mode=self.params.mode, fullgraph=self.params.fullgraph, dynamic=self.params.dynamic)
         # The first call is made here because a refusal of the compiler is a fact about the tactic, not about the workload.
         try:
@@ -76,11 +79,17 @@ class Compile(Tactic[CompileParams]):
         found: dict[str, Any] = {
             **{name: count - self._before[name] for name, count in _counts().items()},
             "graph_break_reasons": [_one_line(reason) for reason in list(counters["graph_break"])[:_REASONS_KEPT]],
+            "autotuned": int(counters["inductor"]["select_algorithm_autotune"]),
             "cudagraph_skips": int(counters["inductor"]["cudagraph_skips"]),
+            "cudagraphs": _cuda_graphs() if self._device == "cuda" else 0,
             "mode": self.params.mode,
         }
         if not found["graphs"]:
             raise NotApplied("torch.compile captured no graph; the model ran as eager code", evidence=found)
+        if self._device == "cpu" and self.params.mode != "default" and not found["autotuned"]:
+            raise NotApplied(f"{self.params.mode} found nothing to tune: the code is that of mode: default", evidence=found)
+        if self.params.mode == "reduce-overhead" and not found["cudagraphs"]:
+            raise NotApplied("no CUDA graph was recorded: the code is that of mode: default", evidence=found)
         return found
 
     def compilations(self) -> int:
@@ -98,6 +107,20 @@ def _counts() -> dict[str, int]:
         "graph_breaks": sum(int(count) for count in counters["graph_break"].values()),
         "recompiles": sum(1 for metrics in get_compilation_metrics() if getattr(metrics, "recompile_reason", None)),
     }
+
+
+def _cuda_graphs() -> int:
+    """How many CUDA graphs inductor has recorded; it does so in the second run of what it has compiled."""
+    from torch._inductor import cudagraph_trees
+
+    manager: Any = cudagraph_trees.get_manager(0, create_if_none_exists=False)  # a cell sees one board
+    waiting = [] if manager is None else list(manager.get_roots())
+    count = 0
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        waiting += [child for children in node.children.values() for child in children]
+    return count
 
 
 def _one_line(text: str) -> str:

@@ -28,6 +28,7 @@ class PruneParams(Params):
 
 
 class _Prune(Tactic[PruneParams]):
+    source = "https://arxiv.org/abs/1506.02626"
     Params = PruneParams
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":

@@ -14,14 +14,23 @@ if TYPE_CHECKING:
     from greenray.tasks.training_step import TrainingStep
 
 TACTICS: dict[str, str] = {
+    "attention": "greenray.tactics.attention:Attention",
+    "autocast": "greenray.tactics.autocast:Autocast",
     "baseline": "greenray.tactics.base:Baseline",
     "bf16": "greenray.tactics.cast:BFloat16",
+    "channels-last": "greenray.tactics.channels_last:ChannelsLast",
     "compile": "greenray.tactics.compile:Compile",
-    "dynamic-quantization": "greenray.tactics.int8:DynamicQuantization",
-    "int8-dynamic": "greenray.tactics.int8:Int8Dynamic",
+    "cudnn-benchmark": "greenray.tactics.switches:CudnnBenchmark",
+    "dynamic-quantization": "greenray.tactics.dynamic_quantization:DynamicQuantization",
+    "fp16": "greenray.tactics.cast:Float16",
+    "fp8-dynamic": "greenray.tactics.quantize:Fp8Dynamic",
+    "int4-weight-only": "greenray.tactics.quantize:Int4WeightOnly",
+    "int8-dynamic": "greenray.tactics.quantize:Int8Dynamic",
+    "int8-weight-only": "greenray.tactics.quantize:Int8WeightOnly",
     "null-check": "greenray.tactics.null_check:NullCheck",
     "prune-global": "greenray.tactics.prune:PruneGlobal",
     "prune-local": "greenray.tactics.prune:PruneLocal",
+    "tf32": "greenray.tactics.switches:TensorFloat32",
 }
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -19,6 +20,15 @@ def test_every_tactic_describes_itself(name: str) -> None:
     assert cls.devices
     assert set(cls.devices) <= set(DEVICES)
     assert build(name).params == cls.Params()
+
+
+@pytest.mark.parametrize("name", TACTICS)
+def test_every_tactic_has_a_test_and_says_where_it_comes_from(name: str) -> None:
+    here = Path(__file__)
+    others = (file.read_text() for file in here.parent.glob("test_*.py") if file != here)
+    assert any(f'"{name}"' in text for text in others)
+    if name not in ("baseline", "null-check"):  # which are nobody's idea
+        assert tactic_class(name).source.startswith("https://")
 
 
 def test_unknown_name_says_what_is_known() -> None:

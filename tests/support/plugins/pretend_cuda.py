@@ -69,6 +69,9 @@ def install() -> None:
     torch.cuda.is_available = lambda: bool(visible_boards())
     torch.cuda.get_device_properties = lambda *_: SimpleNamespace(uuid=current_uuid())
     torch.cuda.get_device_capability = lambda *_: (9, 0)
+    torch.cuda.current_device = lambda: 0
+    torch.cuda.get_rng_state = lambda *_: torch.get_rng_state()  # Dynamo keeps it while it traces
+    torch.cuda.set_rng_state = lambda *_: None
     torch.cuda.synchronize = lambda *_: None
     torch.cuda.max_memory_allocated = lambda *_: end()
     OnProcessor().__enter__()

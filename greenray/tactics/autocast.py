@@ -1,0 +1,107 @@
+"""Mixed precision: weights stay float32, each operation runs in the lower type where torch holds that to be safe."""
+
+import functools
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from greenray.errors import NotApplied, Unsupported
+from greenray.tactics.base import Context, Params, Tactic
+from greenray.tactics.layers import observe, products
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from greenray.tasks.base import TrainingBatch
+    from greenray.tasks.training_step import TrainingStep
+
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
+
+
+class AutocastParams(Params):
+    """`dtype`: what matrix products run in; in training `fp16` scales the loss, so that small gradients do not vanish."""
+
+    dtype: Literal["bf16", "fp16"] = "bf16"
+
+
+class Autocast(Tactic[AutocastParams]):
+    """`torch.autocast` around every forward pass, and around the loss in training."""
+
+    name = "autocast"
+    summary = "Runs matrix products in bf16 or fp16 and keeps float32 weights (torch.autocast, mixed precision)."
+    needs = "fast where the processor has units for the type; each pass casts the weights anew"
+    source = "https://arxiv.org/abs/1710.03740"
+    Params = AutocastParams
+
+    def check(self, context: Context) -> None:
+        for cast_ in ("bf16", "fp16"):
+            if cast_ in context.later:
+                raise Unsupported(f"autocast has nothing to do in a model that {cast_} casts as a whole: use one of them")
+
+    def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
+        import torch
+
+        self._device, name = context.device, _DTYPES[self.params.dtype]
+        self._dtype: torch.dtype = getattr(torch, name)
+        layers = products(model)
+        low = {key for key, layer in layers.items() if cast("Tensor", layer.weight).dtype == self._dtype}
+        forward = model.forward
+
+        @functools.wraps(forward)
+        def in_lower_precision(*args: Any, **kwargs: Any) -> Any:
+            with torch.autocast(self._device, dtype=self._dtype):
+                return forward(*args, **kwargs)
+
+        model.forward = in_lower_precision  # in place: `compile` finds it, and so does every caller
+        calls = observe(model, layers, context.example)
+        ran = [key for key, call in calls.items() if call.dtype == name and key not in low]
+        self._evidence = {"modules_in_lower_precision": len(ran), "modules_eligible": len(layers), "dtype": name}
+        if not ran:
+            raise NotApplied(f"no layer ran in {name} under autocast that did not without", evidence=self._evidence)
+        return model
+
+    def prepare_training(self, step: "TrainingStep") -> None:
+        import torch
+
+        forward = step.forward
+
+        def forward_and_loss(batch: "TrainingBatch") -> "tuple[Tensor, Tensor | None]":
+            with torch.autocast(self._device, dtype=self._dtype):
+                return forward(batch)
+
+        step.forward = forward_and_loss
+        if self.params.dtype == "fp16":
+            scale_loss(step, device=self._device)
+
+    def end_training(self, model: "nn.Module") -> None:
+        del model.forward  # the class's own is found again: what was trained is evaluated as the baseline is
+
+    def evidence(self, model: "nn.Module") -> dict[str, Any]:
+        return self._evidence
+
+
+def scale_loss(step: "TrainingStep", *, device: str) -> None:
+    """Scale the loss before its gradients are computed, and leave out updates from gradients that have overflowed."""
+    import torch
+
+    scaler = torch.amp.GradScaler(device)
+    backward, whole = step.backward, _Update(step)
+    step.backward = lambda loss: backward(scaler.scale(loss))
+
+    def update() -> None:
+        scaler.step(cast("torch.optim.Optimizer", whole))
+        scaler.update()
+
+    step.update = update
+    step.states.append(scaler)
+
+
+class _Update:
+    """What the scaler takes for an optimizer: the update as tactics before have wrapped it, on the optimizer's own groups."""
+
+    def __init__(self, step: "TrainingStep") -> None:
+        self._optimizer = step.optimizer
+        self.step = step.update
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return self._optimizer.param_groups  # a new list after each load_state_dict

@@ -1,0 +1,62 @@
+"""Chains of tactics on a small real model: order, everyone's evidence, and the baseline under any name."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from greenray.errors import Unsupported
+from greenray.tactics.base import Context
+from greenray.tactics.registry import Chain, build
+from tests.tactics.nets import answers
+
+CHAINS = [
+    ("bf16", "compile"),
+    ("bf16", "int8-dynamic", "compile"),
+    ("bf16", "int8-weight-only"),
+    ("prune-global", "dynamic-quantization"),
+    ("prune-local", "compile"),
+    ("int8-dynamic", "compile"),
+    ("autocast", "compile"),
+    ("channels-last", "bf16"),
+]
+ON_CUDA = [("tf32", "cudnn-benchmark", "compile"), ("bf16", "int8-dynamic", "compile"), ("bf16", "compile")]
+
+
+@pytest.mark.parametrize("name", ["baseline", "null-check"])
+def test_the_baseline_is_the_model_itself_by_whatever_name(name: str, net: nn.Module, context: Context) -> None:
+    before = [parameter.clone() for parameter in net.parameters()]
+    assert build(name).apply(net, context) is net
+    assert all(torch.equal(now, then) for now, then in zip(net.parameters(), before, strict=True))
+
+
+def hold(names: tuple[str, ...], net: nn.Module, context: Context, check: Callable[[Chain, str], None]) -> None:
+    before = answers(net, context)
+    chain = Chain((name, {"amount": 0.1} if name.startswith("prune") else {}) for name in names)
+    check(chain, context.device)
+    model = chain.apply(net, context)
+    after = answers(model, context)
+    assert tuple(chain.evidence(model)) == names
+    assert (after.float() - before).abs().max() < 0.3 * before.abs().max()
+
+
+@pytest.mark.parametrize("names", CHAINS, ids="+".join)
+def test_chains_apply_in_order_and_keep_everyones_evidence(
+    names: tuple[str, ...], net: nn.Module, context: Context, check: Callable[[Chain, str], None]
+) -> None:
+    hold(names, net, context, check)
+
+
+@pytest.mark.parametrize("names", ON_CUDA, ids="+".join)
+def test_chains_hold_on_a_board(
+    names: tuple[str, ...], net: nn.Module, cuda: Context, check: Callable[[Chain, str], None]
+) -> None:
+    hold(names, net, cuda, check)
+
+
+def test_a_chain_that_fails_names_what_went_before(context: Context) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).to(torch.bfloat16)
+    with pytest.raises(Unsupported) as caught:
+        Chain([("prune-local", {}), ("dynamic-quantization", {})]).apply(model, context)
+    assert "prune-local" in caught.value.evidence
