@@ -1,5 +1,6 @@
 """Lower floating-point precision by a cast of the whole model."""
 
+import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenray.errors import NotApplied, Unsupported
@@ -34,10 +35,15 @@ class _Cast(Tactic[Params]):
         if beyond:
             raise Unsupported(f"{beyond} weights are beyond the range of {self._dtype} ({largest:g}); use another type")
 
-        def cast_inputs(_: "nn.Module", args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            return tuple(_cast(value, dtype) for value in args), {name: _cast(value, dtype) for name, value in kwargs.items()}
+        forward = model.forward
 
-        model.register_forward_pre_hook(cast_inputs, with_kwargs=True)
+        @functools.wraps(forward)
+        def cast_and_forward(*args: Any, **kwargs: Any) -> Any:
+            return forward(
+                *(_cast(value, dtype) for value in args), **{name: _cast(value, dtype) for name, value in kwargs.items()}
+            )
+
+        model.forward = cast_and_forward  # no hook: `compile` would make a graph of its own of that
         return model.to(dtype)
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:

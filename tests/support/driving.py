@@ -3,6 +3,8 @@
 import socket
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,13 +107,23 @@ def make_task(
     )
 
 
-def drive(task: CellTask, *, enough_after: int = 2, deadline_s: float = 120.0) -> Conversation:
-    """Run the cell to its last word; after `enough_after` usable steady windows the verdict is "enough"."""
+def drive(
+    task: CellTask,
+    *,
+    enough_after: int = 2,
+    deadline_s: float = 120.0,
+    within: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Conversation:
+    """Run the cell to its last word; after `enough_after` usable steady windows the verdict is "enough".
+
+    The cell runs in a thread of its own, inside what `within` opens there.
+    """
     worker_end, cell_end = socket.socketpair()
     worker, conversation = Channel(worker_end), Conversation()
 
     def run() -> None:
-        conversation.exit_code = cell_module.main(cell_end)
+        with within():
+            conversation.exit_code = cell_module.main(cell_end)
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -48,6 +48,13 @@ def test_chains_apply_in_order_and_keep_everyones_evidence(
     hold(names, net, context, check)
 
 
+def test_a_cast_and_what_follows_are_one_graph(net: nn.Module, context: Context) -> None:
+    chain = Chain([("bf16", {}), ("compile", {})])
+    model = chain.apply(net, context)
+    answers(model, context)
+    assert chain.evidence(model)["compile"]["graphs"] == 1
+
+
 @pytest.mark.parametrize("names", ON_CUDA, ids="+".join)
 def test_chains_hold_on_a_board(
     names: tuple[str, ...], net: nn.Module, cuda: Context, check: Callable[[Chain, str], None]

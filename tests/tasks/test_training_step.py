@@ -173,6 +173,56 @@ def test_a_part_is_wrapped_by_putting_another_in_its_place() -> None:
     assert not loss.requires_grad
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_mixed_precision_learns_with_float32_weights_and_leaves_the_plain_model_behind(dtype: str) -> None:
+    rig = Rig(("autocast", {"dtype": dtype}))
+    seen: list[torch.dtype] = []
+    head = next(module for module in reversed(list(rig.model.modules())) if isinstance(module, nn.Linear))
+    head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    losses = [float(rig.step(rig.batch())[0]) for _ in range(16)]  # the first of them find the scale
+    assert losses[-1] < 0.7 * losses[0]
+    assert set(seen) == {torch.bfloat16 if dtype == "bf16" else torch.float16}
+    assert all(parameter.dtype == torch.float32 for parameter in rig.model.parameters())
+    assert bool(rig.step.states) == (dtype == "fp16")  # the scaler of the loss
+    rig.chain.end_training(rig.model)
+    rig.model.eval()
+    with torch.no_grad():
+        rig.model(**rig.task.example())
+    assert seen[-1] == torch.float32
+
+
+@pytest.mark.parametrize("chain", [("prune-global", "autocast"), ("autocast", "prune-global")])
+def test_a_scaled_update_keeps_the_masks_and_skips_what_overflows(chain: tuple[str, str]) -> None:
+    params: dict[str, dict[str, Any]] = {"prune-global": {"amount": 0.5}, "autocast": {"dtype": "fp16"}}
+    rig = Rig(*((name, params[name]) for name in chain))
+    at_start = zeros(rig)
+    rig.train(3)
+    assert zeros(rig) >= at_start
+    before = [parameter.clone() for parameter in rig.model.parameters()]
+    forward = rig.step.forward
+
+    def overflow(batch: TrainingBatch) -> tuple[Tensor, Tensor | None]:
+        loss, right = forward(batch)
+        return loss * float("inf"), right
+
+    rig.step.forward = overflow
+    (scaler,) = rig.step.states
+    scale = scaler.get_scale()
+    rig.step(rig.batch())
+    assert all(torch.equal(now, then) for now, then in zip(rig.model.parameters(), before, strict=True))
+    assert scaler.get_scale() < scale
+
+
+@pytest.mark.parametrize("chain", [("autocast",), ("channels-last",), ("channels-last", "bf16")])
+def test_a_rehearsal_under_other_arithmetic_leaves_no_trace(chain: tuple[str, ...]) -> None:
+    tactics = [(name, {"dtype": "fp16"} if name == "autocast" else {}) for name in chain]
+    untouched, rehearsed = (Rig(*tactics) for _ in range(2))
+    rehearse(rehearsed.step, rehearsed.batch(3), times=2)
+    for name, value in rehearsed.model.state_dict().items():
+        assert torch.equal(value, untouched.model.state_dict()[name]), name
+    assert [state.state_dict() for state in rehearsed.step.states] == [state.state_dict() for state in untouched.step.states]
+
+
 def test_losses_and_targets_are_the_tasks_own() -> None:
     class Squares(ImageClassification):
         def loss(self, outputs: Any, targets: Tensor) -> tuple[Tensor, None]:

@@ -28,6 +28,11 @@ def played() -> Iterator[None]:
         kernels._destroy()
 
 
+def install() -> None:
+    """The same for the rest of this process: that of a cell."""
+    played().__enter__()
+
+
 class _Rounding(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
         if function in _PRODUCTS and torch.backends.cuda.matmul.allow_tf32:

@@ -11,6 +11,15 @@ from greenray.tasks.registry import TASKS
 TACTICS["misbehave"] = "misbehaving:Misbehave"
 TASKS["text-classification"] = "text_classification.task:TextClassification"
 
+
+def play_a_board() -> None:
+    """Of all processes here only fork servers have torch when they fork, and only to make a cell."""
+    if "torch" in sys.modules:
+        import board_arithmetic  # needs torch
+
+        pretend_cuda.install()
+        board_arithmetic.install()
+
+
 if pretend_cuda.BOARDS in os.environ:
-    # Of all processes here only fork servers have torch when they fork, and only to make a cell.
-    os.register_at_fork(after_in_child=lambda: pretend_cuda.install() if "torch" in sys.modules else None)
+    os.register_at_fork(after_in_child=play_a_board)
