@@ -55,6 +55,7 @@ def tactics() -> None:
     from greenray.tactics.registry import TACTICS, tactic_class
 
     grid = table("tactic", "devices", "parameters", "what it does", "needs", "source")
+    grid.columns[-1].overflow = "fold"  # an address is of no use without its end
     for name in TACTICS:
         cls = tactic_class(name)
         params = ", ".join(f"{key}={value}" for key, value in cls.Params().model_dump(mode="json").items())

@@ -63,6 +63,10 @@ class Compile(Tactic[CompileParams]):
         from torch._dynamo.exc import UserError
 
         self._device, self._before = context.device, _counts()
+        self._tuned_before = _autotuned()
+        if context.device == "cpu" and self.params.mode != "default":
+            # Then what was tuned is told by a warm cache too: by inductor's, and not by the one in front of it.
+            torch._functorch.config.enable_autograd_cache = False
         model.compile(mode=self.params.mode, fullgraph=self.params.fullgraph, dynamic=self.params.dynamic)
         # The first call is made here because a refusal of the compiler is a fact about the tactic, not about the workload.
         try:
@@ -78,15 +82,15 @@ class Compile(Tactic[CompileParams]):
 
         found: dict[str, Any] = {
             **{name: count - self._before[name] for name, count in _counts().items()},
+            "autotuned": None if counters["aot_autograd"]["autograd_cache_hit"] else _autotuned() - self._tuned_before,
             "graph_break_reasons": [_one_line(reason) for reason in list(counters["graph_break"])[:_REASONS_KEPT]],
-            "autotuned": int(counters["inductor"]["select_algorithm_autotune"]),
             "cudagraph_skips": int(counters["inductor"]["cudagraph_skips"]),
             "cudagraphs": _cuda_graphs() if self._device == "cuda" else 0,
             "mode": self.params.mode,
         }
         if not found["graphs"]:
             raise NotApplied("torch.compile captured no graph; the model ran as eager code", evidence=found)
-        if self._device == "cpu" and self.params.mode != "default" and not found["autotuned"]:
+        if self._device == "cpu" and self.params.mode != "default" and found["autotuned"] == 0:
             raise NotApplied(f"{self.params.mode} found nothing to tune: the code is that of mode: default", evidence=found)
         if self.params.mode == "reduce-overhead" and not found["cudagraphs"]:
             raise NotApplied("no CUDA graph was recorded: the code is that of mode: default", evidence=found)
@@ -97,7 +101,7 @@ class Compile(Tactic[CompileParams]):
 
 
 def _counts() -> dict[str, int]:
-    """Dynamo's counters, all of which only grow: graphs captured, frames compiled, graph breaks, recompiles."""
+    """Dynamo's counters, all of which only grow: graphs, operations in them, frames compiled, graph breaks, recompiles."""
     from torch._dynamo.utils import counters, get_compilation_metrics
 
     return {
@@ -107,6 +111,13 @@ def _counts() -> dict[str, int]:
         "graph_breaks": sum(int(count) for count in counters["graph_break"].values()),
         "recompiles": sum(1 for metrics in get_compilation_metrics() if getattr(metrics, "recompile_reason", None)),
     }
+
+
+def _autotuned() -> int:
+    """For how many products inductor has tried kernels against each other; what a cache gave is counted as when it was made."""
+    from torch._dynamo.utils import counters
+
+    return int(counters["inductor"]["select_algorithm_autotune"])
 
 
 def _cuda_graphs() -> int:

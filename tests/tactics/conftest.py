@@ -33,6 +33,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch, context: Context) -> Iterator[Context]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")  # as a build with CUDA has it: torchao asks
     monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: None)
     before = dict(vars(torch.cuda))
     pretend_cuda.install()
     mode = torch.overrides._get_current_function_mode()
@@ -66,6 +67,7 @@ def _put_back() -> Iterator[None]:
         (torch.backends.cuda.matmul, "allow_tf32"): torch.backends.cuda.matmul.allow_tf32,
         (torch.backends.cudnn, "allow_tf32"): torch.backends.cudnn.allow_tf32,
         (torch.backends.cudnn, "benchmark"): torch.backends.cudnn.benchmark,
+        (torch._functorch.config, "enable_autograd_cache"): torch._functorch.config.enable_autograd_cache,
     }
     yield
     torch._dynamo.reset()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageClassification
@@ -9,6 +10,10 @@ from transformers.models.vit import modeling_vit  # noqa: F401  (now, and not wh
 
 from greenray.tactics.base import Context
 
+# A build with CUDA asks the driver for streams when it compiles on what it takes for a board.
+COMPILES_AS_PLAYED = pytest.mark.skipif(
+    torch.backends.cuda.is_built(), reason="a board can be played for compile in a CPU build only"
+)
 VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "patch_size": 4}
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from greenray.errors import Unsupported
 from greenray.tactics.base import Context
 from greenray.tactics.registry import Chain, build
-from tests.tactics.nets import answers
+from tests.tactics.nets import COMPILES_AS_PLAYED, answers
 
 CHAINS = [
     ("bf16", "compile"),
@@ -55,6 +55,7 @@ def test_a_cast_and_what_follows_are_one_graph(net: nn.Module, context: Context)
     assert chain.evidence(model)["compile"]["graphs"] == 1
 
 
+@COMPILES_AS_PLAYED
 @pytest.mark.parametrize("names", ON_CUDA, ids="+".join)
 def test_chains_hold_on_a_board(
     names: tuple[str, ...], net: nn.Module, cuda: Context, check: Callable[[Chain, str], None]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from greenray.errors import NotApplied, Unsupported
 from greenray.tactics.base import Context
 from greenray.tactics.registry import build
-from tests.tactics.nets import Net, answers
+from tests.tactics.nets import COMPILES_AS_PLAYED, Net, answers
 
 
 class TestCompile:
@@ -65,16 +65,25 @@ def test_cuda_graphs_are_no_mode_of_a_cpu() -> None:
 
 
 @pytest.mark.parametrize("mode", ["max-autotune", "max-autotune-no-cudagraphs"])
-def test_a_mode_that_tunes_nothing_is_not_applied(mode: str, net: nn.Module, context: Context) -> None:
-    tactic = build("compile", {"mode": mode})
-    tactic.check(context)
-    model = tactic.apply(net, context)
-    answers(model, context)
-    with pytest.raises(NotApplied, match="nothing to tune") as caught:
-        tactic.evidence(model)
-    assert caught.value.evidence["graphs"] == 1
+def test_a_mode_is_applied_where_it_tunes_something_whatever_is_cached(mode: str, context: Context) -> None:
+    """torch 2.11 chooses between two ways to add a bias on the CPU, 2.13 has nothing to choose from there."""
+    found = []
+    for _ in range(2):  # the second finds what the first has compiled
+        torch._dynamo.reset()
+        tactic = build("compile", {"mode": mode})
+        tactic.check(context)
+        model = tactic.apply(Net().eval(), context)
+        answers(model, context)
+        try:
+            found.append((tactic.evidence(model)["autotuned"], "applied"))
+        except NotApplied as error:
+            found.append((error.evidence["autotuned"], str(error)))
+    assert found[0] == found[1]
+    tuned, verdict = found[0]
+    assert verdict == ("applied" if tuned else f"{mode} found nothing to tune: the code is that of mode: default")
 
 
+@COMPILES_AS_PLAYED
 def test_without_a_recorded_graph_reduce_overhead_is_not_applied(
     net: nn.Module, cuda: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
