@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from greenray.cli.app import app
 from greenray.errors import ConfigError
 from greenray.tactics.base import DEVICES
 from greenray.tactics.registry import TACTICS, build, tactic_class
@@ -29,6 +31,14 @@ def test_every_tactic_has_a_test_and_says_where_it_comes_from(name: str) -> None
     assert any(f'"{name}"' in text for text in others)
     if name not in ("baseline", "null-check"):  # which are nobody's idea
         assert tactic_class(name).source.startswith("https://")
+
+
+def test_the_command_shows_where_each_comes_from() -> None:
+    shown = CliRunner().invoke(app, ["tactics"], env={"COLUMNS": "500"}).output
+    for name in TACTICS:
+        (row,) = (line for line in shown.splitlines() if line.startswith(f"{name} "))
+        cls = tactic_class(name)
+        assert all(part in row for part in (", ".join(cls.devices), cls.needs, cls.source))
 
 
 def test_unknown_name_says_what_is_known() -> None:
