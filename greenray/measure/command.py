@@ -15,7 +15,7 @@ from greenray.power.cpu_reading import CpuReading, HostShare, idle_of, read_cpu
 from greenray.power.estimate.energy import Energy
 from greenray.power.gpu_reading import GpuReading, GpuSensor, calibrate, prepare_counter, read_gpu
 from greenray.power.grade import grade_cpu, grade_gpu
-from greenray.power.host import host_info
+from greenray.power.host import host_info, sees_all_processes
 from greenray.power.rapl import powercap_root, survey
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup, open_sensors
@@ -50,7 +50,7 @@ def measure_command(argv: Sequence[str], *, signals: Signals, hz: float = 50.0, 
     sensors = open_sensors(Setup(gpus=whole, hz=hz, cpu_model=model, powercap_root=root))
     gpu_sensors = {sensor.gpu.uuid: sensor for sensor in sensors if isinstance(sensor, GpuSensor)}
     calibrate(list(gpu_sensors.values()))
-    strangers = {gpu.uuid: gpu.processes() for gpu in whole}
+    strangers = {gpu.uuid: (gpu.processes(), gpu.memory_held_bytes()) for gpu in whole}
     slowest_s = max((sensor.facts.period_s or 0.0 for sensor in gpu_sensors.values()), default=0.0)
     around_s = _AROUND_S if gpu_sensors else 0.0
     recorder = Recorder(sensors, hz=hz)
@@ -80,7 +80,8 @@ def measure_command(argv: Sequence[str], *, signals: Signals, hz: float = 50.0, 
     cpu = read_cpu(trace, host_share, start_s=ended.start_s, end_s=ended.end_s)
     parts: dict[str, Any] = {
         "gpus": [
-            _gpu_entry(gpu, gpu_sensors.get(gpu.uuid), trace, ended, idle=idle, before=strangers.get(gpu.uuid)) for gpu in gpus
+            _gpu_entry(gpu, gpu_sensors.get(gpu.uuid), trace, ended, idle=idle, before=strangers.get(gpu.uuid, (None, None)))
+            for gpu in gpus
         ],
         "cpu": _cpu_entry(cpu),
         "dram": {**_ungraded_entry(cpu.dram), "source": None if cpu.dram.energy_j is None else "rapl"},
@@ -109,9 +110,15 @@ def measure_command(argv: Sequence[str], *, signals: Signals, hz: float = 50.0, 
 
 
 def _gpu_entry(
-    gpu: Gpu, sensor: GpuSensor | None, trace: Trace, ended: Ended, *, idle: tuple[float, float] | None, before: list[int] | None
+    gpu: Gpu,
+    sensor: GpuSensor | None,
+    trace: Trace,
+    ended: Ended,
+    *,
+    idle: tuple[float, float] | None,
+    before: tuple[list[int] | None, int | None],
 ) -> dict[str, Any]:
-    """`sensor` is None for a GPU that cannot be read; `before` are the processes that were on it before the command."""
+    """`sensor` is None for a GPU that cannot be read; `before` are the processes on it before the command, and what they held."""
     reading, idle_w = GpuReading(energy=Energy()), None
     if sensor is not None:
         series, facts = trace.series[sensor.name], sensor.facts
@@ -119,10 +126,12 @@ def _gpu_entry(
         reading = read_gpu(series, facts, start_s=ended.start_s, end_s=ended.end_s, hz=trace.hz, counter=counter)
         if idle is not None:
             idle_w = read_gpu(series, facts, start_s=idle[0], end_s=idle[1], hz=trace.hz, counter=counter).power_w
-    now = gpu.processes()
+    now, (were, held_bytes) = gpu.processes(), before
     # The command had not started or has ended: whoever is on the GPU, but for what it left behind, is somebody else.
-    pids = None if now is None else sorted({*now, *(before or ())})
-    foreign = foreign_processes(pids=pids, ours=ended.running, uses_gpu=False)
+    pids = None if now is None else sorted({*now, *(were or ())})
+    foreign = foreign_processes(
+        pids=pids, ours=ended.running, uses_gpu=False, held_bytes=held_bytes, sees_all=sees_all_processes()
+    )
     grade, reasons = grade_gpu(reading, foreign=foreign)
     if gpu.partitioned is not None:
         grade, reasons = None, [gpu.partitioned]
@@ -191,7 +200,8 @@ def _surprises(trace: Trace, ended: Ended) -> list[str]:
     if ended.running:
         count = len(ended.running)
         notes.append(f"{count} process{'es' if count > 1 else ''} of the command outlived it: counted up to its end only")
-    times = next((series.fast.times for series in trace.series.values() if len(series.fast.times) > 2), None)
+    read = (one.times for series in trace.series.values() for one in (series.fast, series.slow))
+    times = next((times for times in read if len(times) > 2), None)
     if times is not None:
         # Whoever goes on after a stop may hear of the command's end before it takes the next sample.
         inside = times.clip(ended.start_s, ended.end_s)

@@ -195,7 +195,8 @@ def _between(trace: Trace, sensor: str, column: str, start_s: float, end_s: floa
     series = trace.series.get(sensor)
     if series is None:
         return None
-    times, values = series.fast.times, series.fast.column(column)
+    read = series.fast if column in series.fast.columns else series.slow
+    times, values = read.times, read.column(column)
     valid = np.isfinite(values)
     # A cell has used none before it is followed, unless it had used more by then than the time since the recording began allows.
     if sensor == "cpu:cell" and np.any(valid) and not valid[0]:

@@ -20,6 +20,8 @@ from greenray.power.grade import worse
 from greenray.power.instrument import Recording
 from greenray.power.window import WindowReading
 
+_UNDER_LOAD = ("warmup", "steady", "epoch")  # by the first of each the board's meter is looked at again
+
 
 class CellMonitor:
     """Listens to one cell; `gpu_lost` says why the worker's GPU must not be used any more, None while it may.
@@ -62,7 +64,10 @@ class CellMonitor:
         elif isinstance(message, Window):
             self._recording.look()
             # Wall clock of the start, for people: computed now, while both clocks are at hand.
+            first = message.kind not in {window.kind for window, _ in self._windows}
             self._windows.append((message, time.time() - (time.monotonic() - message.start_s)))
+            if first and message.kind in _UNDER_LOAD:
+                self._recording.loaded(start_s=message.start_s, end_s=message.end_s)
             if message.kind == "steady":
                 return Verdict(enough=self._enough(message), stage=message.stage)
         return None
