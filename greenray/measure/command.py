@@ -14,15 +14,17 @@ from greenray.measure.signals import Signals
 from greenray.power.cpu_reading import CpuReading, HostShare, idle_of, read_cpu
 from greenray.power.estimate.energy import Energy
 from greenray.power.gpu_reading import GpuReading, GpuSensor, calibrate, prepare_counter, read_gpu
-from greenray.power.grade import grade_cpu, grade_gpu
-from greenray.power.host import host_info, sees_all_processes
+from greenray.power.grade import grade_cpu, grade_gpu, worse
+from greenray.power.host import allotted_cores, host_info, sees_all_processes
 from greenray.power.rapl import powercap_root, survey
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup, open_sensors
+from greenray.power.sharing import core_share
 from greenray.power.trace import Series, Trace, readings
 from greenray.power.window import read_wall
 
 _PAUSED_S = 1.0  # without a sample: the machine slept, or this process was stopped
+_BRIEF_IDLE_S = 0.5
 _AROUND_S = 0.25  # recorded before and after the command where there is a GPU
 
 
@@ -34,7 +36,8 @@ def measure_command(argv: Sequence[str], *, signals: Signals, hz: float = 50.0, 
     Args:
         signals: those that this process holds back; who wants this process to end means the command.
         hz: sampling rate.
-        idle_s: seconds of idle to measure before the command; None leaves idle power unknown.
+        idle_s: seconds of idle to measure before the command; None leaves idle power unknown, though processors with a meter are
+            read for half a second: a meter's energy is divided by a power that was measured too.
 
     Returns plain data, what `greenray measure --json` writes; joules, None is unknown. `gpus` has an entry a GPU, whole and
     whoever used it; in `cpu` and `dram` energy_j is the command's share, `wall` is all of the host. total_energy_j is of the
@@ -60,9 +63,13 @@ def measure_command(argv: Sequence[str], *, signals: Signals, hz: float = 50.0, 
         # that the command's last moment lies between two updates.
         recorder.wait_past(time.monotonic() + around_s, limit_s=1.0)
         idle_from_s = time.monotonic()
-        signals.pause(idle_s or 0.0)
-        idle = None if idle_s is None else (idle_from_s, time.monotonic())
+        metered = any(sensor.part == "cpu" for sensor in sensors)
+        signals.pause(idle_s or (_BRIEF_IDLE_S if metered else 0.0))
+        rest = (idle_from_s, time.monotonic())
+        idle = None if idle_s is None else rest
+        recorder.mark()
         ended = run(argv, signals=signals)
+        recorder.mark()
         after_s = around_s + 1.3 * slowest_s + 2 / hz
         recorder.wait_past(ended.end_s + after_s, limit_s=3 * max(slowest_s, 1 / hz) + 0.5)
     finally:
@@ -71,11 +78,13 @@ def measure_command(argv: Sequence[str], *, signals: Signals, hz: float = 50.0, 
     # The kernel tells the command's processor time at its end: nobody needs to sample it.
     used = readings([ended.start_s, ended.end_s], cpu_seconds=[0.0, ended.cpu_s])
     trace = replace(trace, series={**trace.series, "cpu:cell": Series(sensor="cpu:cell", part="activity", fast=used)})
+    logical_cores = host_info().logical_cores
     host_share = HostShare(
-        logical_cores=host_info().logical_cores,
+        logical_cores=logical_cores,
         model=model,
-        idle=None if idle is None else idle_of(trace.part(*idle)),
+        idle=idle_of(trace.part(*rest)),
         no_meter=survey(root).problem,
+        modelled=core_share(logical_cores=logical_cores, allotted=allotted_cores(), boards=registry.boards(), workers=1),
     )
     cpu = read_cpu(trace, host_share, start_s=ended.start_s, end_s=ended.end_s)
     parts: dict[str, Any] = {
@@ -83,7 +92,7 @@ def measure_command(argv: Sequence[str], *, signals: Signals, hz: float = 50.0, 
             _gpu_entry(gpu, gpu_sensors.get(gpu.uuid), trace, ended, idle=idle, before=strangers.get(gpu.uuid, (None, None)))
             for gpu in gpus
         ],
-        "cpu": _cpu_entry(cpu),
+        "cpu": _cpu_entry(cpu, idle_s=idle_s),
         "dram": {**_ungraded_entry(cpu.dram), "source": None if cpu.dram.energy_j is None else "rapl"},
         "wall": _ungraded_entry(read_wall(trace, start_s=ended.start_s, end_s=ended.end_s)),
     }
@@ -151,16 +160,20 @@ def _gpu_entry(
     }
 
 
-def _cpu_entry(cpu: CpuReading) -> dict[str, Any]:
+def _cpu_entry(cpu: CpuReading, *, idle_s: float | None) -> dict[str, Any]:
     grade, reasons = grade_cpu(cpu)
+    if idle_s is None and cpu.idle.source == "rapl" and cpu.source is not None:
+        grade, reasons = worse(grade), [*reasons, f"idle power was read for {cpu.idle.seconds:.1f} s only; --idle S reads more"]
     return {
         "energy_j": cpu.energy.energy_j,
         "host_energy_j": cpu.host.energy_j,
         "source": cpu.source,
         "error_j": cpu.energy.error_j,
-        "idle_w": None if cpu.host_share.idle is None else cpu.idle.cpu_w,
+        "idle_w": None if idle_s is None or cpu.host_share.idle is None else cpu.idle.cpu_w,
         "cpu_seconds": cpu.cell_s,
         "neighbours_busy": cpu.neighbours_busy,
+        "modelled_cores": cpu.host_share.counted.cores if cpu.source == "modelled" else None,
+        "modelled_cores_by": cpu.host_share.counted.by if cpu.source == "modelled" else None,
         "grade": grade,
         "reasons": reasons,
     }

@@ -21,11 +21,11 @@ from greenray.power.activity import TreeActivity
 from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
 from greenray.power.estimate.counter import CounterEnergy
 from greenray.power.gpu_reading import GpuSensor, calibrate, prepare_counter, read_gpu, under_load
-from greenray.power.host import host_info, sees_all_processes
+from greenray.power.host import allotted_cores, host_info, sees_all_processes
 from greenray.power.rapl import powercap_root, survey
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup, open_sensors
-from greenray.power.sharing import IdlePower, modelled_idle
+from greenray.power.sharing import IdlePower, core_share, modelled_idle
 from greenray.power.trace import Trace
 from greenray.power.wall.meter import WallSensor
 from greenray.power.window import WindowReading, read_wall
@@ -61,7 +61,9 @@ class Instrument:
             raise self._gpu_sensor.gpu.lost()
         self.host = host_info()
         no_meter = survey(setup.powercap_root).problem
+        self._boards = (0, 0) if gpu is None else registry.boards()
         self._host_share = HostShare(logical_cores=self.host.logical_cores, model=cpu_model, no_meter=no_meter)
+        self.share_host(idle=None, workers=1)
         calibrate([] if self._gpu_sensor is None else [self._gpu_sensor])
 
     @property
@@ -92,11 +94,13 @@ class Instrument:
             time.sleep(seconds)
             recorder.stop()
             idle = idle_of(recorder.trace())
-        return idle or modelled_idle(self._host_share.model, logical_cores=self.host.logical_cores)
+        return idle or modelled_idle(self._host_share.model, logical_cores=self._host_share.counted.cores)
 
-    def share_host(self, *, idle: IdlePower, workers: int) -> None:
+    def share_host(self, *, idle: IdlePower | None, workers: int) -> None:
         """Sets what the sharing rule needs from the next recording on; `workers` are counted busy or not."""
-        self._host_share = replace(self._host_share, idle=idle, workers=max(1, workers))
+        workers, logical_cores = max(1, workers), self.host.logical_cores
+        cores = core_share(logical_cores=logical_cores, allotted=allotted_cores(), boards=self._boards, workers=workers)
+        self._host_share = replace(self._host_share, idle=idle, workers=workers, modelled=cores)
 
     def require_gpu(self) -> None:
         """Raises `MeasurementError` when the GPU no longer answers; nothing to check on a host without one."""

@@ -19,7 +19,7 @@ from greenray.errors import MeasurementError
 from greenray.gpu import registry
 from greenray.gpu.base import Gpu
 from greenray.power.instrument import Instrument
-from greenray.power.sharing import IdlePower, modelled_idle
+from greenray.power.sharing import IdlePower
 from greenray.processes import forkserver
 from greenray.processes import tree as processes
 from greenray.store.registry import open_store
@@ -100,8 +100,7 @@ class Worker:
         alone = assignment.workers_sharing == 1
         if alone:
             self._quiet.wait()
-        idle = assignment.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
-        self._instrument.share_host(idle=idle, workers=assignment.workers_sharing)
+        self._instrument.share_host(idle=assignment.idle, workers=assignment.workers_sharing)
         memory = int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE) // assignment.workers_sharing
         result = run_attempt(
             assignment,
