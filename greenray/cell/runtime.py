@@ -7,6 +7,7 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 from greenray.errors import CellError
+from greenray.processes.cores import as_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +25,8 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("highest")
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
-    settings = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed, "niceness": niceness}
+    cores = as_text(os.sched_getaffinity(0))
+    settings = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed, "niceness": niceness, "cores": cores}
     if device == "cuda":
         if not torch.cuda.is_available():
             raise CellError("this process sees no CUDA device that its torch can use")

@@ -30,8 +30,9 @@ class Measure(Frozen):
         target_ci: wished half-width of the 95 % interval of the ratio tactic / baseline, as a share: rounds are added for it.
         idle_s: length of the idle window of a host with a board.
         threads: intra-op threads of every cell alike, on the host's side of a GPU cell too. `auto` is the cores that may be used
-            less one, divided among the host's workers, at least 1: the recorder and the system need a core, and OpenMP's threads
-            wait for the slowest, so that with all cores taken one busy program beside the cell makes windows differ threefold.
+            less one, divided among the host's workers, at least 1, and for a GPU cell of those of its board's NUMA node: the
+            recorder and the system need a core, and OpenMP's threads wait for the slowest, so that with all cores taken one busy
+            program beside the cell makes windows differ threefold.
         quiet_wait_s: how long a worker waits at most, before a cell that has its host to itself, for others to let go of the
             processors; a wait that runs out halves the next. 0: no waiting.
     """

@@ -41,7 +41,9 @@ def cell_row(
     duration_s: float,
     threads: int,
     warm: bool,
+    not_bound: str | None = None,
 ) -> dict[str, Any]:
+    """`not_bound`: why a cell with a board was not bound to the processors close to it; None if it was, or has none."""
     last_word: Any = outcome.done or outcome.failed
     grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"] and w["rejected"] is None]
     versions: Mapping[str, str] = info.versions | (last_word.versions if last_word else {})
@@ -70,6 +72,8 @@ def cell_row(
             row[f"{kind}_energy_j"] = None if None in energies else sum(energies)
     if last_word is not None:
         said = last_word.model_dump(exclude=_NO_COLUMNS, exclude_none=True)
+        if not_bound is not None and "settings" in said:
+            said["settings"]["cores_not_bound"] = not_bound
         row |= {name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in said.items()}
     if outcome.done is not None:
         row["samples_evaluated"] = sum(w["samples"] for w in windows if w["kind"] == "evaluate") or None

@@ -25,6 +25,7 @@ from greenray.processes import tree as processes
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerInfo, WorkerSettings
 from greenray.worker.attempt import cell_environment, run_attempt
+from greenray.worker.binding import board_cores
 from greenray.worker.caches import CompileCaches
 from greenray.worker.quiet import HostSource, QuietHost, own_roots
 from greenray.worker.supervise import supervise
@@ -74,6 +75,7 @@ class Worker:
             self._notes.append(f"cells are spawned, which takes seconds each: {reason}")
         sees_store = settings.probe is None or open_store(settings.out).exists(settings.probe)
         self._info = worker_info(self._instrument, uses_cuda=uses_cuda, sees_store=sees_store, notes=self._notes)
+        self._board_cores = None if gpu is None else board_cores(gpu, among=registry.gpus())
         self._idle_memory = None if gpu is None else gpu.memory_used_bytes()
         self._caches = CompileCaches()
         self._quiet = QuietHost(
@@ -110,6 +112,7 @@ class Worker:
             launcher=self._launcher,
             caches=self._caches,
             memory_limit_bytes=min(memory, self._settings.cell_memory_bytes or memory),
+            board_cores=self._board_cores,
         )
         if alone:
             self._quiet.ended(contended=result.contended)
