@@ -63,6 +63,7 @@ def begin(asked: CellTask, marker: WindowMarker, result: Done) -> "tuple[Task, n
     with marker.window("data") as window:
         window.samples, window.iterations = task.prepare()
     result.model_family, result.dataset_split = task.family, task.split
+    result.settings |= task.settings
     with marker.window("load"):
         model = task.load()
         model.to(cell.device)

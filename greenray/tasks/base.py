@@ -118,6 +118,7 @@ class Task(ABC):
         preload: modules that its cells import, for the fork server.
         family, split, training_samples: model_type of the model's configuration, the split that is measured and evaluated, and
             how many samples there are to learn from; once `prepare` knows it.
+        settings: what `prepare` has set by itself, for the row's `settings`.
     """
 
     name: ClassVar[str]
@@ -131,6 +132,7 @@ class Task(ABC):
     family: str | None = None
     split: str | None = None
     training_samples: int = 0
+    settings: Mapping[str, Any] = {}
 
     def __init__(self, job: Job) -> None:
         self.job = job

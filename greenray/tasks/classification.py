@@ -80,11 +80,12 @@ class Classification(Task):
             batch_size=job.batch_size,
             pinned=job.device == "cuda",
         )
+        self.settings = {"pinned_bytes": self._batches.pinned_bytes} if job.device == "cuda" else {}
         if not job.training:
-            return Amount(samples=self._batches.samples_kept, iterations=len(self._batches.kept))
+            return Amount(samples=self._batches.samples_ready, iterations=self._batches.ready)
         self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels)
         self.training_samples = len(train)
-        return Amount(samples=self._batches.samples_kept + len(train), iterations=0)
+        return Amount(samples=self._batches.samples_ready + len(train), iterations=0)
 
     def load(self) -> "nn.Module":
         return checkpoints.build(self._plan, auto_model=self.auto_model)

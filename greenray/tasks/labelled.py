@@ -6,6 +6,7 @@ is evaluated on the other. The seed is no setting, because results on different 
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,8 @@ SPLIT_SEED = 20_240_601
 TEST_SHARE = 0.2
 # Ready inputs are kept up to this many bytes; the others are made again whenever they are needed.
 KEPT_BYTES = 2 << 30
+PINNED_SHARE, PINNED_MOST_BYTES = 1 / 64, 1 << 30
+"""Of the host's memory, and at most: what a cell pins, neither its host nor its neighbours (eight boards' cells, say) can use."""
 _CHUNK = 256
 
 
@@ -66,32 +69,52 @@ def draw(rows: "np.ndarray[Any, Any]", *, samples: int | None) -> "np.ndarray[An
 
 
 class Batches:
-    """Batches of `total` samples in host memory, pinned for CUDA; `kept` are those to run the load with, at least one.
+    """Batches of `total` samples in host memory; `kept` are those to run the load with, at least one, pinned for CUDA.
 
     Every batch is full: a short last one is filled up with samples from the beginning, so that every iteration does the
-    same work; whoever counts answers drops the surplus.
+    same work; whoever counts answers drops the surplus. What may not be pinned any more is no part of the load, for it takes
+    longer to copy: it is kept ready as it is.
     """
 
-    def __init__(self, encode: Encode, *, total: int, batch_size: int, pinned: bool, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self,
+        encode: Encode,
+        *,
+        total: int,
+        batch_size: int,
+        pinned: bool,
+        kept_bytes: int = KEPT_BYTES,
+        pinned_most_bytes: int | None = None,
+    ) -> None:
         self._encode = encode
         self._total = total
         self._batch_size = batch_size
-        self._pinned = pinned
         self.count = math.ceil(total / batch_size)
         first = self._make(0)
-        kept = max(1, min(self.count, kept_bytes // _bytes(first)))
-        self.kept: tuple[Inputs, ...] = (first, *map(self._make, range(1, kept)))
-        self.samples_kept = min(total, kept * batch_size)
-        """Different samples in the kept batches."""
+        self.ready = max(1, min(self.count, kept_bytes // _bytes(first)))
+        """Batches that need not be made again."""
+        most_bytes = pinned_bound() if pinned_most_bytes is None else pinned_most_bytes
+        kept = max(1, min(self.ready, most_bytes // _bytes(first))) if pinned else self.ready
+        made = (first, *map(self._make, range(1, self.ready)))
+        self.kept: tuple[Inputs, ...] = tuple(map(_pin, made[:kept])) if pinned else made
+        self._spare = made[kept:]
+        self.pinned_bytes = kept * _bytes(first) if pinned else 0
+        self.samples_ready = min(total, self.ready * batch_size)
+        """Different samples in the batches that are ready."""
 
     def __iter__(self) -> Iterator[Inputs]:
         """Every batch of the split, in order."""
-        return itertools.chain(self.kept, map(self._make, range(len(self.kept), self.count)))
+        return itertools.chain(self.kept, self._spare, map(self._make, range(self.ready, self.count)))
 
     def _make(self, index: int) -> Inputs:
         first = index * self._batch_size
-        inputs = self._encode([row % self._total for row in range(first, first + self._batch_size)])
-        return _pin(inputs) if self._pinned else inputs
+        return self._encode([row % self._total for row in range(first, first + self._batch_size)])
+
+
+def pinned_bound() -> int:
+    """Bytes that a cell pins at most."""
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(PINNED_MOST_BYTES, int(PINNED_SHARE * memory_bytes))
 
 
 class Pool:
