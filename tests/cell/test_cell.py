@@ -15,8 +15,8 @@ from transformers import AutoModelForImageClassification, ResNetConfig
 from greenray.cell import main as cell
 from greenray.cell import training
 from greenray.cell.protocol import CellTask, Channel, Done, Failed, Ready
+from greenray.config.chains import TacticStep
 from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
-from greenray.config.spec import TacticStep
 from greenray.errors import CellError, NotApplied, ResourceError, Unsupported
 from greenray.tasks.checkpoints import from_files, save
 from greenray.tasks.image_classification.task import ImageClassification, processor_config
