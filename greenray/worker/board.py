@@ -46,7 +46,7 @@ def _unreadable(meter: Meter, *, before_j: float, period_s: float | None) -> str
         meter.sample()
         return meter.fault
     if meter.counter_missing is not None:
-        return meter.counter_missing
+        return "its energy counter cannot be read any more"
     deadline_s = time.monotonic() + max(_LEAST_WAIT_S, _COUNTER_PERIODS * period_s)
     while time.monotonic() < deadline_s:
         now_j, power_w = meter.sample()
