@@ -58,7 +58,7 @@ class VisitLoop:
         declared: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`declared` is called when cells have been added to the plan."""
+        """`declared` is called when cells have been added to the plan, or a worker was refused."""
         self._plan = plan
         self._store = store
         self._pool = pool
@@ -187,7 +187,7 @@ class VisitLoop:
             case Refused():
                 if self._readings.pop(worker, None) is None:
                     self._end(worker)
-                self._pool.refuse(worker, reason=event.reason)
+                self._refuse(worker, reason=event.reason)
             case Died():
                 self._worker_died(worker, status=event.status, reason=event.reason)
 
@@ -200,11 +200,15 @@ class VisitLoop:
         bad = result.gpu_lost or self._boards.take(worker, result, others=others)
         if bad is not None:
             self._end(worker)
-            self._pool.refuse(worker, reason=bad)
+            self._refuse(worker, reason=bad)
         elif position == len(run.visit.cells) or self._interrupts.count:
             self._end(worker)
         else:
             self._start(worker, run.visit, position=position, sharing=run.assignment.workers_sharing, windows=run.windows)
+
+    def _refuse(self, worker: WorkerSlot, *, reason: str) -> None:
+        self._pool.refuse(worker, reason=reason)
+        self._declare()  # now, and not at the end: whatever ends the sweep, its report names the board
 
     def _worker_died(self, worker: WorkerSlot, *, status: str, reason: str) -> None:
         """The worker is gone, with its cell if it had one: a row says so, unless the worker had still committed one."""

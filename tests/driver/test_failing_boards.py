@@ -77,8 +77,9 @@ def test_in_a_sweep_it_is_refused_and_its_visit_goes_on_elsewhere(tmp_path: Path
     pool = PretendPool(slot("a", cuda=True), slot("b", machine="n", cuda=True, idle_since_s=1.0))
     bad = Act(result={"status": "failed", "error": BAD})
     pool.script = lambda assignment: Act() if pool.refused else bad
-    Sweep(tmp_path, pool, fresh("compile", "bf16", "prune-local", devices=("cuda",))).run()
+    sweep = Sweep(tmp_path, pool, fresh("compile", "bf16", "prune-local", devices=("cuda",))).run()
     assert pool.refused == [("a", f"board GPU-a failed 3 different cells in a row, the last one with: {BAD}")]
+    assert sweep.declared == [pool.refused]  # the manifest says so from then on
     assert {run.worker for run in pool.began if run.assignment.visit == 2} == {"b"}
 
 
