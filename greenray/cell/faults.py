@@ -29,10 +29,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_device_error(error: BaseException) -> bool:
-    """Whether the device or its driver answered with an error that is no lack of memory: whether it still works is to be seen."""
+    """Whether the device or its driver answered with an error that is no lack of memory: whether it still works is to be seen.
+
+    Whatever was made of that answer on the way up counts as well.
+    """
     if is_out_of_memory(error):
         return False
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.AcceleratorError):
-        return True
-    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _DEVICE)
+    told: BaseException | None = error
+    while told is not None:
+        if torch is not None and isinstance(told, torch.AcceleratorError):
+            return True
+        if isinstance(told, RuntimeError) and any(phrase in str(told).lower() for phrase in _DEVICE):
+            return True
+        told = told.__cause__ or told.__context__
+    return False

@@ -3,7 +3,6 @@
 import math
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -55,7 +54,8 @@ def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
     gpus = [gpu for report in reports.values() for gpu in report.gpus]
     absent = [report.problem for report in reports.values() if report.problem is not None]
     missed = any(report.silent or (report.problem is not None and report.on_bus) for report in reports.values())
-    problems = _of_torch(whole[:1])
+    of_torch = _of_torch(whole[0]) if whole else None
+    problems = [] if of_torch is None else [of_torch]
     problems += [
         problem
         for key, report in reports.items()
@@ -78,26 +78,21 @@ def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
         "rapl": {"root": str(root), "domains": [zone.domain for zone in found.zones], "problem": found.problem},
         "busy_cores": around.busy_cores,
         "able": all(gpu["source"] is not None for gpu in gpus) and not missed,
-        "problems": [
-            asdict(problem) for problem in (*_of_torch(whole[:1]), *problems, *problems_of(around, rapl=found, root=root))
-        ],
+        "problems": [asdict(problem) for problem in problems],
     }
 
 
-def _of_torch(gpus: Sequence[Gpu]) -> list[Problem]:
-    """Why torch cannot use each of these GPUs, if so; asked as a worker asks before its first cell."""
+def _of_torch(gpu: Gpu) -> Problem | None:
+    """Why torch cannot use a GPU, if so; asked as a worker asks before its first cell."""
     from greenray.cell.preload import CELL_TARGET
     from greenray.cell.protocol import Failed, Probe
     from greenray.worker.probe import probe, reason_of
 
-    problems = []
-    for gpu in gpus:
-        with Spawn(target=CELL_TARGET) as launcher:
-            answer = probe(launcher, Probe(device="cuda"), gpu=gpu, deadline_s=_TORCH_S)
-        if reason := reason_of(answer):
-            built_for = answer.versions.get("cuda") if isinstance(answer, Failed) else None
-            problems.append(gpu.unusable(reason, built_for=built_for))
-    return problems
+    with Spawn(target=CELL_TARGET) as launcher:
+        answer = probe(launcher, Probe(device="cuda"), gpu=gpu, deadline_s=_TORCH_S)
+    if (reason := reason_of(answer)) is None:
+        return None
+    return gpu.unusable(reason, built_for=answer.versions.get("cuda") if isinstance(answer, Failed) else None)
 
 
 def _part(source: str | None, best_grade: str | None, *reasons: str) -> dict[str, Any]:

@@ -58,6 +58,17 @@ def test_what_a_cell_says_of_itself_is_neither(error: Exception) -> None:
     assert (said.status, said.device_error) == ("failed", False)
 
 
+def test_an_error_of_the_device_stays_one_in_other_words() -> None:
+    try:
+        try:
+            raise DEVICE[0]
+        except RuntimeError:
+            raise CellError("the model cannot be loaded") from None
+    except CellError as error:
+        said = cell.last_word(error, Done())
+    assert (said.error, said.device_error) == ("the model cannot be loaded", True)
+
+
 def test_memory_that_torch_cannot_have_is_out_of_memory() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 55)

@@ -336,6 +336,7 @@ def test_a_driver_too_old_for_torch_is_the_first_thing_to_mend(simnvml):
     (report,) = json.loads(doctor("--json", env=env).stdout)
     first = report["problems"][0]
     assert first["part"] == "GPU"
+    assert [pretend_fault.TOO_OLD.format(12080) in problem["what"] for problem in report["problems"]].count(True) == 1
     assert pretend_fault.TOO_OLD.format(12080) in first["what"]
     assert f"driver {DRIVER_VERSION}, and torch's CUDA 13.0 needs 580 or later" in first["what"]
     assert first["commands"] == ["pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu126"]
