@@ -13,7 +13,7 @@ from greenray.measure.run import Ended, run
 from greenray.measure.signals import Signals
 from greenray.power.cpu_reading import CpuReading, HostShare, idle_of, read_cpu
 from greenray.power.estimate.energy import Energy
-from greenray.power.gpu_reading import GpuReading, GpuSensor, calibrate, prepare_counter, read_gpu
+from greenray.power.gpu_reading import GpuReading, GpuSensor, calibrate, prepare_counter, read_gpu, under_load
 from greenray.power.grade import grade_cpu, grade_gpu, worse
 from greenray.power.host import allotted_cores, host_info, sees_all_processes
 from greenray.power.rapl import powercap_root, survey
@@ -130,7 +130,8 @@ def _gpu_entry(
     """`sensor` is None for a GPU that cannot be read; `before` are the processes on it before the command, and what they held."""
     reading, idle_w = GpuReading(energy=Energy()), None
     if sensor is not None:
-        series, facts = trace.series[sensor.name], sensor.facts
+        series = trace.series[sensor.name]
+        facts = under_load(sensor.facts, series.fast.within(ended.start_s, ended.end_s))
         counter = prepare_counter(series, facts, hz=trace.hz)
         reading = read_gpu(series, facts, start_s=ended.start_s, end_s=ended.end_s, hz=trace.hz, counter=counter)
         if idle is not None:
