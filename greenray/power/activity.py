@@ -126,12 +126,14 @@ class TreeActivity(Sampler):
         # A pid that was given to another process since is not ours.
         known = {pid: process for pid, process in self._processes.items() if process.is_running()}
         roots = known if self._processes else [self._root]
-        self._processes, self._ended_s = {}, 0.0
+        found: dict[int, psutil.Process] = {}
+        ended_s = 0.0
         for pid in tree_of(*roots):
             with contextlib.suppress(psutil.Error):
                 process = known.get(pid) or psutil.Process(pid)
-                self._ended_s += _waited_for_s(process)
-                self._processes[pid] = process
+                ended_s += _waited_for_s(process)
+                found[pid] = process
+        self._processes, self._ended_s = found, ended_s  # at once: `follow` is called beside the sampling thread
 
 
 def tree_seconds(roots: Iterable[int]) -> dict[int, float]:
