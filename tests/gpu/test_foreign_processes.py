@@ -1,11 +1,15 @@
 """Who else is on the board: by pid, by memory, or unknown."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from greenray.gpu.base import EMPTY_BYTES, foreign_processes
 from tests.simnvml import Board, environment
+from tests.support import ROOT
 
 CELL, NEIGHBOUR = 2, 9
 HOST = {"ours": {CELL}, "uses_gpu": True, "held_bytes": None, "sees_all": True, "exists": lambda pid: True}
@@ -79,3 +83,32 @@ def test_drivers_of_each_kind_in_a_container(simnvml, python):
         Board(more={"processes": both, "namespace": "host", **beside}),
     ]
     assert python(LOOK, env=environment(simnvml, boards=boards)).strip() == "[0, 1, null, 1]"
+
+
+WINDOW = """
+import os, time
+from greenray.config.settings import CpuModel
+from greenray.power.instrument import Instrument
+instrument = Instrument(accelerator="0", hz=50, cpu_model=CpuModel())
+recording = instrument.record()
+recording.follow(os.getpid())
+start_s = time.monotonic()
+time.sleep(0.1)
+print(recording.read(start_s=start_s, end_s=time.monotonic(), device="cuda").row()["foreign_processes"])
+recording.stop()
+instrument.close()
+"""
+
+
+@pytest.mark.parametrize(("held", "foreign"), [(0, "0"), (CONTEXT, "1")])
+def test_a_window_in_a_container_with_pids_of_its_own(simnvml, held, foreign):
+    """The driver lists the cell alone, as it does there; a neighbour who was there from the start holds memory."""
+    board = Board(more={"processes": "self:9", "namespace": "own", "memory_used": (512 << 20) + held})
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment(simnvml, boards=[board])}
+    contained = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*contained, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("pids of one's own need privileges")
+    run = subprocess.run(
+        [*contained, sys.executable, "-c", WINDOW], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.stdout.strip(), run.returncode) == (foreign, 0), run.stderr
