@@ -150,6 +150,14 @@ class Recording:
                 return False
             time.sleep(0.05)
 
+    def warming(self, seconds: float = 5.0) -> float | None:
+        """By how much the GPU's temperature rose in the last `seconds`, in C; None where it is unknown or not recorded so long."""
+        if self._sensor is None:
+            return None
+        times, celsius = self._recorder.trace().series[self._sensor.name].slow.known("temperature_c")
+        before = np.flatnonzero(times <= time.monotonic() - seconds)
+        return float(celsius[-1] - celsius[before[-1]]) if len(before) else None
+
     def read(self, *, start_s: float, end_s: float, device: str, gpu_idle_w: float | None = None) -> WindowReading:
         """The figures of one window (CLOCK_MONOTONIC); waits, a few sampling and counter periods at most, for its end.
 
