@@ -1,9 +1,11 @@
 """The device a cell runs on: what is switched on and off, so that every arm is measured under the same conditions."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from greenray.errors import CellError
@@ -57,6 +59,45 @@ def synchronize(device: str) -> None:
         import torch
 
         torch.cuda.synchronize()
+
+
+def end_of_work(device: str, *, alone: bool) -> "Callable[[], object]":
+    """What waits until all is done that was asked of the device so far; with `alone`, that nothing else is asked meanwhile."""
+    if device != "cuda" or alone:
+        return functools.partial(synchronize, device)
+    import torch
+
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()
+    return done.synchronize
+
+
+class PeakMemory:
+    """The most memory of the board that torch's allocator had given out, inside and outside of what is measured.
+
+    In bytes, None on cpu. What only the replay of a CUDA graph uses is in neither.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self.inside: int | None = None
+        self.outside: int | None = None
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """What happens in the block is inside; several blocks add up to one."""
+        self.outside = self._since_last(self.outside)
+        yield
+        self.inside = self._since_last(self.inside)
+
+    def _since_last(self, before: int | None) -> int | None:
+        if self._device != "cuda":
+            return None
+        import torch
+
+        peak = int(torch.cuda.max_memory_allocated())
+        torch.cuda.reset_peak_memory_stats()
+        return max(peak, before or 0)
 
 
 def attention(model: "nn.Module") -> str | None:

@@ -34,8 +34,8 @@ class Measure(Frozen):
             wait for the slowest, so that with all cores taken one busy program beside the cell makes windows differ threefold.
         quiet_wait_s: how long a worker waits at most, before a cell that has its host to itself, for others to let go of the
             processors; a wait that runs out halves the next. 0: no waiting.
-        in_flight: batches on a GPU that are begun and not done. 1: each is copied, computed and waited for before the next. 2: the
-            copy of the next overlaps with the computing of the present one, whose latency is then the time from issue to done.
+        in_flight: batches on a GPU that are begun and not done. 1: each is copied, computed and waited for before the next.
+            2: the next is copied and sent while the present one is computed; its latency is the time from issue to done.
     """
 
     window_s: Seconds = 5.0

@@ -151,7 +151,7 @@ class Recording:
             time.sleep(0.05)
 
     def warming(self, seconds: float = 5.0) -> float | None:
-        """By how much the GPU's temperature rose in the last `seconds`, in C; None where it is unknown or not recorded so long."""
+        """By how much the GPU's temperature rose in the last `seconds`, in C; None if unknown or not recorded so long."""
         if self._sensor is None:
             return None
         times, celsius = self._recorder.trace().series[self._sensor.name].slow.known("temperature_c")

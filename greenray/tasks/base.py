@@ -47,7 +47,13 @@ class QualityMeasure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a cell asks of its task; `checkpoint` is the folder of the trained model for `checkpoint` refs."""
+    """What a cell asks of its task.
+
+    Attributes:
+        checkpoint: folder of the trained model for `checkpoint` refs.
+        in_flight: iterations on a GPU that may be begun and not done. Any stage will do for 2; one whose copies go over a
+            `transfer.DoubleBuffer` has them overlap with work.
+    """
 
     model: "ModelRef"
     dataset: "DatasetRef"
@@ -56,6 +62,7 @@ class Job:
     training: bool
     trust: "Trust"
     checkpoint: str | None = None
+    in_flight: int = 1
 
 
 class Amount(NamedTuple):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from greenray.tasks import checkpoints
 from greenray.tasks.base import Amount, Evaluation, Inputs, QualityMeasure, Stage, Task, TrainingBatch
 from greenray.tasks.labelled import Batches, Labelled, Pool, Purpose, to_device
+from greenray.tasks.transfer import DoubleBuffer
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +75,7 @@ class Classification(Task):
         train = self.read(job.dataset, purpose="train") if job.training else test
         self._plan = plan = self.plan(train)
         self.family, self.split = plan.family, test.split
+        self._ahead = DoubleBuffer() if job.device == "cuda" and job.in_flight > 1 else None
         self._batches = Batches(
             lambda rows: self.encode(test, rows, plan=plan),
             total=len(test),
@@ -106,7 +108,8 @@ class Classification(Task):
 
     def predict(self, model: "nn.Module", batch: Inputs) -> "torch.Tensor":
         """Predicted outputs of one batch, shape (batch,), on the device."""
-        answer: torch.Tensor = model(**to_device(batch, self.job.device)).logits.argmax(dim=-1)
+        inputs = to_device(batch, self.job.device) if self._ahead is None else self._ahead(batch)
+        answer: torch.Tensor = model(**inputs).logits.argmax(dim=-1)
         return answer
 
     def evaluate(self, model: "nn.Module") -> Evaluation:
