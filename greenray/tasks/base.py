@@ -10,11 +10,11 @@ What a task declares is read by `plan` and the config, so importing a task must 
         stage.step(model)
     task.evaluate(model)                 # in `evaluate`
 
-and for training `training_batch` and `loss` in between, `save` at the end.
+and for training `training_batches` and `loss` in between, `save` at the end.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -125,6 +125,7 @@ class Task(ABC):
         preload: modules that its cells import, for the fork server.
         family, split, training_samples: model_type of the model's configuration, the split that is measured and evaluated, and
             how many samples there are to learn from; once `prepare` knows it.
+        training_data: where those wait for their turn, in a word for the row; None if the task does not say.
     """
 
     name: ClassVar[str]
@@ -138,6 +139,7 @@ class Task(ABC):
     family: str | None = None
     split: str | None = None
     training_samples: int = 0
+    training_data: str | None = None
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -186,6 +188,10 @@ class Task(ABC):
     @abstractmethod
     def training_batch(self, rows: "Tensor") -> TrainingBatch:
         """The training samples of these numbers, on the device."""
+
+    def training_batches(self, order: "Tensor") -> "Iterator[TrainingBatch]":
+        """The batches of one epoch, on the device; `order` are the samples' numbers, shape (batches, samples)."""
+        return map(self.training_batch, order)
 
     @abstractmethod
     def loss(self, outputs: Any, targets: "Tensor") -> "tuple[Tensor, Tensor | None]":

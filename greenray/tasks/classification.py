@@ -3,14 +3,15 @@
 import itertools
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenray.tasks import checkpoints
 from greenray.tasks.base import Amount, Evaluation, Inputs, QualityMeasure, Stage, Task, TrainingBatch
-from greenray.tasks.labelled import Batches, Labelled, Pool, Purpose, to_device
+from greenray.tasks.labelled import Batches, Labelled, Purpose, to_device
+from greenray.tasks.training_data import Pool
 from greenray.tasks.transfer import DoubleBuffer
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class Classification(Task):
         )
         if not job.training:
             return Amount(samples=self._batches.samples_kept, iterations=len(self._batches.kept))
-        self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels)
-        self.training_samples = len(train)
+        self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels, device=job.device)
+        self.training_samples, self.training_data = len(train), self._pool.where
         return Amount(samples=self._batches.samples_kept + len(train), iterations=0)
 
     def load(self) -> "nn.Module":
@@ -127,7 +128,10 @@ class Classification(Task):
         return replace(answers, predictions=predictions, quality=correct / len(predictions), low=low, high=high)
 
     def training_batch(self, rows: "torch.Tensor") -> TrainingBatch:
-        return self._pool.batch(rows, device=self.job.device)
+        return self._pool.batch(rows)
+
+    def training_batches(self, order: "torch.Tensor") -> Iterator[TrainingBatch]:
+        return self._pool.batches(order)
 
     def loss(self, outputs: Any, targets: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
         """Cross entropy."""

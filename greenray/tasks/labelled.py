@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenray.tasks.base import Inputs, TrainingBatch
+from greenray.tasks.base import Inputs
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 Purpose = Literal["train", "test"]
 Encode = Callable[[Sequence[int]], Inputs]
@@ -24,7 +23,6 @@ SPLIT_SEED = 20_240_601
 TEST_SHARE = 0.2
 # Ready inputs are kept up to this many bytes; the others are made again whenever they are needed.
 KEPT_BYTES = 2 << 30
-_CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +77,7 @@ class Batches:
         self._pinned = pinned
         self.count = math.ceil(total / batch_size)
         first = self._make(0)
-        kept = max(1, min(self.count, kept_bytes // _bytes(first)))
+        kept = max(1, min(self.count, kept_bytes // bytes_of(first)))
         self.kept: tuple[Inputs, ...] = (first, *map(self._make, range(1, kept)))
         self.samples_kept = min(total, kept * batch_size)
         """Different samples in the kept batches."""
@@ -94,30 +92,6 @@ class Batches:
         return _pin(inputs) if self._pinned else inputs
 
 
-class Pool:
-    """Samples to be drawn from in any order, for training: made ready once if they fit into memory, else at every draw."""
-
-    def __init__(self, encode: Encode, labels: Sequence[int], *, kept_bytes: int = KEPT_BYTES) -> None:
-        import torch
-
-        self._encode = encode
-        self._labels = torch.tensor(labels)
-        self._kept: Inputs | None = None
-        if _bytes(encode([0])) * len(labels) <= kept_bytes:
-            parts = [encode(range(start, min(start + _CHUNK, len(labels)))) for start in range(0, len(labels), _CHUNK)]
-            self._kept = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def batch(self, rows: "torch.Tensor", *, device: str) -> TrainingBatch:
-        """Inputs and labels (rows,) of these samples, on the device."""
-        kept = self._kept
-        inputs = self._encode(rows.tolist()) if kept is None else {name: values[rows] for name, values in kept.items()}
-        inputs = to_device(_pin(inputs) if device == "cuda" else inputs, device)
-        return TrainingBatch(inputs=inputs, targets=self._labels[rows].to(device))
-
-
 def to_device(inputs: Inputs, device: str) -> Inputs:
     """The inputs on the device; from pinned memory the copy does not wait."""
     return {name: values.to(device, non_blocking=True) for name, values in inputs.items()} if device == "cuda" else inputs
@@ -127,5 +101,6 @@ def _pin(inputs: Inputs) -> Inputs:
     return {name: values.pin_memory() for name, values in inputs.items()}
 
 
-def _bytes(inputs: Inputs) -> int:
+def bytes_of(inputs: Inputs) -> int:
+    """Bytes that they take."""
     return sum(values.nbytes for values in inputs.values())
