@@ -19,10 +19,10 @@ def waiting_boards(arms: Sequence[Arm]) -> Iterator[str]:
     unit = common((arm.cell["unit"] or "sample" for arm in bound), "sample")
     most = max(arm.cell["unsynchronized_samples_per_s"] / arm.cell["synchronized_samples_per_s"] for arm in bound)
     yield (
-        f"The board waits for its host: in {part} {count(len(compared), 'cell')} on a GPU it does up to {most:.1f} times the work when "
-        f"nobody waits for each batch ({_which(bound)}). What it draws meanwhile is idle power, and energy per {unit} is that x time "
-        "to a large part: a tactic is judged there by what it leaves to the host, not to the board. A larger batch, compile with "
-        "mode reduce-overhead (CUDA graphs) or in_flight: 2 under measure would show what the board can do."
+        f"The board waits for its host: in {part} {count(len(compared), 'cell')} on a GPU it does up to {most:.1f} times the "
+        f"work when nobody waits for each batch ({_which(bound)}). What it draws meanwhile is idle power, and energy per {unit} "
+        "is that x time to a large part: a tactic is judged there by what it leaves to the host, not to the board. A larger "
+        "batch, compile with mode reduce-overhead (CUDA graphs) or in_flight: 2 under measure would show what the board can do."
     )
 
 

@@ -52,8 +52,11 @@ def end() -> None:
             control.write(f"{os.environ[BOARDS].split(',').index(uuid)}.lost_from={time.monotonic()}\n")
 
 
-def install() -> None:
-    """Makes this process's torch believe in it; to be called in the process of a cell or a probe."""
+def install() -> Any:
+    """Makes this process's torch believe in it, in this thread; to be called in the process of a cell or a probe.
+
+    Returns what further threads enter: `with install()(): ...`
+    """
     import pretend_device
     import torch
     from torch.overrides import TorchFunctionMode
@@ -75,6 +78,7 @@ def install() -> None:
     torch.cuda.get_device_capability = lambda *_: (9, 0)
     pretend_device.install(last_call=end)
     OnProcessor().__enter__()
+    return OnProcessor
 
 
 def _here(value: Any) -> Any:
