@@ -157,6 +157,7 @@ class Done(Message, frozen=False):
     latency_bound: bool | None = None
     synchronized_samples_per_s: float | None = None
     unsynchronized_samples_per_s: float | None = None
+    device_time_share: float | None = None
     accuracy: float | None = None
     accuracy_low: float | None = None
     accuracy_high: float | None = None

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "transformers", "torchao", "datasets", "scikit-learn", "pillow", "torchvision", "timm", "triton")
 
+_MOST_HZ = 2e9
+"""Clock of the fastest boards: as many cycles last a second there."""
+
 
 def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
     """Set precision, algorithms, threads and seed; returns what was set. CellError: a cuda cell without a usable device."""
@@ -70,6 +73,23 @@ def end_of_work(device: str, *, alone: bool) -> "Callable[[], object]":
     done = torch.cuda.Event()  # type: ignore[no-untyped-call]
     done.record()
     return done.synchronize
+
+
+def device_time_s(ask: "Callable[[], object]", *, busy_s: float) -> float:
+    """Seconds that the CUDA device needs for what `ask` asks of it, from its first to its last kernel.
+
+    It is kept busy meanwhile, for `busy_s` at full clock and longer at a lower one: what was all asked for before it begins has
+    no gaps. Where `ask` itself waits for the device, or launches more than a queue holds (about a thousand kernels), some remain.
+    """
+    import torch
+
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    torch.cuda._sleep(int(busy_s * _MOST_HZ))  # type: ignore[no-untyped-call]
+    begin.record()
+    ask()
+    end.record()
+    torch.cuda.synchronize()
+    return float(begin.elapsed_time(end)) / 1000
 
 
 class PeakMemory:

@@ -94,6 +94,7 @@ def test_a_board_that_waits_for_its_host_is_told(told: dict[str, dict[str, Any]]
     done = told["waits"]["done"]
     assert done["latency_bound"] is True
     assert done["unsynchronized_samples_per_s"] > 1.15 * done["synchronized_samples_per_s"] > 0
+    assert 0 < done["device_time_share"] < 0.9
     _, compared = of(told["waits"], "warmup")
     assert compared["end_s"] == of(told["waits"], "steady")[0]["start_s"]
 

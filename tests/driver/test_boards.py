@@ -83,6 +83,7 @@ def test_a_cuda_row_tells_of_memory_and_launches(swept: tuple[Path, Ended]) -> N
         assert row["peak_gpu_memory_bytes"] == row["peak_gpu_memory_load_bytes"] >= 4 * row["parameters"]
         ratio = row["unsynchronized_samples_per_s"] / row["synchronized_samples_per_s"]
         assert row["latency_bound"] == (ratio > 1.15)
+        assert 0 <= row["device_time_share"] <= 1
         settings = json.loads(row["settings"])
         assert (settings["in_flight"], "warmup_rise_c" in settings) == (1, True)
 

@@ -109,6 +109,8 @@ def played_device(bench: Bench) -> Iterator[None]:
         patch.setattr(pretend_device.CLOCK, "now", bench.model.clock)
         patch.setattr(pretend_device.CLOCK, "sleep", bench.model.sleep)
         patch.setattr(pretend_device.DEFAULT, "free_s", 0.0)
-        for name in ("synchronize", "Event", "Stream", "current_stream", "stream"):
-            patch.setattr(torch.cuda, name, getattr(pretend_device, "on_stream" if name == "stream" else name))
+        for name in ("synchronize", "Event", "Stream", "current_stream"):
+            patch.setattr(torch.cuda, name, getattr(pretend_device, name))
+        patch.setattr(torch.cuda, "stream", pretend_device.on_stream)
+        patch.setattr(torch.cuda, "_sleep", pretend_device.busy)
         yield

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 LAUNCH_S, DEVICE_S, COPY_S, FREE = (f"GREENRAY_TEST_{name}" for name in ("LAUNCH_S", "DEVICE_S", "COPY_S", "FREE_BYTES"))
-TOTAL_BYTES = 80 << 30
+TOTAL_BYTES, CLOCK_HZ = 80 << 30, 1.98e9
 CLOCK = SimpleNamespace(now=time.monotonic, sleep=time.sleep)
 """The time that passes; tests may put one of their own in its place."""
 
@@ -69,6 +69,10 @@ class Event:
     def synchronize(self) -> None:
         _sleep_until(self.done_s)
 
+    def elapsed_time(self, later: "Event") -> float:
+        """Milliseconds."""
+        return 1000 * (later.done_s - self.done_s)
+
 
 def current_stream(*_: Any) -> Stream:
     return _current[-1]
@@ -85,6 +89,10 @@ def on_stream(stream: Stream) -> Iterator[None]:
 
 def synchronize(*_: Any) -> None:
     _sleep_until(max(stream.free_s for stream in Stream.everyone))
+
+
+def busy(cycles: int) -> None:
+    current_stream().take(cycles / CLOCK_HZ)
 
 
 class Memory:
@@ -136,6 +144,7 @@ def install(*, last_call: Callable[[], object]) -> None:
     torch.nn.Module.to = to  # type: ignore[method-assign]
     names = {
         "synchronize": synchronize,
+        "_sleep": busy,
         "Stream": Stream,
         "Event": Event,
         "current_stream": current_stream,
