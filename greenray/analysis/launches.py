@@ -22,8 +22,8 @@ def waiting_boards(arms: Sequence[Arm]) -> Iterator[str]:
     yield (
         f"The board waits for its host: in {part} {count(len(faster), 'cell')} on a GPU it could do up to "
         f"{max(faster.values()):.1f} times the work ({_which(bound)}). What it draws meanwhile is idle power, and energy per "
-        f"{unit} is that x time to a large part: a tactic is judged there by what it leaves to the host, not to the board. A larger "
-        "batch, compile with mode reduce-overhead (CUDA graphs) or in_flight: 2 under measure would show what the board can do."
+        f"{unit} is that x time to a large part: a tactic is judged there by what it leaves to the host, not to the board. A "
+        "larger batch, compile with mode reduce-overhead (CUDA graphs) or in_flight: 2 under measure would show what it can do."
     )
 
 

@@ -76,6 +76,7 @@ def install() -> Any:
     torch.cuda.is_available = lambda: bool(visible_boards())
     torch.cuda.get_device_properties = lambda *_: SimpleNamespace(uuid=current_uuid())
     torch.cuda.get_device_capability = lambda *_: (9, 0)
+    torch.cuda.is_bf16_supported = lambda *_, **__: True
     pretend_device.install(last_call=end)
     OnProcessor().__enter__()
     return OnProcessor
