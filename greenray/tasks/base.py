@@ -78,7 +78,8 @@ class Stage:
 
     Attributes:
         samples: units of work in one iteration.
-        step: runs one iteration on the model it is given; whoever measures waits for the device.
+        step: asks for one iteration on the model it is given. Whoever measures waits for the device, and may ask for the next
+            iteration before that, so a step had better not wait for the device itself.
     """
 
     name: str
