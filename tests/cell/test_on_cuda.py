@@ -58,10 +58,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "bf16": {"played": QUICKLY, "tactic": ["bf16"]},
     "trains on the device": TRAINING,
     "trains from processes": {"played": {pretend_device.FREE: "1000"}, **TRAINING},
-    "trains in fp16": {
-        "played": {pretend_device.FREE: str(1 << 36)},
-        **TRAINING,
-        "hyperparameters": {**TRAINING["hyperparameters"], "precision": "fp16"},
+    **{
+        f"trains in {precision}": {
+            "played": {**QUICKLY, pretend_device.FREE: str(1 << 36)},
+            **TRAINING,
+            "hyperparameters": {**TRAINING["hyperparameters"], "precision": precision},
+        }
+        for precision in ("tf32", "bf16", "fp16")
     },
 }
 
@@ -110,8 +113,7 @@ def test_memory_is_that_of_the_steady_windows_and_of_what_came_before(told: dict
 
 def test_two_are_in_flight_where_it_is_asked_for(told: dict[str, dict[str, Any]]) -> None:
     one, two = told["waits"], told["two in flight"]
-    assert in_flight(one) == pytest.approx(1.0, abs=0.3)
-    assert in_flight(two) == pytest.approx(2.0, abs=0.5)
+    assert in_flight(one) < 1.3 < in_flight(two)  # 1 and 2, where no iteration was held up
     assert (one["done"]["settings"]["in_flight"], two["done"]["settings"]["in_flight"]) == (1, 2)
     assert two["done"]["predictions"] == one["done"]["predictions"]
 
@@ -121,15 +123,16 @@ def test_short_epochs_share_a_window(told: dict[str, dict[str, Any]]) -> None:
     assert (window["epochs"], window["epoch"], window["iterations"]) == (7, 7, 7 * 4)
 
 
-@pytest.mark.parametrize("name", ["trains from processes", "trains in fp16"])
-def test_training_is_the_same_wherever_its_samples_wait(told: dict[str, dict[str, Any]], name: str) -> None:
-    places = {"trains from processes": "workers", "trains in fp16": "device"}
-    on_device, other = told["trains on the device"], told[name]
-    assert on_device["done"]["settings"]["training_data"] == "device"
-    assert other["done"]["settings"]["training_data"] == places[name]
-    assert other["done"]["labels"] == on_device["done"]["labels"]
-    assert of(other, "epoch")[-1]["epoch"] == 7
-    if name == "trains from processes":
-        assert of(other, "epoch")[-1]["loss"] == of(on_device, "epoch")[-1]["loss"]
-    else:
-        assert other["done"]["settings"]["gradient_scale"] > 0
+def test_training_is_the_same_wherever_its_samples_wait(told: dict[str, dict[str, Any]]) -> None:
+    on_device, drawn = told["trains on the device"], told["trains from processes"]
+    assert (on_device["done"]["settings"]["training_data"], drawn["done"]["settings"]["training_data"]) == ("device", "workers")
+    assert of(drawn, "epoch")[-1]["loss"] == of(on_device, "epoch")[-1]["loss"]
+    assert drawn["done"]["predictions"] == on_device["done"]["predictions"]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+def test_every_precision_trains_on_cuda(told: dict[str, dict[str, Any]], precision: str) -> None:
+    trained = told[f"trains in {precision}"]
+    assert trained["done"]["settings"]["precision"] == precision
+    assert ("gradient_scale" in trained["done"]["settings"]) == (precision == "fp16")
+    assert of(trained, "epoch")[-1]["epoch"] == 7
