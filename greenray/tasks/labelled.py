@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenray.tasks.base import Inputs, TrainingBatch
+from greenray.tasks.base import Inputs
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 Purpose = Literal["train", "test"]
 Encode = Callable[[Sequence[int]], Inputs]
@@ -27,7 +26,6 @@ TEST_SHARE = 0.2
 KEPT_BYTES = 2 << 30
 PINNED_SHARE, PINNED_MOST_BYTES = 1 / 64, 1 << 30
 """Of the host's memory, and at most: what a cell pins, neither its host nor its neighbours (eight boards' cells, say) can use."""
-_CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +89,14 @@ class Batches:
         self._batch_size = batch_size
         self.count = math.ceil(total / batch_size)
         first = self._make(0)
-        self.ready = max(1, min(self.count, kept_bytes // _bytes(first)))
+        self.ready = max(1, min(self.count, kept_bytes // bytes_of(first)))
         """Batches that need not be made again."""
         most_bytes = pinned_bound() if pinned_most_bytes is None else pinned_most_bytes
-        kept = max(1, min(self.ready, most_bytes // _bytes(first))) if pinned else self.ready
+        kept = max(1, min(self.ready, most_bytes // bytes_of(first))) if pinned else self.ready
         made = (first, *map(self._make, range(1, self.ready)))
         self.kept: tuple[Inputs, ...] = tuple(map(_pin, made[:kept])) if pinned else made
         self._spare = made[kept:]
-        self.pinned_bytes = kept * _bytes(first) if pinned else 0
+        self.pinned_bytes = kept * bytes_of(first) if pinned else 0
         self.samples_ready = min(total, self.ready * batch_size)
         """Different samples in the batches that are ready."""
 
@@ -117,30 +115,6 @@ def pinned_bound() -> int:
     return min(PINNED_MOST_BYTES, int(PINNED_SHARE * memory_bytes))
 
 
-class Pool:
-    """Samples to be drawn from in any order, for training: made ready once if they fit into memory, else at every draw."""
-
-    def __init__(self, encode: Encode, labels: Sequence[int], *, kept_bytes: int = KEPT_BYTES) -> None:
-        import torch
-
-        self._encode = encode
-        self._labels = torch.tensor(labels)
-        self._kept: Inputs | None = None
-        if _bytes(encode([0])) * len(labels) <= kept_bytes:
-            parts = [encode(range(start, min(start + _CHUNK, len(labels)))) for start in range(0, len(labels), _CHUNK)]
-            self._kept = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def batch(self, rows: "torch.Tensor", *, device: str) -> TrainingBatch:
-        """Inputs and labels (rows,) of these samples, on the device."""
-        kept = self._kept
-        inputs = self._encode(rows.tolist()) if kept is None else {name: values[rows] for name, values in kept.items()}
-        inputs = to_device(_pin(inputs) if device == "cuda" else inputs, device)
-        return TrainingBatch(inputs=inputs, targets=self._labels[rows].to(device))
-
-
 def to_device(inputs: Inputs, device: str) -> Inputs:
     """The inputs on the device; from pinned memory the copy does not wait."""
     return {name: values.to(device, non_blocking=True) for name, values in inputs.items()} if device == "cuda" else inputs
@@ -150,5 +124,6 @@ def _pin(inputs: Inputs) -> Inputs:
     return {name: values.pin_memory() for name, values in inputs.items()}
 
 
-def _bytes(inputs: Inputs) -> int:
+def bytes_of(inputs: Inputs) -> int:
+    """Bytes that they take."""
     return sum(values.nbytes for values in inputs.values())

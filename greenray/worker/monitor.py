@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Window
+from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Warming, Warmth, Window
 from greenray.errors import MeasurementError
 from greenray.gpu.base import Gpu
 from greenray.power.grade import worse
@@ -64,6 +64,8 @@ class CellMonitor:
             # Without a GPU there is nothing to settle: a processor's idle power is the host's, read while no cell runs.
             self._idle_settled = None if self._gpu is None else steady
             return Settled(steady=steady)
+        elif isinstance(message, Warming):
+            return Warmth(seconds=message.seconds, rise_c=self._recording.warming(message.seconds))
         elif isinstance(message, Window):
             self._recording.look()
             # Wall clock of the start, for people: computed now, while both clocks are at hand.

@@ -98,7 +98,7 @@ def unmeasured_row(
 
 
 def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
-    cell = assignment.cell
+    cell, hyper = assignment.cell, assignment.cell.hyperparameters
     task = task_class(cell.task)
     return cell.model_dump(include=_FROM_CELL) | {
         "run_id": run_id,
@@ -112,6 +112,6 @@ def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
         "model_revision": cell.model.revision,
         "dataset": cell.dataset.id,
         "dataset_split": cell.dataset.split,
-        "hyperparameters": cell.hyperparameters.model_dump_json() if cell.hyperparameters else None,
+        "hyperparameters": hyper.model_dump_json(include={*hyper.identity()}) if hyper else None,
         "tactic_params": json.dumps([step.model_dump() for step in cell.tactic], sort_keys=True),
     }

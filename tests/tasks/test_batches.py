@@ -60,13 +60,3 @@ def test_only_so_much_is_pinned_and_the_load_runs_with_that(most: float, kept: i
 def test_a_batch_larger_than_the_data_repeats_it() -> None:
     (batch,) = labelled.Batches(encode, total=3, batch_size=8, pinned=False)
     assert rows_of(batch) == [0, 1, 2, 0, 1, 2, 0, 1]
-
-
-def test_a_pool_that_does_not_fit_draws_the_same() -> None:
-    labels = [row % 3 for row in range(600)]
-    rows = torch.tensor([7, 599, 1, 1])
-    for pool in (labelled.Pool(encode, labels), labelled.Pool(encode, labels, kept_bytes=1)):
-        assert len(pool) == 600
-        inputs, targets = pool.batch(rows, device="cpu")
-        assert rows_of(inputs) == rows.tolist()
-        assert targets.tolist() == [1, 2, 1, 1]
