@@ -8,10 +8,8 @@ from greenray.tactics.base import Context, Params, Tactic
 from greenray.tactics.layers import observe, products
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
-    from greenray.tasks.base import TrainingBatch
     from greenray.tasks.training_step import TrainingStep
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
@@ -60,48 +58,12 @@ class Autocast(Tactic[AutocastParams]):
         return model
 
     def prepare_training(self, step: "TrainingStep") -> None:
-        import torch
-
-        forward = step.forward
-
-        def forward_and_loss(batch: "TrainingBatch") -> "tuple[Tensor, Tensor | None]":
-            with torch.autocast(self._device, dtype=self._dtype):
-                return forward(batch)
-
-        step.forward = forward_and_loss
+        step.autocast(self._dtype, device=self._device)  # the loss too
         if self.params.dtype == "fp16":
-            scale_loss(step, device=self._device)
+            step.scale_loss(device=self._device)
 
     def end_training(self, model: "nn.Module") -> None:
         del model.forward  # the class's own is found again: what was trained is evaluated as the baseline is
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         return self._evidence
-
-
-def scale_loss(step: "TrainingStep", *, device: str) -> None:
-    """Scale the loss before its gradients are computed, and leave out updates from gradients that have overflowed."""
-    import torch
-
-    scaler = torch.amp.GradScaler(device)
-    backward, whole = step.backward, _Update(step)
-    step.backward = lambda loss: backward(scaler.scale(loss))
-
-    def update() -> None:
-        scaler.step(cast("torch.optim.Optimizer", whole))
-        scaler.update()
-
-    step.update = update
-    step.states.append(scaler)
-
-
-class _Update:
-    """What the scaler takes for an optimizer: the update as tactics before have wrapped it, on the optimizer's own groups."""
-
-    def __init__(self, step: "TrainingStep") -> None:
-        self._optimizer = step.optimizer
-        self.step = step.update
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        return self._optimizer.param_groups  # a new list after each load_state_dict

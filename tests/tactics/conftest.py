@@ -10,6 +10,7 @@ from torch._dynamo.utils import counters
 from greenray.tactics.base import Context
 from greenray.tactics.registry import Chain
 from tests.support.plugins import board_arithmetic, pretend_cuda
+from tests.support.running import PLUGINS
 from tests.tactics.nets import Net
 
 KERNELS = ("flash", "mem_efficient", "cudnn", "math")
@@ -34,6 +35,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch, context: Context) -> Iterator[Context]
     monkeypatch.setattr(torch.version, "cuda", "13.0")  # as a build with CUDA has it: torchao asks
     monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: None)
+    monkeypatch.syspath_prepend(PLUGINS)  # where a cell finds what it imports
+    monkeypatch.setattr(torch.nn.Module, "to", torch.nn.Module.to)  # which is replaced, and then put back
     before = dict(vars(torch.cuda))
     pretend_cuda.install()
     mode = torch.overrides._get_current_function_mode()

@@ -23,3 +23,7 @@ def play_a_board() -> None:
 
 if pretend_cuda.BOARDS in os.environ:
     os.register_at_fork(after_in_child=play_a_board)
+    if "greenray.processes.child" in sys.orig_argv:  # spawned, to be a cell
+        import torch  # noqa: F401  (play_a_board looks for it)
+
+        play_a_board()
