@@ -11,7 +11,23 @@ from greenray.errors import CellError
 if TYPE_CHECKING:
     from torch import nn
 
-_PACKAGES = ("torch", "transformers", "torchao", "datasets", "scikit-learn", "pillow", "torchvision", "timm", "triton")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "torchao",
+    "datasets",
+    "scikit-learn",
+    "pillow",
+    "torchvision",
+    "timm",
+    "triton",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch-pruning",
+    "torch-tensorrt",
+    "tensorrt",
+)
 
 
 def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:

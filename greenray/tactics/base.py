@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from greenray.tasks.training_step import TrainingStep
 
 DEVICES = ("cpu", "cuda")
+KEEP_THE_MODEL = ("baseline", "batch-size", "null-check", "power-limit")
+"""Tactics that leave the model as it is, so that they may follow in a chain where no torch model is left."""
 
 
 class Params(BaseModel):
@@ -63,12 +65,14 @@ class Tactic(ABC, Generic[P]):
     Attributes:
         devices: devices on which `check` can pass.
         needs: what else has to be there, for `greenray tactics`; empty if nothing.
+        source: where the method or its implementation is described: a paper, or a library's page.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = DEVICES
     needs: ClassVar[str] = ""
+    source: ClassVar[str] = ""
     Params: ClassVar[type[Params]] = Params
 
     def __init__(self, params: P) -> None:

@@ -20,8 +20,12 @@ TACTICS: dict[str, str] = {
     "dynamic-quantization": "greenray.tactics.int8:DynamicQuantization",
     "int8-dynamic": "greenray.tactics.int8:Int8Dynamic",
     "null-check": "greenray.tactics.null_check:NullCheck",
+    "onnxruntime": "greenray.tactics.onnx_runtime:OnnxRuntime",
     "prune-global": "greenray.tactics.prune:PruneGlobal",
     "prune-local": "greenray.tactics.prune:PruneLocal",
+    "prune-structured": "greenray.tactics.structured:PruneStructured",
+    "sparse-2-4": "greenray.tactics.sparse:Sparse24",
+    "tensorrt": "greenray.tactics.tensorrt:TensorRT",
 }
 
 
