@@ -13,13 +13,13 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
 
     device, measure = asked.cell.device, asked.measure
     chain = Chain((step.name, step.params) for step in asked.cell.tactic)
-    chain.check(Context(device=device))
-    task, model = work.begin(asked, marker, result)
+    chain.check(Context(device=device, batch_size=asked.cell.batch_size))
+    task, model = work.begin(asked, marker, result, batch_size=chain.batch_size(asked.cell.batch_size))
     stages = task.stages()
 
     with torch.inference_mode():
         with marker.window("optimize") as window:
-            context = Context(device=device, example=task.example())
+            context = Context(device=device, example=task.example(), batch_size=asked.cell.batch_size)
             model = chain.apply(model, context)
             for stage in stages:  # so that nothing is compiled or tuned any more later
                 for _ in range(work.FIRST_CALLS):

@@ -54,11 +54,13 @@ class WindowMarker:
         return message if isinstance(message, Verdict) and message.stage == stage else None
 
 
-def begin(asked: CellTask, marker: WindowMarker, result: Done) -> "tuple[Task, nn.Module]":
-    """The windows `data`, `load` and `idle`: the work made ready, and the model on the device."""
+def begin(asked: CellTask, marker: WindowMarker, result: Done, *, batch_size: int) -> "tuple[Task, nn.Module]":
+    """The windows `data`, `load` and `idle`: the work made ready in batches of that size, and the model on the device."""
     cell = asked.cell
-    same = {name: getattr(cell, name) for name in ("model", "dataset", "batch_size", "device")}
-    job = Job(training=cell.phase == "training", trust=asked.trust, checkpoint=asked.checkpoint, **same)
+    same = {name: getattr(cell, name) for name in ("model", "dataset", "device")}
+    training = cell.phase == "training"
+    job = Job(batch_size=batch_size, training=training, trust=asked.trust, checkpoint=asked.checkpoint, **same)
+    result.measured_batch_size = batch_size
     task = task_class(cell.task)(job)
     with marker.window("data") as window:
         window.samples, window.iterations = task.prepare()

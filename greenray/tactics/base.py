@@ -51,12 +51,14 @@ class Context:
         example: one full batch on `device`, by keyword; empty in `check`, which comes before anything is loaded.
         training: the model is going to be trained.
         later: names of the tactics that follow in the chain.
+        batch_size: samples in a batch of the baseline; None where nobody asks.
     """
 
     device: str
     example: "Mapping[str, Tensor]" = field(default_factory=dict)
     training: bool = False
     later: tuple[str, ...] = ()
+    batch_size: int | None = None
 
 
 class Tactic(ABC, Generic[P]):
@@ -65,7 +67,7 @@ class Tactic(ABC, Generic[P]):
     Attributes:
         devices: devices on which `check` can pass.
         needs: what else has to be there, for `greenray tactics`; empty if nothing.
-        source: where the method or its implementation is described: a paper, or a library's page.
+        source: the paper or documentation that it comes from, an address; empty if it is our own.
     """
 
     name: ClassVar[str]
@@ -83,6 +85,10 @@ class Tactic(ABC, Generic[P]):
 
         Called before the model and the data are loaded.
         """
+
+    def batch_size(self, asked: int) -> int:
+        """Samples in a batch, where `asked` are in the block's; the task is made with what the chain answers."""
+        return asked
 
     @abstractmethod
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TACTICS: dict[str, str] = {
     "baseline": "greenray.tactics.base:Baseline",
+    "batch-size": "greenray.tactics.batch_size:BatchSize",
     "bf16": "greenray.tactics.cast:BFloat16",
     "compile": "greenray.tactics.compile:Compile",
     "dynamic-quantization": "greenray.tactics.int8:DynamicQuantization",
@@ -59,6 +60,12 @@ class Chain:
         """Raises Unsupported if any of them cannot run here; to be called before anything is loaded."""
         for tactic, place in self._places(context):
             tactic.check(place)
+
+    def batch_size(self, asked: int) -> int:
+        """Samples in a batch of the cell, where `asked` are in the block's."""
+        for tactic in self._tactics:
+            asked = tactic.batch_size(asked)
+        return asked
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         """The model after all of them; raises NotApplied and Unsupported with the evidence of the steps before."""

@@ -24,7 +24,7 @@ class Sparse24(Tactic[Params]):
     summary = "Prunes linear layers to two of four weights by magnitude and packs them for sparse matrix units."
     devices = ("cuda",)
     needs = "compute capability 8.0 or later, after `bf16` or `fp16` in a chain; accuracy falls without training afterwards"
-    source = "https://docs.pytorch.org/docs/stable/sparse.html#sparse-semi-structured-tensors (arXiv:2104.08378)"
+    source = "https://arxiv.org/abs/2104.08378"
 
     def check(self, context: Context) -> None:
         if context.device != "cuda":

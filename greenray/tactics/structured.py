@@ -44,7 +44,7 @@ class PruneStructured(Tactic[StructuredParams]):
     name = "prune-structured"
     summary = "Removes the smallest channels and attention heads of every layer: fewer operations, no zeros (torch-pruning)."
     needs = "the package torch-pruning (`pip install greenray[structured]`); accuracy falls without training afterwards"
-    source = "https://github.com/VainF/Torch-Pruning (arXiv:2301.12900)"
+    source = "https://arxiv.org/abs/2301.12900"
     Params = StructuredParams
 
     def check(self, context: Context) -> None:
