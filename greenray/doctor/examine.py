@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from greenray.doctor.advice import Surroundings, problems_of
-from greenray.gpu import registry
+from greenray.gpu import power_limit, registry
 from greenray.gpu.base import VendorReport, throttle_names
 from greenray.power.activity import HostActivity
 from greenray.power.estimate.energy import Energy
@@ -18,13 +18,16 @@ from greenray.power.rapl import Survey, powercap_root, survey
 
 
 def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
-    """Looks at this host, changes nothing; takes about two seconds with GPUs, `busy_s` (to watch other processes) without.
+    """Looks at this host; takes about two seconds with GPUs, `busy_s` (to watch other processes) without.
+
+    Changes nothing but power limits that runs which were killed have left on boards: those are put back, and `restored` says so.
 
     Returns plain data for JSON: the host, its GPUs (see `_gpu`, and what only the vendor knows), each other part's
     source, best grade and why no better, `rapl`'s domains, `able` (whether every GPU can be measured, and the processor metered
     or modelled) and the problems with what mends them. `gpu_problem` says why there are no GPUs, None when a driver answers;
     `boards_on_bus` counts them driver or not; `busy_cores`, kept busy by other processes, is None where that is unknown.
     """
+    restored = power_limit.recover()
     root = powercap_root(os.environ)
     found = survey(root)
     around = Surroundings(
@@ -65,6 +68,7 @@ def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
         "dram": _dram(found),
         "wall": _part(None, None, "no meter is named; a sweep's config does so under host: wall_meter"),
         "rapl": {"root": str(root), "domains": [zone.domain for zone in found.zones], "problem": found.problem},
+        "restored": restored,
         "busy_cores": around.busy_cores,
         "able": all(gpu["source"] is not None for gpu in gpus) and not missed,
         "problems": [asdict(problem) for problem in (*problems, *problems_of(around, rapl=found, root=root))],

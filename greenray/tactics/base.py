@@ -67,6 +67,7 @@ class Tactic(ABC, Generic[P]):
     Attributes:
         devices: devices on which `check` can pass.
         needs: what else has to be there, for `greenray tactics`; empty if nothing.
+        changes_hardware: a setting of the board is changed, which a config has to allow.
         source: the paper or documentation that it comes from, an address; empty if it is our own.
     """
 
@@ -75,6 +76,7 @@ class Tactic(ABC, Generic[P]):
     devices: ClassVar[tuple[str, ...]] = DEVICES
     needs: ClassVar[str] = ""
     source: ClassVar[str] = ""
+    changes_hardware: ClassVar[bool] = False
     Params: ClassVar[type[Params]] = Params
 
     def __init__(self, params: P) -> None:
@@ -89,6 +91,10 @@ class Tactic(ABC, Generic[P]):
     def batch_size(self, asked: int) -> int:
         """Samples in a batch, where `asked` are in the block's; the task is made with what the chain answers."""
         return asked
+
+    def board_power_limit_w(self, *, default_w: float) -> float | None:
+        """The limit that the worker sets for the board while the cell runs, where `default_w` is the default; None: as it is."""
+        return None
 
     @abstractmethod
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":

@@ -22,6 +22,7 @@ TACTICS: dict[str, str] = {
     "int8-dynamic": "greenray.tactics.int8:Int8Dynamic",
     "null-check": "greenray.tactics.null_check:NullCheck",
     "onnxruntime": "greenray.tactics.onnx_runtime:OnnxRuntime",
+    "power-limit": "greenray.tactics.power_limit:PowerLimit",
     "prune-global": "greenray.tactics.prune:PruneGlobal",
     "prune-local": "greenray.tactics.prune:PruneLocal",
     "prune-structured": "greenray.tactics.structured:PruneStructured",
@@ -66,6 +67,15 @@ class Chain:
         for tactic in self._tactics:
             asked = tactic.batch_size(asked)
         return asked
+
+    @property
+    def changes_hardware(self) -> bool:
+        return any(tactic.changes_hardware for tactic in self._tactics)
+
+    def board_power_limit_w(self, *, default_w: float) -> float | None:
+        """The board's power limit while the cell runs, by the last that asks for one; None: as it is."""
+        asked = [tactic.board_power_limit_w(default_w=default_w) for tactic in self._tactics]
+        return next((watts for watts in reversed(asked) if watts is not None), None)
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         """The model after all of them; raises NotApplied and Unsupported with the evidence of the steps before."""

@@ -11,15 +11,18 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 from greenray.cell.protocol import CellTask
-from greenray.errors import MeasurementError
-from greenray.gpu import registry
+from greenray.config.cell import Cell
+from greenray.errors import CellError, MeasurementError
+from greenray.gpu import power_limit, registry
 from greenray.gpu.base import Gpu
 from greenray.power.instrument import Instrument
 from greenray.processes.launcher import Launcher, LaunchError
 from greenray.store import tables
 from greenray.store.registry import open_store
+from greenray.tactics.registry import Chain
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
 from greenray.worker.caches import CompileCaches
 from greenray.worker.monitor import CellMonitor, steady_figures
@@ -62,8 +65,10 @@ def run_attempt(
         monitor = CellMonitor(
             device=cell.device, windows=windows, most_windows=most_windows, gpu=instrument.gpu, recording=recording
         )
+        limit: power_limit.Held | None = None
         try:
             gpu = instrument.gpu if cell.device == "cuda" else None
+            limit = kept.enter_context(_power_limit(cell, gpu))
             process = launcher.start(env=cell_environment(gpu, threads=threads, caches=lent.folder), log_path=log_path)
             recording.follow(process.pid)
             # One update more: where a window begins within a period decides whether n periods hold n updates.
@@ -87,6 +92,8 @@ def run_attempt(
                 memory_limit_bytes=memory_limit_bytes,
                 handle=monitor.handle,
             )
+        except CellError as error:  # before there is a process that could say so
+            outcome = Outcome(status=cast(Any, error.status), error=str(error), error_kind="exception")
         except MeasurementError as error:  # the board is not the one that is measured
             outcome = Outcome(status="failed", error=str(error), error_kind="exception")
         except LaunchError as error:
@@ -107,6 +114,7 @@ def run_attempt(
         duration_s=end_s - begin_s,
         threads=threads,
         warm=lent.warm,
+        limit=limit,
     )
     predictions: dict[str, Sequence[int]] = {}
     if done := outcome.done:
@@ -130,6 +138,14 @@ def run_attempt(
         gpu_lost=monitor.gpu_lost,
         contended=any(window["contention"] for window in rows if window["kind"] in ("steady", "epoch")),
     )
+
+
+def _power_limit(cell: Cell, gpu: Gpu | None) -> contextlib.AbstractContextManager[power_limit.Held | None]:
+    """The board under the limit that the cell's tactics ask for; CellError if it cannot be set, None if none is asked for."""
+    chain = Chain((step.name, step.params) for step in cell.tactic)
+    if gpu is None or not chain.changes_hardware:
+        return contextlib.nullcontext()
+    return power_limit.held(gpu, chain.board_power_limit_w)
 
 
 def cell_environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str, str]:

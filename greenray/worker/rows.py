@@ -3,10 +3,12 @@
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from greenray import __version__
+from greenray.gpu.power_limit import Held
 from greenray.power.window import WindowReading
 from greenray.tasks.registry import task_class
 from greenray.worker.assignment import Assignment, WorkerInfo
@@ -41,6 +43,7 @@ def cell_row(
     duration_s: float,
     threads: int,
     warm: bool,
+    limit: Held | None = None,
 ) -> dict[str, Any]:
     last_word: Any = outcome.done or outcome.failed
     grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"] and w["rejected"] is None]
@@ -50,6 +53,7 @@ def cell_row(
         "error": outcome.error,
         "error_kind": outcome.error_kind,
         **{name: getattr(info, name) for name in _FROM_INFO},
+        **({} if limit is None else {"power_limit_w": limit.limit_w}),
         "greenray_version": __version__,
         **{f"{name}_version": versions.get(name) for name in ("python", "torch", "transformers")},
         "num_threads": threads,
@@ -70,6 +74,8 @@ def cell_row(
             row[f"{kind}_energy_j"] = None if None in energies else sum(energies)
     if last_word is not None:
         said = last_word.model_dump(exclude=_NO_COLUMNS, exclude_none=True)
+        if limit is not None:  # the cell knows nothing of its board's settings
+            said["evidence"] = said["evidence"] | {"power-limit": asdict(limit)}
         row |= {name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in said.items()}
     if outcome.done is not None:
         row["samples_evaluated"] = sum(w["samples"] for w in windows if w["kind"] == "evaluate") or None

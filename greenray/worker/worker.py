@@ -16,7 +16,7 @@ from greenray import __version__
 from greenray.cell.preload import CELL_TARGET, SETTLE, preload_modules
 from greenray.cell.protocol import AnyMessage, Failed, Probe, Ready
 from greenray.errors import MeasurementError
-from greenray.gpu import registry
+from greenray.gpu import power_limit, registry
 from greenray.gpu.base import Gpu
 from greenray.power.instrument import Instrument
 from greenray.power.sharing import IdlePower, modelled_idle
@@ -49,7 +49,7 @@ class Worker:
         os.environ.update(dict(settings.environment))
         processes.kill_stale()
         self._settings = settings
-        self._notes: list[str] = []
+        self._notes = power_limit.recover()
         self._refused: str | None = None
         self._warm: set[str] = set()
         try:

@@ -245,5 +245,5 @@ def test_a_chain_that_fails_names_what_went_before(context: Context) -> None:
 def test_the_registry_is_covered_here() -> None:
     """A new tactic has to be added to this file, or to one of its own beside it."""
     tested = {"baseline", "bf16", "compile", "dynamic-quantization", "int8-dynamic", "null-check", "prune-global", "prune-local"}
-    elsewhere = {"batch-size", "onnxruntime", "prune-structured", "sparse-2-4", "tensorrt"}
+    elsewhere = {"batch-size", "onnxruntime", "power-limit", "prune-structured", "sparse-2-4", "tensorrt"}
     assert set(TACTICS) == tested | elsewhere
