@@ -85,7 +85,7 @@ class Tactic(ABC, Generic[P]):
     def check(self, context: Context) -> None:
         """Raise Unsupported, in a sentence that names what can be used instead, if the tactic cannot run here.
 
-        Called before the model and the data are loaded.
+        NotApplied, if it is sure to change nothing. Called before the model and the data are loaded.
         """
 
     def batch_size(self, asked: int) -> int:

@@ -74,7 +74,7 @@ class OnnxRuntime(Tactic[OnnxRuntimeParams]):
                 with torch.inference_mode():
                     outputs = model(**context.example)
                 serialised = export(model, context.example, opset=self.params.opset)
-            except (torch.onnx.errors.OnnxExporterError, NotImplementedError, torch._dynamo.exc.Unsupported) as error:
+            except (torch.onnx.OnnxExporterError, NotImplementedError, torch._dynamo.exc.Unsupported) as error:
                 raise Unsupported(f"torch cannot export this model to ONNX ({_one_line(error)}); use compile") from error
         if len(serialised.model) > _MOST_BYTES:
             raise Unsupported("the model has more than the 2 GiB that a file of ONNX holds; cast it with fp16 or bf16 before")

@@ -58,9 +58,16 @@ class Chain:
         self._applied: list[Tactic[Any]] = []
 
     def check(self, context: Context) -> None:
-        """Raises Unsupported if any of them cannot run here; to be called before anything is loaded."""
+        """Raises Unsupported if any of them cannot run here, NotApplied if one is sure to change nothing.
+
+        To be called before anything is loaded.
+        """
         for tactic, place in self._places(context):
-            tactic.check(place)
+            try:
+                tactic.check(place)
+            except CellError as error:
+                error.evidence = {tactic.name: error.evidence} if error.evidence else {}
+                raise
 
     def batch_size(self, asked: int) -> int:
         """Samples in a batch of the cell, where `asked` are in the block's."""

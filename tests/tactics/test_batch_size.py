@@ -21,8 +21,9 @@ def test_a_chain_tells_the_size_that_it_wants_and_leaves_the_model_alone() -> No
 
 
 def test_the_block_s_own_size_is_not_applied() -> None:
-    with pytest.raises(NotApplied, match="32 samples already"):
-        build("batch-size", {"size": 32}).check(Context(device="cpu", batch_size=32))
+    with pytest.raises(NotApplied, match="32 samples already") as caught:
+        Chain([("bf16", {}), ("batch-size", {"size": 32})]).check(Context(device="cpu", batch_size=32))
+    assert caught.value.evidence["batch-size"]["batch_size"] == 32
 
 
 def test_training_is_told_where_to_say_it() -> None:
