@@ -146,13 +146,15 @@ class Done(Message, frozen=False):
 class Failed(Message):
     """The cell ended without a result.
 
-    `status` is one of the table's, the traceback is in the cell's log; `refused` says that trying again is no use.
+    `status` is one of the table's, the traceback is in the cell's log; `refused` says that trying again is no use, `device_error`
+    that the device or its driver answered with an error: whether it still works is to be seen.
     """
 
     type: Literal["failed"] = "failed"
     status: Literal["not_applied", "unsupported", "oom", "failed"]
     error: str
     refused: bool = False
+    device_error: bool = False
     evidence: dict[str, Any] = Field(default_factory=dict)
     model_family: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)

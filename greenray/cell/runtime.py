@@ -4,9 +4,10 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import sys
 from typing import TYPE_CHECKING, Any
 
-from greenray.errors import CellError
+from greenray.errors import CellError, Unsupported
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,13 +38,15 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
 
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(threads)
+    # A forked cell has its compiler's settings from the server, which read the environment when it was not the cell's yet.
+    if (inductor := sys.modules.get("torch._inductor.config")) is not None:
+        inductor.compile_threads = threads  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("highest")
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
     settings = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed, "niceness": niceness}
     if device == "cuda":
-        if not torch.cuda.is_available():
-            raise CellError("this process sees no CUDA device that its torch can use")
+        start_cuda()
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
@@ -56,6 +59,22 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
             "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())),
         }
     return settings
+
+
+def start_cuda() -> None:
+    """Have torch start CUDA in this process. Raises CellError where it cannot, Unsupported where it was built without.
+
+    The message is torch's own sentence, which `torch.cuda.is_available` would make a warning of.
+    """
+    import torch
+
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except AssertionError as error:
+        raise Unsupported(f"torch cannot use CUDA: {error}") from None
+    except Exception as error:  # its own kinds of RuntimeError, with the C++ that it came from on further lines
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CellError(f"torch cannot use CUDA: {lines[0]}") from None
 
 
 def gpu_uuid(device: str) -> str | None:
@@ -90,8 +109,10 @@ def dtype_name(model: "nn.Module") -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what shaped the result; packages that are not installed are left out."""
+    """Versions of what shaped the result; packages that are not installed are left out, as is the CUDA of a torch without it."""
     found = {"python": platform.python_version()}
+    if (torch := sys.modules.get("torch")) is not None and torch.version.cuda is not None:
+        found["cuda"] = torch.version.cuda
     for package in (*_PACKAGES, "greenray"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from greenray.config.chains import BASELINE, TacticStep
 from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import Frozen
-from greenray.config.spec import BASELINE, TacticStep
 from greenray.tactics.registry import tactic_class
 
 

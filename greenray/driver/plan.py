@@ -26,7 +26,7 @@ from greenray.worker.assignment import AttemptResult, WorkerInfo
 _WAY_OUT = "give a new folder with --out, a new name: in the config, or --extend to take them over"
 
 _IDENTITY = {"cell_id", "block_id", "repeated_id", "experiment", "phase", "device", "round"}
-_NO_HARDWARE = {"machine", "usable_cores", "sees_store", "notes"}
+_NO_HARDWARE = {"machine", "usable_cores", "sees_store", "unusable", "notes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

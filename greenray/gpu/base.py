@@ -138,6 +138,14 @@ class Gpu(abc.ABC):
         """Whether a UUID, as a cell's own library gives it, is of this GPU."""
 
     @abc.abstractmethod
+    def unusable(self, why: str, *, built_for: str | None) -> "Problem":
+        """What to tell of it, and how to mend it, where torch cannot use it.
+
+        `why` is torch's own sentence; `built_for` is the version of CUDA, or of what the vendor has in its place, for which this
+        torch was built, None if without.
+        """
+
+    @abc.abstractmethod
     def details(self) -> dict[str, object]:
         """What else the vendor's advice rests on, as plain data for `doctor --json`."""
 
@@ -153,6 +161,11 @@ class Problem:
     what: str
     mend: str
     commands: Sequence[str] = ()
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line."""
+        return " ".join([self.what, f"{self.mend.rstrip('.')}: {'; '.join(self.commands)}" if self.commands else self.mend])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ class HostInfo:
     Attributes:
         logical_cores, physical_cores: the machine's.
         usable_cores: physical cores that this process may use: fewer in a container with a processor set or quota.
-        memory_bytes: the machine's, or the container's limit where that is less.
+        memory_bytes: see `memory_bytes`; as it was when this was asked.
         boot_id: tells machines apart; every container of one machine has the same.
         virtual_machine, on_battery: None where that cannot be told.
     """
@@ -41,18 +41,23 @@ def host_info() -> HostInfo:
     logical = os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or logical
     flags = _cpu_field("flags")
-    limits = (text_of(_CGROUP / name) for name in ("memory.max", "memory/memory.limit_in_bytes"))  # cgroup version 2 or 1
     return HostInfo(
         hostname=socket.gethostname(),
         cpu_name=_cpu_field("model name") or platform.processor() or platform.machine(),
         logical_cores=logical,
         physical_cores=physical,
         usable_cores=_usable_cores(physical, logical=logical),
-        memory_bytes=min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.isdigit())]),
+        memory_bytes=memory_bytes(),
         boot_id=text_of(Path("/proc/sys/kernel/random/boot_id")),
         virtual_machine=None if flags is None else "hypervisor" in flags.split(),
         on_battery=_on_battery(),
     )
+
+
+def memory_bytes(*, cgroup: Path = _CGROUP) -> int:
+    """Memory of this host, or the container's limit where that is less, just now: virtual machines and pods grow."""
+    limits = (text_of(cgroup / name) for name in ("memory.max", "memory/memory.limit_in_bytes"))  # version 2 or 1
+    return min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def container(environ: Mapping[str, str], *, root: Path = Path("/")) -> str | None:

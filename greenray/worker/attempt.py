@@ -24,6 +24,7 @@ from greenray.store import tables
 from greenray.store.registry import open_store
 from greenray.tactics.registry import Chain
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
+from greenray.worker.board import may_be_the_boards
 from greenray.worker.caches import CompileCaches
 from greenray.worker.monitor import CellMonitor, steady_figures
 from greenray.worker.rows import cell_row
@@ -136,6 +137,7 @@ def run_attempt(
         tactic=cell.tactic_slug,
         **steady_figures(rows),
         gpu_lost=monitor.gpu_lost,
+        suspect=cell.device == "cuda" and outcome.status != "ok" and may_be_the_boards(outcome, ready=monitor.ready),
         contended=any(window["contention"] for window in rows if window["kind"] in ("steady", "epoch")),
     )
 
@@ -155,6 +157,8 @@ def cell_environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
+        # By default as many compile workers as the host has processors, up to 32, and their memory counts to the cell.
+        "TORCHINDUCTOR_COMPILE_THREADS": str(threads),
         "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
         "TRITON_CACHE_DIR": str(caches / "triton"),
     }

@@ -22,7 +22,8 @@ from greenray.power.window import WindowReading
 
 
 class CellMonitor:
-    """Listens to one cell; `gpu_lost` says why the worker's GPU must not be used any more, None while it may.
+    """Listens to one cell; `gpu_lost` says why the worker's GPU must not be used any more, None while it may; `ready` whether the
+    cell had its device.
 
     `windows` usable steady windows of a stage are wanted, and at most `most_windows` of it are taken.
     """
@@ -46,10 +47,12 @@ class CellMonitor:
         self._verdicts: dict[str | None, Verdicts] = {}  # one a stage
         self._idle_settled: bool | None = None
         self.gpu_lost: str | None = None
+        self.ready = False
 
     def handle(self, message: AnyMessage) -> Message | None:
         """Answer one message. Raises MeasurementError if the cell runs on another GPU than the one that is measured."""
         if isinstance(message, Ready):
+            self.ready = True
             gpu = self._gpu if self._device == "cuda" else None
             if gpu is not None and (message.gpu_uuid is None or not gpu.is_same(message.gpu_uuid)):
                 self.gpu_lost = f"CUDA ran on board {message.gpu_uuid}, {gpu.uuid} is measured"

@@ -82,6 +82,8 @@ def test_a_core_is_left_to_the_recorder_unless_threads_are_named(threads: Any, c
             lambda d: d["experiments"][1].update(tactics=[{"prune-global": {"amount": 2}}]),
             ["experiments[1].tactics[0]", "prune-global", "amount"],
         ),
+        (lambda d: d["experiments"][1].update(tactics=[["bf16", "default"]]), ["experiments[1].tactics[0]", "default", "beside"]),
+        (lambda d: d["experiments"][1].update(tactics=[{"default": {"amount": 1}}]), ["experiments[1].tactics[0]", "'default'"]),
         (lambda d: d["experiments"][1].update(tactics=[{"prune-global": {"amnt": 0.1}}]), ["amnt", "its parameters: amount"]),
         (lambda d: d["experiments"][0]["models"][0].update(architecture="vti"), ["experiments[0].models[0]", "vti", "convnext"]),
         (lambda d: d["experiments"][0]["models"][0].update(preset="huge"), ["huge", "tiny, small"]),

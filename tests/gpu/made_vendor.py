@@ -64,6 +64,9 @@ class MadeGpu(Gpu):
     def is_same(self, uuid: str) -> bool:
         return self.uuid == uuid
 
+    def unusable(self, why: str, *, built_for: str | None) -> Problem:
+        return Problem(part="GPU", what=f"{why}.", mend="Make another.")
+
     def details(self) -> dict[str, object]:
         return {"made_of": "nothing"}
 

@@ -1,11 +1,12 @@
 """What a host says of itself, where it says less than one would like."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from greenray.power.host import host_info
+from greenray.power.host import host_info, memory_bytes
 
 
 @pytest.mark.parametrize(("plugged", "on_battery"), [(True, False), (False, True), (None, None)])
@@ -25,3 +26,15 @@ def test_a_host_without_a_battery_runs_on_none_and_one_that_hides_it_is_unknown(
 
     monkeypatch.setattr(psutil, "sensors_battery", hidden)
     assert host_info().on_battery is None
+
+
+def test_memory_is_read_anew_each_time(tmp_path: Path) -> None:
+    """A virtual machine that grows, and a container's limit of either version of cgroups that is raised."""
+    total = psutil.virtual_memory().total
+    assert memory_bytes(cgroup=tmp_path) == total
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        limit = tmp_path / file
+        limit.parent.mkdir(exist_ok=True)
+        for text, bytes_ in (("1048576\n", 1 << 20), ("2097152\n", 1 << 21), (f"{total * 2}\n", total), ("max\n", total)):
+            limit.write_text(text)
+            assert memory_bytes(cgroup=tmp_path) == bytes_

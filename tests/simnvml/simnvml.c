@@ -18,7 +18,7 @@
 #include <time.h>
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6,
-       INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
+       INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, UNKNOWN = 999 };
 enum { FIELD_ENERGY = 83, FIELD_POWER_AVERAGE = 185, FIELD_POWER_INSTANT = 186 };
 enum { SCOPE_GPU = 0, SCOPE_MODULE = 1 };
 enum { MAX_BOARDS = 32, MAX_PROCESSES = 16, MAX_LIMITS = 64, TEXT = 96 };
@@ -31,6 +31,7 @@ typedef struct {
     double gain;                                         /* instant power = gain x true power */
     double instant_ms;                                   /* instant power moves every so many ms; 0: always */
     double reset_at, frozen_from, lost_from;             /* moments of faults; 0: never */
+    double xid_from;                                     /* from then on it tells who it is, and neither energy nor power */
     int no_counter, no_instant, module_scope, no_permission, no_processes, mig, persistence;
     unsigned long long throttle, memory_total, memory_used;
     double limit_w, default_limit_w, temperature_c, heating_c_per_s, heating_from;
@@ -141,6 +142,7 @@ static int failed(double moment, double t) { return moment > 0 && t >= moment; }
 static int counter_mj(const Board *b, unsigned long long *value) {
     double t = now_s();
     if (failed(b->lost_from, t)) return GPU_IS_LOST;
+    if (failed(b->xid_from, t)) return UNKNOWN;
     if (b->no_permission) return NO_PERMISSION;
     if (b->no_counter) return NOT_SUPPORTED;
     if (failed(b->frozen_from, t)) t = b->frozen_from;
@@ -186,7 +188,7 @@ static int set_key(Board *b, const char *key, const char *value) {
 #define WHOLE(field) if (!strcmp(key, #field)) { b->field = whole; return 1; }
     NUMBER(low_w) NUMBER(high_w) NUMBER(period_s) NUMBER(duty) NUMBER(phase_s)
     NUMBER(counter_ms) NUMBER(jitter_ms) NUMBER(offset_ms) NUMBER(base_j) NUMBER(gain) NUMBER(instant_ms)
-    NUMBER(reset_at) NUMBER(frozen_from) NUMBER(lost_from)
+    NUMBER(reset_at) NUMBER(frozen_from) NUMBER(lost_from) NUMBER(xid_from)
     NUMBER(clock2_from) NUMBER(clock_period_s)
     NUMBER(limit_w) NUMBER(default_limit_w) NUMBER(temperature_c) NUMBER(heating_c_per_s) NUMBER(heating_from)
     WHOLE(no_counter) WHOLE(no_instant) WHOLE(module_scope) WHOLE(no_permission) WHOLE(no_processes) WHOLE(mig)
@@ -423,6 +425,7 @@ int nvmlDeviceGetFieldValues(void *handle, int count, FieldValue *values) {
         v->timestamp = (int64_t)(now_s() * 1e6);
         v->state = NOT_SUPPORTED;
         v->type = 1;
+        if (failed(b->xid_from, now_s())) { v->state = UNKNOWN; continue; }
         if (v->field == FIELD_ENERGY) {
             v->type = 3;
             v->state = counter_mj(b, &v->value.u64);

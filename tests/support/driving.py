@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from greenray.cell import main as cell_module
 from greenray.cell.protocol import CellTask, Channel, Done, Failed, Message, Ready, Settle, Settled, Verdict, Window
 from greenray.config.cell import Cell
+from greenray.config.chains import TacticStep
 from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import Measure, Trust
-from greenray.config.spec import TacticStep
 from greenray.tactics.registry import build
 from greenray.tasks.base import Job
 

@@ -16,8 +16,8 @@ from typing import Any
 import pynvml
 
 from greenray.errors import MeasurementError
-from greenray.gpu.base import Gpu, PowerLimits
-from greenray.gpu.nvidia import nvml
+from greenray.gpu.base import Gpu, PowerLimits, Problem
+from greenray.gpu.nvidia import drivers, nvml
 from greenray.gpu.nvidia.advice import problems as problems
 
 logger = logging.getLogger(__name__)
@@ -80,6 +80,9 @@ class NvidiaGpu(Gpu):
 
     def is_same(self, uuid: str) -> bool:
         return _bare(self.uuid) == _bare(uuid) != ""  # CUDA leaves out the `GPU-` prefix
+
+    def unusable(self, why: str, *, built_for: str | None) -> Problem:
+        return drivers.unusable(why, driver=self.driver_version, built_for=built_for)
 
     def details(self) -> dict[str, object]:
         default_w = nvml.ask_number("nvmlDeviceGetPowerManagementDefaultLimit", self.handle, per=1000)

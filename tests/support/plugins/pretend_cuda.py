@@ -2,7 +2,8 @@
 
 Which board that is follows CUDA's rules from CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER. Further variables, with UUIDs between
 commas, tell about the boards: BOARDS are all of them in the order of NVML, the last the fastest; LIES answer with the UUID of
-another; TURNS do so in cells and not yet in the probe before them; FALLS are lost at the end of the first cell on them.
+another; TURNS do so in cells and not yet in the probe before them; FALLS are lost at the end of the first cell on them. What
+else goes wrong with drivers and boards: `pretend_fault.py`.
 """
 
 import os
@@ -45,7 +46,11 @@ def current_uuid() -> str:
 
 def end() -> int:
     """The last call of a cell: the peak of its memory, and the end of a board that falls."""
+    import pretend_fault
+    import torch
+
     uuid = visible_boards()[0]
+    pretend_fault.strike(torch, uuid)
     if uuid in os.environ.get(FALLS, ""):
         with Path(os.environ[CONTROL]).open("a") as control:
             control.write(f"{os.environ[BOARDS].split(',').index(uuid)}.lost_from={time.monotonic()}\n")
@@ -54,6 +59,7 @@ def end() -> int:
 
 def install() -> None:
     """Makes this process's torch believe in it; to be called in the process of a cell or a probe."""
+    import pretend_fault
     import torch
     from torch.overrides import TorchFunctionMode
 
@@ -66,7 +72,8 @@ def install() -> None:
             arguments = tuple(_here(value) for value in arguments)
             return function(*arguments, **{name: _here(value) for name, value in (keywords or {}).items()})
 
-    torch.cuda.is_available = lambda: bool(visible_boards())
+    torch.cuda.is_available = lambda: bool(visible_boards()) and pretend_fault.OLD_DRIVER not in os.environ
+    pretend_fault.install(torch, visible=visible_boards)
     torch.cuda.get_device_properties = lambda *_: SimpleNamespace(uuid=current_uuid())
     torch.cuda.get_device_capability = lambda *_: (9, 0)
     torch.cuda.synchronize = lambda *_: None
