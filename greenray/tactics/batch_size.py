@@ -26,6 +26,7 @@ class BatchSize(Tactic[BatchSizeParams]):
 
     name = "batch-size"
     summary = "Measures and evaluates in batches of this size, compared sample by sample with the block's."
+    source = "https://arxiv.org/abs/1605.07678"
     Params = BatchSizeParams
 
     def batch_size(self, asked: int) -> int:

@@ -1,7 +1,8 @@
 """A module that answers with an ONNX session: the same keywords, the same structure of outputs, tensors on the same device."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from greenray.errors import Unsupported
+from greenray.errors import Unsupported, first_line
 
 _ELEMENTS = {
     torch.float32: "FLOAT",
@@ -108,12 +109,13 @@ class OnnxModule(nn.Module):
             tensor = torch.empty(shape, dtype=dtype, device=self._device)
             binding.bind_output(name, self._device, 0, _element(dtype), tuple(shape), tensor.data_ptr())
             made.append(tensor)
-        if self._stream is None:
-            self.session.run_with_iobinding(binding)
-        else:
-            self._stream.wait_stream(torch.cuda.current_stream())
-            self.session.run_with_iobinding(binding)
-            torch.cuda.current_stream().wait_stream(self._stream)
+        with _memory_told():
+            if self._stream is None:
+                self.session.run_with_iobinding(binding)
+            else:
+                self._stream.wait_stream(torch.cuda.current_stream())
+                self.session.run_with_iobinding(binding)
+                torch.cuda.current_stream().wait_stream(self._stream)
         return pytree.tree_unflatten(made, self._structure)
 
     def get_extra_state(self) -> dict[str, Tensor]:
@@ -137,7 +139,19 @@ def _session(model: bytes, *, provider: str, optimization: str, stream: "torch.c
         # Its own default is on, whatever torch computes with.
         settings = {"use_tf32": str(int(torch.backends.cuda.matmul.allow_tf32)), "user_compute_stream": str(stream.cuda_stream)}
     cpu = [] if provider == "CPUExecutionProvider" else ["CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(model, options, providers=[(provider, settings), *cpu])
+    with _memory_told():
+        return onnxruntime.InferenceSession(model, options, providers=[(provider, settings), *cpu])
+
+
+@contextlib.contextmanager
+def _memory_told() -> Iterator[None]:
+    """ONNX Runtime says in words only that memory ran out."""
+    try:
+        yield
+    except Exception as error:
+        if "allocate memory" in str(error):
+            raise MemoryError(first_line(error)) from error
+        raise
 
 
 def _element(dtype: torch.dtype) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from greenray.errors import CellError, Unsupported
+from greenray.errors import CellError, Unsupported, first_line
 from greenray.tactics.base import KEEP_THE_MODEL, Context, Params, Tactic
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class OnnxRuntime(Tactic[OnnxRuntimeParams]):
                     outputs = model(**context.example)
                 serialised = export(model, context.example, opset=self.params.opset)
             except (torch.onnx.OnnxExporterError, NotImplementedError, torch._dynamo.exc.Unsupported) as error:
-                raise Unsupported(f"torch cannot export this model to ONNX ({_one_line(error)}); use compile") from error
+                raise Unsupported(f"torch cannot export this model to ONNX ({first_line(error)}); use compile") from error
         if len(serialised.model) > _MOST_BYTES:
             raise Unsupported("the model has more than the 2 GiB that a file of ONNX holds; cast it with fp16 or bf16 before")
         try:
@@ -86,10 +86,10 @@ class OnnxRuntime(Tactic[OnnxRuntimeParams]):
                 optimization=self.params.optimization,
                 outputs=outputs,
             )
-        except CellError:
+        except (CellError, MemoryError):
             raise
         except Exception as error:  # its errors have no common base
-            raise Unsupported(f"ONNX Runtime cannot run this model ({_one_line(error)}); leave out the cast before it") from error
+            raise Unsupported(f"ONNX Runtime cannot run the model ({first_line(error)}); leave out the cast before it") from error
         self._evidence = {
             "provider": engine.session.get_providers()[0],
             "opset": serialised.opset,
@@ -103,7 +103,3 @@ class OnnxRuntime(Tactic[OnnxRuntimeParams]):
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         return self._evidence
-
-
-def _one_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

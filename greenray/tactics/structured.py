@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from greenray.errors import NotApplied, Unsupported
+from greenray.errors import NotApplied, Unsupported, first_line
 from greenray.tactics.base import Context, Params, Tactic
 from greenray.tactics.prune import masked_layers
 
@@ -72,7 +72,7 @@ class PruneStructured(Tactic[StructuredParams]):
         try:
             after, new_shape = _size(model, context.example)
         except (RuntimeError, ValueError) as error:
-            raise _misfit(model, _one_line(error)) from error
+            raise _misfit(model, first_line(error)) from error
         if new_shape != shape:
             raise _misfit(model, "its answers have another shape")
         self._evidence = {f"{name}_before": value for name, value in before.items()} | {
@@ -195,7 +195,3 @@ def _misfit(model: "nn.Module", reason: str) -> Unsupported:
         f"torch-pruning does not see which channels of {type(model).__name__} belong together ({reason}); "
         "measure the model with prune-local or prune-global"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from greenray.errors import NotApplied, Unsupported
+from greenray.errors import NotApplied, Unsupported, first_line
 from greenray.tactics.base import KEEP_THE_MODEL, Context, Params, Tactic
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class TensorRT(Tactic[TensorRTParams]):
         try:
             import torch_tensorrt  # noqa: F401  # registers the backend; here, so that it is no cost of the tactic
         except (ImportError, OSError, RuntimeError) as error:
-            raise Unsupported(f"torch-tensorrt cannot be imported ({_one_line(error)}); install the one of this torch") from error
+            raise Unsupported(f"torch-tensorrt cannot be imported ({first_line(error)}); install that of this torch") from error
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         import torch
@@ -110,7 +110,3 @@ def _graphs() -> dict[str, int]:
         "frames": int(counters["frames"]["total"]),
         "graph_breaks": sum(int(count) for count in counters["graph_break"].values()),
     }
-
-
-def _one_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

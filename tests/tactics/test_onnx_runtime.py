@@ -96,7 +96,7 @@ def test_what_it_cannot_run_is_unsupported_with_a_way_out(context: Context) -> N
     with pytest.raises(Unsupported, match=r"cannot export this model.*use compile"):
         build("onnxruntime").apply(Branching(), context)
     cast = Chain([("bf16", {}), ("onnxruntime", {})])
-    with pytest.raises(Unsupported, match=r"cannot run this model.*leave out the cast"), torch.inference_mode():
+    with pytest.raises(Unsupported, match=r"cannot run the model.*leave out the cast"), torch.inference_mode():
         cast.apply(Net().eval(), context)
 
 
