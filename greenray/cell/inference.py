@@ -41,4 +41,7 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
             )
     result.settings["warmup_stable"] = all(one.stable for one in warm)
     result.settings["warmup_variation"] = max((one.variation for one in warm if one.variation is not None), default=None)
-    return work.finish(task, model, marker, result)
+    work.finish(task, model, marker, result)
+    if chain.allocates_itself:
+        result.peak_gpu_memory_bytes = None  # torch's is not all of it
+    return result

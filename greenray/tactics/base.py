@@ -67,6 +67,7 @@ class Tactic(ABC, Generic[P]):
     Attributes:
         devices: devices on which `check` can pass.
         needs: what else has to be there, for `greenray tactics`; empty if nothing.
+        allocates_itself: it has memory on the board that torch knows nothing of, so that torch's peak is not the cell's.
         changes_hardware: a setting of the board is changed, which a config has to allow.
         source: the paper or documentation that it comes from, an address; empty if it is our own.
     """
@@ -76,6 +77,7 @@ class Tactic(ABC, Generic[P]):
     devices: ClassVar[tuple[str, ...]] = DEVICES
     needs: ClassVar[str] = ""
     source: ClassVar[str] = ""
+    allocates_itself: ClassVar[bool] = False
     changes_hardware: ClassVar[bool] = False
     Params: ClassVar[type[Params]] = Params
 

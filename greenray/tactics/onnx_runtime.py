@@ -42,6 +42,7 @@ class OnnxRuntime(Tactic[OnnxRuntimeParams]):
     summary = "Exports the model to ONNX and runs it with ONNX Runtime's kernels, in place of torch."
     needs = "`pip install greenray[onnxruntime]`; on CUDA the package onnxruntime-gpu in place of onnxruntime"
     source = "https://onnxruntime.ai/docs/"
+    allocates_itself = True
     Params = OnnxRuntimeParams
 
     def check(self, context: Context) -> None:

@@ -76,6 +76,10 @@ class Chain:
         return asked
 
     @property
+    def allocates_itself(self) -> bool:
+        return any(tactic.allocates_itself for tactic in self._tactics)
+
+    @property
     def changes_hardware(self) -> bool:
         return any(tactic.changes_hardware for tactic in self._tactics)
 

@@ -64,14 +64,16 @@ class PruneStructured(Tactic[StructuredParams]):
         if any(type(value) not in (torch.Tensor, torch.nn.Parameter) for value in model.state_dict().values()):
             raise Unsupported("prune-structured has to stand before quantisation in a chain: packed weights have no channels")
         before, shape = _size(model, context.example)
-        # Groups are found along autograd's graph, which inference mode does not record, nor for tensors that were made in it.
-        with torch.inference_mode(False), torch.enable_grad():
-            _leave_inference_mode(model)
-            example = {name: value.clone() for name, value in context.example.items()}
-            heads = self._prune(model, example, classes=shape[-1])
         try:
+            # Groups are found along autograd's graph, which inference mode does not record, nor for tensors that were made in it.
+            with torch.inference_mode(False), torch.enable_grad():
+                _leave_inference_mode(model)
+                example = {name: value.clone() for name, value in context.example.items()}
+                heads = self._prune(model, example, classes=shape[-1])
             after, new_shape = _size(model, context.example)
-        except (RuntimeError, ValueError) as error:
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # whatever a library and a model's own code raise on shapes that they do not expect
             raise _misfit(model, first_line(error)) from error
         if new_shape != shape:
             raise _misfit(model, "its answers have another shape")
@@ -93,17 +95,17 @@ class PruneStructured(Tactic[StructuredParams]):
 
         heads = {layer: count for projections, count in _attentions(model) for layer in projections}
         before = sum(count for _, count in _attentions(model))
+        answering = [layer for layer in model.modules() if getattr(layer, "out_features", None) == classes]
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # parameters outside of layers (position embeddings) are found all the same
+            # Parameters outside of layers (position embeddings) are found, and said to be.
+            warnings.simplefilter("ignore", UserWarning)
             pruner = torch_pruning.pruner.BasePruner(
                 model,
                 dict(example),
                 importance=torch_pruning.importance.MagnitudeImportance(p=2),
                 pruning_ratio=self.params.amount,
                 round_to=self.params.round_to,
-                ignored_layers=[layer for layer in model.modules() if getattr(layer, "out_features", None) == classes],
+                ignored_layers=[*_whole(model), *answering],
                 in_channel_groups={},  # the defaults are shared by all pruners of a process
                 out_channel_groups={},
                 num_heads=heads,
@@ -145,16 +147,24 @@ def _leave_inference_mode(model: "nn.Module") -> None:
 
 
 def _projections(module: "nn.Module") -> "list[nn.Linear]":
-    """The queries', keys' and values' layers of an attention module; none of another one, or where one layer makes all three."""
+    """The queries', keys' and values' layers of an attention module, where they have as many heads each; else none."""
     from torch import nn
 
     children = dict(module.named_children())
     for names in _PROJECTIONS:
         found = [children.get(name) for name in names]
         layers = [layer for layer in found if isinstance(layer, nn.Linear)]
-        if len(layers) == len(names) and hasattr(module, "num_attention_heads"):
+        if len({layer.out_features for layer in layers}) == 1 and len(layers) == 3 and hasattr(module, "num_attention_heads"):
             return layers
     return []
+
+
+def _whole(model: "nn.Module") -> "list[nn.Module]":
+    """Linear layers of attentions whose heads are not known: fewer channels would mix them, and the shapes would not tell."""
+    from torch import nn
+
+    unknown = (module for module in model.modules() if "attention" in type(module).__name__.lower() and not _projections(module))
+    return [child for module in unknown for child in module.children() if isinstance(child, nn.Linear)]
 
 
 def _attentions(model: "nn.Module") -> "list[tuple[list[nn.Linear], int]]":

@@ -43,6 +43,7 @@ class TensorRT(Tactic[TensorRTParams]):
     devices = ("cuda",)
     needs = "the package torch-tensorrt of torch's own version (`pip install greenray[tensorrt]`)"
     source = "https://docs.pytorch.org/TensorRT/"
+    allocates_itself = True
     Params = TensorRTParams
 
     def check(self, context: Context) -> None:

@@ -64,6 +64,7 @@ def test_it_answers_as_torch_does_and_tells_what_ran(context: Context) -> None:
     assert evidence["nodes_exported"] >= 4
     assert evidence["threads"] == torch.get_num_threads()
     assert chain.compilations() == 0
+    assert chain.allocates_itself
 
 
 @torch.inference_mode()

@@ -112,6 +112,37 @@ def test_layers_too_small_to_lose_a_channel_are_not_applied(params: dict[str, An
     assert caught.value.evidence["channels_after"] == caught.value.evidence["channels_before"]
 
 
+class FusedAttention(nn.Module):
+    """Two heads whose projections are one layer: which channels are whose, no name tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(32, 96), nn.Linear(32, 32)
+
+    def forward(self, values: Tensor) -> Tensor:
+        q, k, v = self.qkv(values).view(len(values), 4, 3, 2, -1).permute(2, 0, 3, 1, 4)
+        return self.out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Fused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.head = FusedAttention(), nn.Linear(32, 10)
+        self.perceptron = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 32))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.head(self.perceptron(self.attention(values)).mean(1))
+
+
+def test_attention_of_a_kind_that_is_not_known_stays_whole() -> None:
+    torch.manual_seed(0)
+    model, example = Fused(), {"values": torch.randn(3, 4, 32)}
+    build("prune-structured", {"amount": 0.5}).apply(model, Context(device="cpu", example=example))
+    assert (model.attention.qkv.out_features, model.attention.out.out_features) == (96, 32)
+    assert model.perceptron[0].out_features == 32
+    assert model(**example).shape == (3, 10)
+
+
 @torch.inference_mode()
 def test_it_follows_a_cast_in_a_chain() -> None:
     model, context = tiny("resnet")
