@@ -73,12 +73,16 @@ class TensorRT(Tactic[TensorRTParams]):
 
     def options(self) -> dict[str, Any]:
         """Settings of `torch_tensorrt.dynamo.CompilationSettings`; what is left out is its default."""
-        options: dict[str, Any] = {"min_block_size": self.params.min_block_size, "use_explicit_typing": True}
+        import torch
+
+        options: dict[str, Any] = {
+            "min_block_size": self.params.min_block_size,
+            "use_explicit_typing": True,
+            "disable_tf32": not torch.backends.cuda.matmul.allow_tf32,  # its own default is on, whatever torch computes with
+        }
         if self.params.optimization_level is not None:
             options["optimization_level"] = self.params.optimization_level
         if self.params.precision != "model":
-            import torch
-
             low = {"fp16": torch.float16, "bf16": torch.bfloat16}[self.params.precision]
             options |= {"enable_autocast": True, "autocast_low_precision_type": low}
         return options

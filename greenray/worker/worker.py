@@ -32,6 +32,7 @@ from greenray.worker.probe import HOST_MEMORY_SHARE, probe, reason_of
 from greenray.worker.quiet import HostSource, QuietHost, own_roots
 
 _MEMORY_TIMEOUT_S = 60.0
+_RECOVERY_S = 1.0  # another worker may be at it
 _MEMORY_SLACK_BYTES = 64 * 2**20
 _BOARD_TIMEOUT_S = 60.0
 
@@ -50,7 +51,7 @@ class Worker:
         os.environ.update(dict(settings.environment))
         processes.kill_stale()
         self._settings = settings
-        self._notes = power_limit.recover()
+        self._notes = power_limit.recover(timeout_s=_RECOVERY_S)
         self._refused: str | None = None
         self._warm: set[str] = set()
         try:

@@ -1,6 +1,7 @@
 """TensorRT: what it says where it cannot run, and with a GPU and its package, engines that answer as torch does."""
 
 import importlib.util
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -30,15 +31,31 @@ def test_without_its_package_it_names_it() -> None:
         build("tensorrt").check(Context(device="cuda"))
 
 
-def test_precision_is_the_model_s_own_unless_it_is_asked_for() -> None:
+@pytest.fixture
+def tf32() -> Iterator[Callable[[bool], None]]:
+    """Sets whether torch computes in TF32."""
+    before = torch.backends.cuda.matmul.allow_tf32
+
+    def allow(allowed: bool) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+
+    yield allow
+    allow(before)
+
+
+def test_precision_is_the_model_s_own_unless_it_is_asked_for(tf32: Callable[[bool], None]) -> None:
+    tf32(False)
     tactic = build("tensorrt")
     assert isinstance(tactic, TensorRT)
-    assert tactic.options() == {"min_block_size": 5, "use_explicit_typing": True}
+    assert tactic.options() == {"min_block_size": 5, "use_explicit_typing": True, "disable_tf32": True}
+    tf32(True)
+    assert tactic.options()["disable_tf32"] is False
     low = build("tensorrt", {"precision": "bf16", "optimization_level": 4})
     assert isinstance(low, TensorRT)
     assert low.options() == {
         "min_block_size": 5,
         "use_explicit_typing": True,
+        "disable_tf32": False,
         "optimization_level": 4,
         "enable_autocast": True,
         "autocast_low_precision_type": torch.bfloat16,
