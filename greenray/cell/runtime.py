@@ -1,13 +1,16 @@
 """The device a cell runs on: what is switched on and off, so that every arm is measured under the same conditions."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from greenray.errors import CellError, Unsupported
+from greenray.processes.cores import as_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +33,9 @@ _PACKAGES = (
     "tensorrt",
 )
 
+_MOST_HZ = 2e9
+"""Clock of the fastest boards: as many cycles last a second there."""
+
 
 def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
     """Set precision, algorithms, threads and seed; returns what was set. CellError: a cuda cell without a usable device."""
@@ -44,7 +50,8 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("highest")
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
-    settings = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed, "niceness": niceness}
+    cores = as_text(os.sched_getaffinity(0))
+    settings = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed, "niceness": niceness, "cores": cores}
     if device == "cuda":
         start_cuda()
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -92,6 +99,62 @@ def synchronize(device: str) -> None:
         import torch
 
         torch.cuda.synchronize()
+
+
+def end_of_work(device: str, *, alone: bool) -> "Callable[[], object]":
+    """What waits until all is done that was asked of the device so far; with `alone`, that nothing else is asked meanwhile."""
+    if device != "cuda" or alone:
+        return functools.partial(synchronize, device)
+    import torch
+
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()
+    return done.synchronize
+
+
+def device_time_s(ask: "Callable[[], object]", *, busy_s: float) -> float:
+    """Seconds that the CUDA device needs for what `ask` asks of it, from its first to its last kernel.
+
+    It is kept busy meanwhile, for `busy_s` at full clock and longer at a lower one: what was all asked for before it begins has
+    no gaps. Where `ask` itself waits for the device, or launches more than a queue holds (about a thousand kernels), some remain.
+    """
+    import torch
+
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    torch.cuda._sleep(int(busy_s * _MOST_HZ))  # type: ignore[no-untyped-call]
+    begin.record()
+    ask()
+    end.record()
+    torch.cuda.synchronize()
+    return float(begin.elapsed_time(end)) / 1000
+
+
+class PeakMemory:
+    """The most memory of the board that torch's allocator had given out, inside and outside of what is measured.
+
+    In bytes, None on cpu. What only the replay of a CUDA graph uses is in neither.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self.inside: int | None = None
+        self.outside: int | None = None
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """What happens in the block is inside; several blocks add up to one."""
+        self.outside = self._since_last(self.outside)
+        yield
+        self.inside = self._since_last(self.inside)
+
+    def _since_last(self, before: int | None) -> int | None:
+        if self._device != "cuda":
+            return None
+        import torch
+
+        peak = int(torch.cuda.max_memory_allocated())
+        torch.cuda.reset_peak_memory_stats()
+        return max(peak, before or 0)
 
 
 def attention(model: "nn.Module") -> str | None:

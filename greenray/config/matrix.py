@@ -143,4 +143,6 @@ def _hyperparameters(experiment: Experiment) -> Iterable[Hyperparameters | None]
             schedule=experiment.schedule,
             optimizer=optimizer,
             weight_decay=experiment.weight_decay,
+            precision=experiment.precision,
+            gradient_accumulation=experiment.gradient_accumulation,
         )

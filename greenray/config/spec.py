@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from greenray.config.chains import BASELINE, DEFAULT, Chain
+from greenray.config.refs import Precision
 from greenray.config.settings import Frozen, Host, Limits, Measure, Positive, Trust, is_path
 from greenray.tactics.registry import tactic_class
 from greenray.tasks.registry import DEFAULT as DEFAULT_TASK
@@ -26,6 +27,9 @@ from greenray.tasks.registry import TASKS, task_class
 
 NAME_PATTERN = r"[a-z][a-z0-9._-]{0,63}"
 DEFAULT_ROUNDS = 5
+
+
+_OF_TRAINING = {"epochs", "learning_rates", "schedule", "optimizers", "weight_decay", "precision", "gradient_accumulation"}
 
 
 def _listed(value: Any) -> Any:
@@ -135,6 +139,8 @@ class Experiment(Frozen):
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     optimizers: Annotated[tuple[Literal["adamw", "adam", "sgd"], ...], Field(min_length=1)] = ("adamw",)
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+    precision: Precision = "fp32"
+    gradient_accumulation: Annotated[int, Field(ge=1, le=10_000)] = 1
 
     @field_validator("task")
     @classmethod
@@ -152,7 +158,7 @@ class Experiment(Frozen):
     def _phase_fits(self) -> Self:
         if self.phase == "training" and self.epochs is None:
             raise ValueError("a training experiment needs epochs")
-        extra = self.model_fields_set & {"epochs", "learning_rates", "schedule", "optimizers", "weight_decay"}
+        extra = self.model_fields_set & _OF_TRAINING
         if self.phase == "inference" and extra:
             raise ValueError(f"{', '.join(sorted(extra))} belongs to training experiments only")
         if isinstance(self.rounds, Rounds) and not (self.compares or self.null_check):

@@ -114,9 +114,9 @@ def _busy_cores(busy_s: float) -> float | None:
         activity = HostActivity()
     except OSError:
         return None
-    before, start_s = activity.sample()[0], time.monotonic()
+    before, start_s = activity.sample_slow()[0], time.monotonic()
     time.sleep(busy_s)
-    after, end_s = activity.sample()[0], time.monotonic()
+    after, end_s = activity.sample_slow()[0], time.monotonic()
     activity.close()
     busy = (after - before) / (end_s - start_s)
     return None if math.isnan(busy) else busy

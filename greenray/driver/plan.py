@@ -44,9 +44,10 @@ def check_measured_alike(config: SweepConfig, stored: Stored, *, out: str) -> No
     if manifest is None or config.name not in stored.results:
         return
     for key, asked in (("measure", config.measure), ("cpu_model", config.host.cpu_model)):
-        before, now = manifest.get(key, {}), asked.model_dump(mode="json")
-        if changed := [name for name in now if before.get(name) != now[name]]:
-            differences = ", ".join(f"{name} was {before.get(name)} and is {now[name]}" for name in changed)
+        # A key that is younger than the manifest had its default then, since that is how everything was measured.
+        before, now = type(asked)().model_dump(mode="json") | manifest.get(key, {}), asked.model_dump(mode="json")
+        if changed := [name for name in now if before[name] != now[name]]:
+            differences = ", ".join(f"{name} was {before[name]} and is {now[name]}" for name in changed)
             raise ConfigError(f"{out} holds cells of {config.name} measured otherwise ({key}: {differences}); {_WAY_OUT}.")
 
 

@@ -1,5 +1,6 @@
 """What the host is: processors, memory, and what stands in the way of measuring it."""
 
+import math
 import os
 import platform
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
+_QUOTAS = (("cpu.max", None), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # cgroup version 2 or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,11 @@ def memory_bytes(*, cgroup: Path = _CGROUP) -> int:
     return min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.isdigit())])
 
 
+def allotted_cores(*, cgroup: Path = _CGROUP) -> float:
+    """Logical processors that this process may use, all at once: those of its set, or the quota of its container if less."""
+    return min(len(os.sched_getaffinity(0)), _quota(cgroup))
+
+
 def container(environ: Mapping[str, str], *, root: Path = Path("/")) -> str | None:
     """Where this process is shut in: kubernetes, docker, podman, container (of another kind), or None on a plain host."""
     groups = text_of(root / "proc/1/cgroup")
@@ -93,10 +100,19 @@ def clock_limit(*, root: Path = Path("/")) -> tuple[float, float] | None:
 
 def _usable_cores(physical: int, *, logical: int) -> int:
     allowed = max(1, round(len(os.sched_getaffinity(0)) * physical / logical))
-    quota = text_of(_CGROUP / "cpu.max").split()  # "150000 100000": microseconds a period, or "max 100000"
-    if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
-        allowed = min(allowed, int(quota[0]) // int(quota[1]))
+    quota = _quota(_CGROUP)
+    if math.isfinite(quota):
+        allowed = min(allowed, int(quota))
     return max(1, min(physical, allowed))
+
+
+def _quota(cgroup: Path) -> float:
+    """Processor seconds a second that the container may use; infinity without such a limit."""
+    for limit, period in _QUOTAS:  # "150000 100000": microseconds a period, or "max 100000"; version 1 has a file each, and -1
+        words = [*text_of(cgroup / limit).split(), *(text_of(cgroup / period).split() if period else ())]
+        if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
+            return int(words[0]) / int(words[1])
+    return math.inf
 
 
 def _on_battery() -> bool | None:

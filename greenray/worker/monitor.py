@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Window
+from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Warming, Warmth, Window
 from greenray.errors import MeasurementError
 from greenray.gpu.base import Gpu
 from greenray.power.grade import worse
 from greenray.power.instrument import Recording
 from greenray.power.window import WindowReading
+
+_UNDER_LOAD = ("warmup", "steady", "epoch")  # by the first of each the board's meter is looked at again
 
 
 class CellMonitor:
@@ -62,10 +64,15 @@ class CellMonitor:
             # Without a GPU there is nothing to settle: a processor's idle power is the host's, read while no cell runs.
             self._idle_settled = None if self._gpu is None else steady
             return Settled(steady=steady)
+        elif isinstance(message, Warming):
+            return Warmth(seconds=message.seconds, rise_c=self._recording.warming(message.seconds))
         elif isinstance(message, Window):
             self._recording.look()
             # Wall clock of the start, for people: computed now, while both clocks are at hand.
+            first = message.kind not in {window.kind for window, _ in self._windows}
             self._windows.append((message, time.time() - (time.monotonic() - message.start_s)))
+            if first and message.kind in _UNDER_LOAD:
+                self._recording.loaded(start_s=message.start_s, end_s=message.end_s)
             if message.kind == "steady":
                 return Verdict(enough=self._enough(message), stage=message.stage)
         return None

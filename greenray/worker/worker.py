@@ -19,13 +19,14 @@ from greenray.gpu import power_limit, registry
 from greenray.gpu.base import Gpu
 from greenray.power.host import memory_bytes
 from greenray.power.instrument import Instrument
-from greenray.power.sharing import IdlePower, modelled_idle
+from greenray.power.sharing import IdlePower
 from greenray.processes import forkserver
 from greenray.processes import tree as processes
 from greenray.processes.launcher import Spawn
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerInfo, WorkerSettings
 from greenray.worker.attempt import run_attempt
+from greenray.worker.binding import board_cores
 from greenray.worker.board import fault_of
 from greenray.worker.caches import CompileCaches
 from greenray.worker.probe import HOST_MEMORY_SHARE, probe, reason_of
@@ -82,6 +83,7 @@ class Worker:
             sees_store=sees_store,
             notes=self._notes,
         )
+        self._board_cores = None if gpu is None else board_cores(gpu, among=registry.gpus())
         self._idle_memory = None if gpu is None else gpu.memory_used_bytes()
         self._caches = CompileCaches()
         self._quiet = QuietHost(
@@ -108,8 +110,7 @@ class Worker:
         alone = assignment.workers_sharing == 1
         if alone:
             self._quiet.wait()
-        idle = assignment.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
-        self._instrument.share_host(idle=idle, workers=assignment.workers_sharing)
+        self._instrument.share_host(idle=assignment.idle, workers=assignment.workers_sharing)
         memory = int(memory_bytes() * HOST_MEMORY_SHARE) // assignment.workers_sharing
         result = run_attempt(
             assignment,
@@ -119,6 +120,7 @@ class Worker:
             launcher=self._launcher,
             caches=self._caches,
             memory_limit_bytes=min(memory, self._settings.cell_memory_bytes or memory),
+            board_cores=self._board_cores,
         )
         if alone:
             self._quiet.ended(contended=result.contended)

@@ -57,7 +57,8 @@ def test_bracket_ids_are_what_they_were_and_carry_the_visit() -> None:
     "change",
     [
         {"name": "other"},
-        {"measure": {"window_s": 30}},
+        {"measure": {"window_s": 30, "in_flight": 2}},
+        {"experiments": [{**TRAIN, "precision": "fp32", "gradient_accumulation": 1}, SERVE]},
         {"limits": {"max_attempts": 5}},
         {"host": {"exclusive_hosts": False}},
         {"folder": "/elsewhere"},
@@ -73,7 +74,14 @@ def test_ids_do_not_depend_on_names_and_order_of_experiments_and_tactics() -> No
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"experiments": [{**TRAIN, "epochs": 16}]}, {"experiments": [{**TRAIN, "batch_sizes": [32]}]}]
+    "change",
+    [
+        {"seed": 1},
+        {"experiments": [{**TRAIN, "epochs": 16}]},
+        {"experiments": [{**TRAIN, "batch_sizes": [32]}]},
+        {"experiments": [{**TRAIN, "precision": "bf16"}]},
+        {"experiments": [{**TRAIN, "gradient_accumulation": 4}]},
+    ],
 )
 def test_ids_depend_on_what_is_declared(change: dict[str, Any]) -> None:
     assert not set(ids(build({"name": "t", "experiments": [TRAIN], **change})).values()) & set(GOLDEN.values())

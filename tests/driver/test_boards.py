@@ -1,5 +1,6 @@
 """Which board is which, in a real sweep over simulated boards: the one that is measured computes, or it is refused."""
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -76,6 +77,16 @@ def test_what_is_measured_is_what_computes(swept: tuple[Path, Ended]) -> None:
     assert known.height >= 2 * len(BATCHES) - 2
     for row in known.to_dicts():
         assert row["gpu_energy_j"] / row["duration_s"] == pytest.approx(power_w[row["gpu_uuid"]], rel=0.1)
+
+
+def test_a_cuda_row_tells_of_memory_and_launches(swept: tuple[Path, Ended]) -> None:
+    for row in cells(swept[0]).filter(pl.col("status") == "ok").to_dicts():
+        assert row["peak_gpu_memory_bytes"] == row["peak_gpu_memory_load_bytes"] >= 4 * row["parameters"]
+        ratio = row["unsynchronized_samples_per_s"] / row["synchronized_samples_per_s"]
+        assert row["latency_bound"] == (ratio > 1.15)
+        assert 0 <= row["device_time_share"] <= 1
+        settings = json.loads(row["settings"])
+        assert (settings["in_flight"], "warmup_rise_c" in settings) == (1, True)
 
 
 def test_a_mismatch_or_an_xid_in_a_cell_refuses_the_board_and_the_cell_runs_on_another(swept: tuple[Path, Ended]) -> None:

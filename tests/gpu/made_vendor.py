@@ -52,6 +52,12 @@ class MadeGpu(Gpu):
     def memory_used_bytes(self) -> int | None:
         return 1 << 20
 
+    def memory_held_bytes(self) -> int | None:
+        return 0
+
+    def cpu_affinity(self) -> list[int] | None:
+        return None
+
     def processes(self) -> list[int] | None:
         return []
 

@@ -1,12 +1,14 @@
 """What a host says of itself, where it says less than one would like."""
 
+import math
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from greenray.power.host import host_info, memory_bytes
+from greenray.power.host import allotted_cores, host_info, memory_bytes
 
 
 @pytest.mark.parametrize(("plugged", "on_battery"), [(True, False), (False, True), (None, None)])
@@ -15,6 +17,23 @@ def test_a_battery_that_does_not_say_whether_it_is_plugged_in_is_unknown(
 ) -> None:
     monkeypatch.setattr(psutil, "sensors_battery", lambda: SimpleNamespace(power_plugged=plugged))
     assert host_info().on_battery is on_battery
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, math.inf),
+        ({"cpu.max": "max 100000"}, math.inf),
+        ({"cpu.max": "50000 100000"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "25000", "cpu/cpu.cfs_period_us": "100000"}, 0.25),
+    ],
+)
+def test_a_containers_quota_is_what_it_is_allotted(tmp_path: Path, files: dict[str, str], cores: float) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert allotted_cores(cgroup=tmp_path) == min(cores, len(os.sched_getaffinity(0)))
 
 
 def test_a_host_without_a_battery_runs_on_none_and_one_that_hides_it_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

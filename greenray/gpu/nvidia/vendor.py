@@ -29,6 +29,7 @@ PRELOAD_ENVIRONMENT: Mapping[str, str | None] = {
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # else torch.cuda.is_available() makes CUDA calls; torchao asks at import
 }
 start = nvml.start
+_AFFINITY_WORDS = 64  # of 64 processors each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,17 @@ class NvidiaGpu(Gpu):
     def memory_used_bytes(self) -> int | None:
         info = nvml.ask("nvmlDeviceGetMemoryInfo", self.handle)
         return None if info is None else int(info.used)
+
+    def memory_held_bytes(self) -> int | None:
+        # Whether `used` of version 2 counts what is reserved, NVML's own pages disagree on; what is free is neither.
+        info = nvml.ask("nvmlDeviceGetMemoryInfo", self.handle, pynvml.nvmlMemory_v2)
+        return None if info is None else int(info.total - info.free - info.reserved)
+
+    def cpu_affinity(self) -> list[int] | None:
+        words = nvml.ask("nvmlDeviceGetCpuAffinity", self.handle, _AFFINITY_WORDS)
+        if words is None:
+            return None
+        return [64 * place + bit for place, word in enumerate(words) for bit in range(64) if word >> bit & 1]
 
     def processes(self) -> list[int] | None:
         compute = nvml.ask("nvmlDeviceGetComputeRunningProcesses", self.handle)
