@@ -55,3 +55,9 @@ class Unsupported(CellError):
     """The tactic cannot run on this device or model; the message names what can."""
 
     status = "unsupported"
+
+
+def first_line(error: BaseException, *, longest: int = 200) -> str:
+    """What an error of somebody else's says, fit for a clause of a sentence: its first line with words in it, or its name."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)[:longest]

@@ -27,6 +27,7 @@ RATIOS = {
     "latency_p95": "latency_p95_s",
 }
 """What is compared, and where an arm has it."""
+_OF_A_BATCH = ("latency_p50", "latency_p95")
 CUT_SHORT = "the visit was cut short: one baseline only, drift unknown"
 
 
@@ -58,8 +59,9 @@ class VisitEffect:
         arm: the tactic's settled attempt; `baselines`: the brackets that can be compared with it, opening first; `reference`:
             those whose mean it is compared with, the ones on a quiet host if there is one.
         contended: whether others took enough of the host to matter, from the tactic or from its reference.
-        energy ... latency_p95: log ratios; None where an arm has no figure. `active` is energy above idle power. A visit gives
-            a ratio and no interval: what its windows do says nothing of the next visit.
+        energy ... latency_p95: log ratios; None where an arm has no figure, and latencies where batches are of different size.
+            `active` is energy above idle power. A visit gives a ratio and no interval: what its windows do says nothing of the
+            next visit.
         drift: disagreement of the two baselines' energy as a log ratio (>= 0); None when there is no closing bracket.
         idle_spread_w: what the board's idle power differs by between the cells of the visit; None where under two know it.
         flags: what a reader must know about this comparison.
@@ -128,6 +130,9 @@ def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str,
     flags: list[str] = []
     baselines = tuple(b for b in (opening, closing) if b is not None and _comparable(arm, b, flags))
     reference = tuple(b for b in baselines if not b.contended) or baselines
+    same_batch = all(_batch(b) == _batch(arm) for b in baselines)
+    if not same_batch:
+        flags.append(f"batches of {_batch(arm)} against {_batch(opening)}: compared per sample, and not by latency")
     energies = [b.energy_j for b in baselines]
     if closing is None:
         flags.append(CUT_SHORT)
@@ -156,7 +161,12 @@ def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str,
         baselines=baselines,
         reference=reference,
         contended=arm.contended or any(b.contended for b in reference),
-        **{name: _log_ratio(getattr(arm, column), [getattr(b, column) for b in reference]) for name, column in RATIOS.items()},
+        **{
+            name: _log_ratio(
+                getattr(arm, column), [getattr(b, column) for b in reference if same_batch or name not in _OF_A_BATCH]
+            )
+            for name, column in RATIOS.items()
+        },
         drift=drift,
         idle_spread_w=spread_w,
         idle_drifted=idle_drifted,
@@ -185,6 +195,11 @@ def _comparable(arm: Arm, baseline: Arm, flags: list[str]) -> bool:
     versions = [name for name in VERSIONS if ours[name] != theirs[name]]
     flags += [f"{name.removesuffix('_version')} differs: {ours[name]} against {theirs[name]}" for name in versions]
     return True
+
+
+def _batch(arm: Arm) -> int:
+    """Samples in a batch when it was measured; rows from before a tactic could choose have the block's only."""
+    return int(arm.cell["measured_batch_size"] or arm.cell["batch_size"] or 0)
 
 
 def _log_ratio(arm: Measured | None, baselines: Sequence[Measured | None]) -> float | None:

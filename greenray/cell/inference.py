@@ -15,13 +15,13 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
 
     device, measure = asked.cell.device, asked.measure
     chain = Chain((step.name, step.params) for step in asked.cell.tactic)
-    chain.check(Context(device=device))
-    task, model = work.begin(asked, marker, result)
+    chain.check(Context(device=device, batch_size=asked.cell.batch_size))
+    task, model = work.begin(asked, marker, result, batch_size=chain.batch_size(asked.cell.batch_size))
     stages = task.stages()
 
     with torch.inference_mode():
         with marker.window("optimize") as window:
-            context = Context(device=device, example=task.example())
+            context = Context(device=device, example=task.example(), batch_size=asked.cell.batch_size)
             model = chain.apply(model, context)
             for stage in stages:  # so that nothing is compiled or tuned any more later
                 for _ in range(work.FIRST_CALLS):
@@ -49,7 +49,8 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
                 )
     result.settings |= how_it_ended(warm)
     result.settings["in_flight"] = measure.in_flight if device == "cuda" else 1
-    result.peak_gpu_memory_bytes, result.peak_gpu_memory_load_bytes = memory.inside, memory.outside
+    if not chain.allocates_itself:  # else torch's peak is not all of it
+        result.peak_gpu_memory_bytes, result.peak_gpu_memory_load_bytes = memory.inside, memory.outside
     if (most := worst(launches)) is not None:
         result.latency_bound = most.latency_bound
         result.synchronized_samples_per_s = most.synchronized_samples_per_s

@@ -146,6 +146,7 @@ class Done(Message, frozen=False):
     dataset_split: str | None = None
     dtype: str | None = None
     attention: str | None = None
+    measured_batch_size: int | None = None
     num_threads: int | None = None
     parameters: int | None = None
     nonzero_parameters: int | None = None

@@ -15,7 +15,23 @@ from greenray.processes.cores import as_text
 if TYPE_CHECKING:
     from torch import nn
 
-_PACKAGES = ("torch", "transformers", "torchao", "datasets", "scikit-learn", "pillow", "torchvision", "timm", "triton")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "torchao",
+    "datasets",
+    "scikit-learn",
+    "pillow",
+    "torchvision",
+    "timm",
+    "triton",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch-pruning",
+    "torch-tensorrt",
+    "tensorrt",
+)
 
 _MOST_HZ = 2e9
 """Clock of the fastest boards: as many cycles last a second there."""

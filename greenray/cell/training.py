@@ -38,7 +38,7 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
     chain = Chain((step.name, step.params) for step in cell.tactic)
     chain.check(Context(device=cell.device, training=True))
     precision.check(hyper.precision, device=cell.device)
-    task, model = work.begin(asked, marker, result)
+    task, model = work.begin(asked, marker, result, batch_size=chain.batch_size(cell.batch_size))
 
     if cell.is_baseline:
         trainer = Trainer(task, model, chain, hyper=hyper, seed=cell.seed)

@@ -59,12 +59,13 @@ class WindowMarker:
         return message if isinstance(message, Verdict) and message.stage == stage else None
 
 
-def begin(asked: CellTask, marker: WindowMarker, result: Done) -> "tuple[Task, nn.Module]":
-    """The windows `data`, `load` and `idle`: the work made ready, and the model on the device."""
+def begin(asked: CellTask, marker: WindowMarker, result: Done, *, batch_size: int) -> "tuple[Task, nn.Module]":
+    """The windows `data`, `load` and `idle`: the work made ready in batches of that size, and the model on the device."""
     cell = asked.cell
-    same = {name: getattr(cell, name) for name in ("model", "dataset", "batch_size", "device")}
+    same = {name: getattr(cell, name) for name in ("model", "dataset", "device")} | {"batch_size": batch_size}
     training, in_flight = cell.phase == "training", asked.measure.in_flight
     job = Job(training=training, in_flight=in_flight, trust=asked.trust, checkpoint=asked.checkpoint, **same)
+    result.measured_batch_size = batch_size
     task = task_class(cell.task)(job)
     with marker.window("data") as window:
         window.samples, window.iterations = task.prepare()

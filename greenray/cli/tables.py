@@ -135,6 +135,8 @@ def show_host(report: dict[str, Any], *, console: "Console") -> None:
     console.print(Text.assemble((str(host["hostname"]), "bold"), f": {_host_words(report)}"))
     console.print()
     console.print(_host_table(report))
+    for sentence in report["restored"]:
+        console.print(Text(f"\n{sentence}."))
     for number, problem in enumerate(report["problems"], 1):
         if number == 1:
             console.print(Text("\nTo mend:", style="bold"))

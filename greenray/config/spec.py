@@ -21,6 +21,7 @@ from pydantic import (
 from greenray.config.chains import BASELINE, DEFAULT, Chain
 from greenray.config.refs import Precision
 from greenray.config.settings import Frozen, Host, Limits, Measure, Positive, Trust, is_path
+from greenray.tactics.registry import tactic_class
 from greenray.tasks.registry import DEFAULT as DEFAULT_TASK
 from greenray.tasks.registry import TASKS, task_class
 
@@ -169,7 +170,10 @@ class Experiment(Frozen):
 
 
 class SweepConfig(Frozen):
-    """One config file, validated. Relative paths start at `folder`; `null_check` is that of every experiment that compares."""
+    """One config file, validated. Relative paths start at `folder`; `null_check` is that of every experiment that compares.
+
+    `allow_hardware_changes` lets tactics change settings of boards (a power limit), which other programs on them notice too.
+    """
 
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -179,6 +183,7 @@ class SweepConfig(Frozen):
     host: Host = Host()
     trust: Trust = Trust()
     null_check: bool = False
+    allow_hardware_changes: bool = False
     folder: str = "."
 
     @model_validator(mode="after")
@@ -192,4 +197,15 @@ class SweepConfig(Frozen):
                 if source is not None and (source not in seen or seen[source].phase != "training"):
                     raise ValueError(f"experiment {experiment.name}: from: {source} names no earlier training experiment")
             seen[experiment.name] = experiment
+        return self
+
+    @model_validator(mode="after")
+    def _hardware_changes_allowed(self) -> Self:
+        for experiment in () if self.allow_hardware_changes else self.experiments:
+            for step in (step for chain in experiment.tactics if chain != DEFAULT for step in chain):
+                if tactic_class(step.name).changes_hardware:
+                    raise ValueError(
+                        f"experiment {experiment.name}: {step.name} changes a setting of the board; "
+                        "allow it with allow_hardware_changes: true at the top of the config, or leave the tactic out"
+                    )
         return self

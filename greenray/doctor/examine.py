@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from greenray.doctor.advice import Surroundings, problems_of
-from greenray.gpu import registry
+from greenray.gpu import power_limit, registry
 from greenray.gpu.base import Gpu, Problem, VendorReport, throttle_names
 from greenray.power.activity import HostActivity
 from greenray.power.estimate.energy import Energy
@@ -21,16 +21,19 @@ _TORCH_S = 45.0  # less than `doctor --address` waits for a host
 
 
 def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
-    """Looks at this host, changes nothing; takes `busy_s` (to watch other processes), with GPUs a few seconds more.
+    """Looks at this host; takes `busy_s` (to watch other processes), with GPUs a few seconds more.
 
     In those each GPU's meter is watched, and a fresh process tries whether torch can use the first: where not, that is the first
     problem. `able` does not count it: a GPU that torch cannot use can be measured.
+
+    Changes nothing but power limits that runs which were killed have left on boards: those are put back, and `restored` says so.
 
     Returns plain data for JSON: the host, its GPUs (see `_gpu`, and what only the vendor knows), each other part's
     source, best grade and why no better, `rapl`'s domains, `able` (whether every GPU can be measured, and the processor metered
     or modelled) and the problems with what mends them. `gpu_problem` says why there are no GPUs, None when a driver answers;
     `boards_on_bus` counts them driver or not; `busy_cores`, kept busy by other processes, is None where that is unknown.
     """
+    restored = power_limit.recover()
     root = powercap_root(os.environ)
     found = survey(root)
     around = Surroundings(
@@ -76,6 +79,7 @@ def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
         "dram": _dram(found),
         "wall": _part(None, None, "no meter is named; a sweep's config does so under host: wall_meter"),
         "rapl": {"root": str(root), "domains": [zone.domain for zone in found.zones], "problem": found.problem},
+        "restored": restored,
         "busy_cores": around.busy_cores,
         "able": all(gpu["source"] is not None for gpu in gpus) and not missed,
         "problems": [asdict(problem) for problem in problems],

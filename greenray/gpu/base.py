@@ -43,6 +43,17 @@ def throttle_names(bits: int) -> list[str]:
     return [name for bit, name in THROTTLE_REASONS.items() if bits & bit]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerLimits:
+    """A board's power limit in watts: as it was set, as it is enforced (the lowest of several), by default, and its bounds."""
+
+    set_w: float
+    enforced_w: float
+    default_w: float
+    least_w: float
+    most_w: float
+
+
 class Meter(Protocol):
     """Energy and power of one GPU, read many times a second by one thread; nothing here raises.
 
@@ -123,6 +134,14 @@ class Gpu(abc.ABC):
     @abc.abstractmethod
     def temperature_c(self) -> float | None:
         """Temperature of the chip in C."""
+
+    def power_limits(self) -> PowerLimits | None:
+        """Its power limit just now; None where that is not told, or cannot be set."""
+        return None
+
+    def set_power_limit_w(self, watts: float) -> str | None:
+        """Set its power limit, which outlives this process; why it cannot be, in a clause, else None."""
+        return "it cannot be set on boards of this vendor"
 
     @abc.abstractmethod
     def is_same(self, uuid: str) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from greenray.errors import GreenRayError
-from greenray.processes.reaper import Reaper
+from greenray.processes.reaper import Reaper, fresh_environment
 from greenray.processes.tree import MARK, kill_group, kill_marked, new_mark
 
 logger = logging.getLogger(__name__)
@@ -156,9 +156,7 @@ class Launcher(ABC):
         self.close()
 
     def _compose(self, change: Mapping[str, str | None]) -> dict[str, str]:
-        # The import path lets a fresh interpreter import what this one can, whatever its working directory holds.
-        path = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-        merged = {**os.environ, **path, **self.environment, MARK: self.mark, **change}
+        merged = {**fresh_environment(), **self.environment, MARK: self.mark, **change}
         return {name: value for name, value in merged.items() if value is not None}
 
 

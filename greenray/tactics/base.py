@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from greenray.tasks.training_step import TrainingStep
 
 DEVICES = ("cpu", "cuda")
+KEEP_THE_MODEL = ("baseline", "batch-size", "null-check", "power-limit")
+"""Tactics that leave the model as it is, so that they may follow in a chain where no torch model is left."""
 
 
 class Params(BaseModel):
@@ -49,12 +51,14 @@ class Context:
         example: one full batch on `device`, by keyword; empty in `check`, which comes before anything is loaded.
         training: the model is going to be trained.
         later: names of the tactics that follow in the chain.
+        batch_size: samples in a batch of the baseline; None where nobody asks.
     """
 
     device: str
     example: "Mapping[str, Tensor]" = field(default_factory=dict)
     training: bool = False
     later: tuple[str, ...] = ()
+    batch_size: int | None = None
 
 
 class Tactic(ABC, Generic[P]):
@@ -63,6 +67,8 @@ class Tactic(ABC, Generic[P]):
     Attributes:
         devices: devices on which `check` can pass.
         needs: what else has to be there, for `greenray tactics`; empty if nothing.
+        allocates_itself: it has memory on the board that torch knows nothing of, so that torch's peak is not the cell's.
+        changes_hardware: a setting of the board is changed, which a config has to allow.
         source: the paper or documentation that it comes from, an address; empty if it is our own.
     """
 
@@ -71,6 +77,8 @@ class Tactic(ABC, Generic[P]):
     devices: ClassVar[tuple[str, ...]] = DEVICES
     needs: ClassVar[str] = ""
     source: ClassVar[str] = ""
+    allocates_itself: ClassVar[bool] = False
+    changes_hardware: ClassVar[bool] = False
     Params: ClassVar[type[Params]] = Params
 
     def __init__(self, params: P) -> None:
@@ -79,8 +87,16 @@ class Tactic(ABC, Generic[P]):
     def check(self, context: Context) -> None:
         """Raise Unsupported, in a sentence that names what can be used instead, if the tactic cannot run here.
 
-        Called before the model and the data are loaded.
+        NotApplied, if it is sure to change nothing. Called before the model and the data are loaded.
         """
+
+    def batch_size(self, asked: int) -> int:
+        """Samples in a batch, where `asked` are in the block's; the task is made with what the chain answers."""
+        return asked
+
+    def board_power_limit_w(self, *, default_w: float) -> float | None:
+        """The limit that the worker sets for the board while the cell runs, where `default_w` is the default; None: as it is."""
+        return None
 
     @abstractmethod
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":

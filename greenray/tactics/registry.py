@@ -17,6 +17,7 @@ TACTICS: dict[str, str] = {
     "attention": "greenray.tactics.attention:Attention",
     "autocast": "greenray.tactics.autocast:Autocast",
     "baseline": "greenray.tactics.base:Baseline",
+    "batch-size": "greenray.tactics.batch_size:BatchSize",
     "bf16": "greenray.tactics.cast:BFloat16",
     "channels-last": "greenray.tactics.channels_last:ChannelsLast",
     "compile": "greenray.tactics.compile:Compile",
@@ -28,8 +29,13 @@ TACTICS: dict[str, str] = {
     "int8-dynamic": "greenray.tactics.quantize:Int8Dynamic",
     "int8-weight-only": "greenray.tactics.quantize:Int8WeightOnly",
     "null-check": "greenray.tactics.null_check:NullCheck",
+    "onnxruntime": "greenray.tactics.onnx_runtime:OnnxRuntime",
+    "power-limit": "greenray.tactics.power_limit:PowerLimit",
     "prune-global": "greenray.tactics.prune:PruneGlobal",
     "prune-local": "greenray.tactics.prune:PruneLocal",
+    "prune-structured": "greenray.tactics.structured:PruneStructured",
+    "sparse-2-4": "greenray.tactics.sparse:Sparse24",
+    "tensorrt": "greenray.tactics.tensorrt:TensorRT",
     "tf32": "greenray.tactics.switches:TensorFloat32",
 }
 
@@ -61,9 +67,35 @@ class Chain:
         self._applied: list[Tactic[Any]] = []
 
     def check(self, context: Context) -> None:
-        """Raises Unsupported if any of them cannot run here; to be called before anything is loaded."""
+        """Raises Unsupported if any of them cannot run here, NotApplied if one is sure to change nothing.
+
+        To be called before anything is loaded.
+        """
         for tactic, place in self._places(context):
-            tactic.check(place)
+            try:
+                tactic.check(place)
+            except CellError as error:
+                error.evidence = {tactic.name: error.evidence} if error.evidence else {}
+                raise
+
+    def batch_size(self, asked: int) -> int:
+        """Samples in a batch of the cell, where `asked` are in the block's."""
+        for tactic in self._tactics:
+            asked = tactic.batch_size(asked)
+        return asked
+
+    @property
+    def allocates_itself(self) -> bool:
+        return any(tactic.allocates_itself for tactic in self._tactics)
+
+    @property
+    def changes_hardware(self) -> bool:
+        return any(tactic.changes_hardware for tactic in self._tactics)
+
+    def board_power_limit_w(self, *, default_w: float) -> float | None:
+        """The board's power limit while the cell runs, by the last that asks for one; None: as it is."""
+        asked = [tactic.board_power_limit_w(default_w=default_w) for tactic in self._tactics]
+        return next((watts for watts in reversed(asked) if watts is not None), None)
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         """The model after all of them; raises NotApplied and Unsupported with the evidence of the steps before."""

@@ -12,15 +12,18 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 from greenray.cell.protocol import CellTask
-from greenray.errors import MeasurementError
-from greenray.gpu import registry
+from greenray.config.cell import Cell
+from greenray.errors import CellError, MeasurementError
+from greenray.gpu import power_limit, registry
 from greenray.gpu.base import Gpu
 from greenray.power.instrument import Instrument
 from greenray.processes.launcher import Launcher, LaunchError
 from greenray.store import tables
 from greenray.store.registry import open_store
+from greenray.tactics.registry import Chain
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
 from greenray.worker.binding import BoardCores
 from greenray.worker.board import may_be_the_boards
@@ -74,8 +77,10 @@ def run_attempt(
         monitor = CellMonitor(
             device=cell.device, windows=windows, most_windows=most_windows, gpu=instrument.gpu, recording=recording
         )
+        limit: power_limit.Held | None = None
         try:
             gpu = instrument.gpu if cell.device == "cuda" else None
+            limit = kept.enter_context(_power_limit(cell, gpu))
             process = launcher.start(env=cell_environment(gpu, threads=threads, caches=lent.folder), log_path=log_path)
             recording.follow(process.pid)
             if cores is not None:
@@ -102,6 +107,8 @@ def run_attempt(
                 memory_limit_bytes=memory_limit_bytes,
                 handle=monitor.handle,
             )
+        except CellError as error:  # before there is a process that could say so
+            outcome = Outcome(status=cast(Any, error.status), error=str(error), error_kind="exception")
         except MeasurementError as error:  # the board is not the one that is measured
             outcome = Outcome(status="failed", error=str(error), error_kind="exception")
         except LaunchError as error:
@@ -122,6 +129,7 @@ def run_attempt(
         duration_s=end_s - begin_s,
         threads=threads,
         warm=lent.warm,
+        limit=limit,
         not_bound=board_cores.reason if board_cores is not None and cell.device == "cuda" else None,
     )
     predictions: dict[str, Sequence[int]] = {}
@@ -147,6 +155,14 @@ def run_attempt(
         suspect=cell.device == "cuda" and outcome.status != "ok" and may_be_the_boards(outcome, ready=monitor.ready),
         contended=any(window["contention"] for window in rows if window["kind"] in ("steady", "epoch")),
     )
+
+
+def _power_limit(cell: Cell, gpu: Gpu | None) -> contextlib.AbstractContextManager[power_limit.Held | None]:
+    """The board under the limit that the cell's tactics ask for; CellError if it cannot be set, None if none is asked for."""
+    chain = Chain((step.name, step.params) for step in cell.tactic)
+    if gpu is None or not chain.changes_hardware:
+        return contextlib.nullcontext()
+    return power_limit.held(gpu, chain.board_power_limit_w)
 
 
 def cell_environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str, str]:

@@ -3,10 +3,12 @@
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from greenray import __version__
+from greenray.gpu.power_limit import Held
 from greenray.power.window import WindowReading
 from greenray.tasks.registry import task_class
 from greenray.worker.assignment import Assignment, WorkerInfo
@@ -41,6 +43,7 @@ def cell_row(
     duration_s: float,
     threads: int,
     warm: bool,
+    limit: Held | None = None,
     not_bound: str | None = None,
 ) -> dict[str, Any]:
     """`not_bound`: why a cell with a board was not bound to the processors close to it; None if it was, or has none."""
@@ -52,6 +55,7 @@ def cell_row(
         "error": outcome.error,
         "error_kind": outcome.error_kind,
         **{name: getattr(info, name) for name in _FROM_INFO},
+        **({} if limit is None else {"power_limit_w": limit.limit_w}),
         "greenray_version": __version__,
         **{f"{name}_version": versions.get(name) for name in ("python", "torch", "transformers")},
         "num_threads": threads,
@@ -72,6 +76,8 @@ def cell_row(
             row[f"{kind}_energy_j"] = None if None in energies else sum(energies)
     if last_word is not None:
         said = last_word.model_dump(exclude=_NO_COLUMNS, exclude_none=True)
+        if limit is not None:  # the cell knows nothing of its board's settings
+            said["evidence"] = said["evidence"] | {"power-limit": asdict(limit)}
         if not_bound is not None and "settings" in said:
             said["settings"]["cores_not_bound"] = not_bound
         row |= {name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in said.items()}

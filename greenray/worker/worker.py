@@ -15,7 +15,7 @@ from greenray import __version__
 from greenray.cell.preload import CELL_TARGET, SETTLE, preload_modules
 from greenray.cell.protocol import Failed, Probe, Ready
 from greenray.errors import MeasurementError
-from greenray.gpu import registry
+from greenray.gpu import power_limit, registry
 from greenray.gpu.base import Gpu
 from greenray.power.host import memory_bytes
 from greenray.power.instrument import Instrument
@@ -33,6 +33,7 @@ from greenray.worker.probe import HOST_MEMORY_SHARE, probe, reason_of
 from greenray.worker.quiet import HostSource, QuietHost, own_roots
 
 _MEMORY_TIMEOUT_S = 60.0
+_RECOVERY_S = 1.0  # another worker may be at it
 _MEMORY_SLACK_BYTES = 64 * 2**20
 _BOARD_TIMEOUT_S = 60.0
 
@@ -51,7 +52,7 @@ class Worker:
         os.environ.update(dict(settings.environment))
         processes.kill_stale()
         self._settings = settings
-        self._notes: list[str] = []
+        self._notes = power_limit.recover(timeout_s=_RECOVERY_S)
         self._refused: str | None = None
         self._warm: set[str] = set()
         try:

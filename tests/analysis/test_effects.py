@@ -191,6 +191,30 @@ def test_devices_and_batch_sizes_are_told_apart(tmp_path: Path) -> None:
     assert labels == {"vit-tiny (batch 8)", "vit-tiny (batch 32)"}
 
 
+def test_another_batch_is_compared_per_sample_and_not_by_latency(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    cell = {"model": "vit-tiny", "model_family": "vit", "visit": 1, "block_id": "b1-x"}
+    for order, (tactic, ratio, size, bracket) in enumerate(
+        [
+            ("baseline", 1.0, 32, "open"),
+            ("batch-size", 0.8, 64, None),
+            ("compile", 0.5, None, None),
+            ("baseline", 1.0, None, "close"),
+        ]
+    ):
+        sweep.cell(
+            tactic, energy_j=0.004 * ratio, bracket=bracket, order_in_visit=order, batch_size=32, measured_batch_size=size, **cell
+        )
+    compiled, other = sorted((f.effect for f in analyse(sweep.finish()).findings), key=lambda effect: effect.tactic != "compile")
+    assert other.energy is not None
+    assert other.time is not None
+    assert (other.energy.ratio, other.time.ratio) == (pytest.approx(0.8), pytest.approx(0.8))
+    assert other.latency_p50 is None
+    assert any("batches of 64 against 32" in flag for flag in other.flags)
+    assert compiled.latency_p50 is not None  # rows from before know the block's size only
+    assert not any("batches" in flag for flag in compiled.flags)
+
+
 def test_hardware_is_never_mixed_and_versions_are_said(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", device="cuda", scope="gpu+cpu")
     common = {"family": "vit", "energy_j": 0.004, "tactics": {"compile": 0.8}}

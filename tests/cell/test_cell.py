@@ -152,6 +152,28 @@ class TestCompiledTraining:
         assert rejected[1:] == [None, None]
 
 
+class TestBatchSize:
+    def test_another_batch_is_measured_and_every_sample_answered_once(
+        self, trained: tuple[Conversation, Path], served: Conversation
+    ) -> None:
+        asked = served.done.measured_batch_size
+        assert asked is not None
+        small = drive(serve(trained[1], tactic=(("batch-size", {"size": 7}),)))
+        assert small.done.measured_batch_size == 7
+        assert {window.samples // window.iterations for window in small.of("steady")} == {7}
+        assert {window.samples // window.iterations for window in served.of("steady")} == {asked}
+        assert small.done.labels == served.done.labels
+        # Sums of other batches are rounded otherwise, which may turn an answer that hung in the balance.
+        assert sum(a != b for a, b in zip(small.done.predictions, served.done.predictions, strict=True)) <= 3
+        assert small.done.evidence["batch-size"]["batch_size_of_baseline"] == asked
+
+    def test_the_block_s_own_is_not_applied_before_anything_is_loaded(self, trained: tuple[Conversation, Path]) -> None:
+        size = make_task().cell.batch_size
+        same = drive(serve(trained[1], tactic=(("batch-size", {"size": size}),)))
+        assert same.failed.status == "not_applied"
+        assert same.windows == []
+
+
 class TestInference:
     def test_windows_come_in_order_after_ready(self, served: Conversation) -> None:
         assert isinstance(served.messages[0], Ready)

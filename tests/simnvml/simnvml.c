@@ -22,7 +22,7 @@ enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, 
        INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, UNKNOWN = 999 };
 enum { FIELD_ENERGY = 83, FIELD_POWER_AVERAGE = 185, FIELD_POWER_INSTANT = 186 };
 enum { SCOPE_GPU = 0, SCOPE_MODULE = 1 };
-enum { MAX_BOARDS = 32, MAX_PROCESSES = 16, TEXT = 96 };
+enum { MAX_BOARDS = 32, MAX_PROCESSES = 16, MAX_LIMITS = 64, TEXT = 96 };
 
 typedef struct {
     char name[TEXT], uuid[TEXT], wave[16];
@@ -41,6 +41,10 @@ typedef struct {
     int processes;
     unsigned pid[MAX_PROCESSES];
     unsigned long long pid_bytes[MAX_PROCESSES];
+    /* ---- power limits that were set: what is drawn is cut off at the last one ---- */
+    struct { double from, watts; } limits[MAX_LIMITS];
+    int limits_set, no_limit_permission;
+    double least_limit_w, most_limit_w, limit_lag_s;     /* bounds (most: 0 is the default); enforced so much later than set */
     /* ---- hosts and their processes ---- */
     double stall_ms, stall_every_s, stall_at;            /* every call made then returns stall_ms later: at each multiple, or once */
     char namespace[16];                                  /* whose pids are listed; see list_processes */
@@ -68,7 +72,7 @@ static double now_s(void) {
 
 /* ---- the waveforms ---- */
 
-static double power_w(const Board *b, double t) {
+static double wave_w(const Board *b, double t) {
     double x = (t + b->phase_s) / b->period_s;
     x -= floor(x);
     double swing = b->high_w - b->low_w;
@@ -78,8 +82,8 @@ static double power_w(const Board *b, double t) {
     return b->high_w;
 }
 
-/* Integral of power_w from -phase_s to t. */
-static double energy_j(const Board *b, double t) {
+/* Integral of wave_w from -phase_s to t. */
+static double wave_j(const Board *b, double t) {
     double u = (t + b->phase_s) / b->period_s, whole = floor(u), x = u - whole;
     double swing = b->high_w - b->low_w, turn, part;
     if (!strcmp(b->wave, "square")) {
@@ -96,6 +100,33 @@ static double energy_j(const Board *b, double t) {
         part = b->high_w * x;
     }
     return b->period_s * (whole * turn + part);
+}
+
+/* ---- the waveforms under the power limits that were set (exact for constants and squares) ---- */
+
+static Board limited(const Board *b, double watts) {
+    Board cut = *b;
+    cut.low_w = fmin(cut.low_w, watts);
+    cut.high_w = fmin(cut.high_w, watts);
+    return cut;
+}
+
+static double power_w(const Board *b, double t) {
+    int last = b->limits_set - 1;
+    while (last >= 0 && b->limits[last].from > t) last--;
+    Board cut = limited(b, last < 0 ? INFINITY : b->limits[last].watts);
+    return wave_w(&cut, t);
+}
+
+/* Integral of power_w from -phase_s to t. */
+static double energy_j(const Board *b, double t) {
+    double from = b->limits_set ? b->limits[0].from : INFINITY, total = wave_j(b, fmin(t, from));
+    for (int i = 0; i < b->limits_set && b->limits[i].from < t; i++) {
+        double end = i + 1 < b->limits_set ? fmin(t, b->limits[i + 1].from) : t;
+        Board cut = limited(b, b->limits[i].watts);
+        total += wave_j(&cut, end) - wave_j(&cut, b->limits[i].from);
+    }
+    return total;
 }
 
 /* A fixed random number in [-1, 1) for update k of a board (splitmix64). */
@@ -154,6 +185,14 @@ static void set_processes(Board *b, const char *value) {   /* "123:1048576,456:0
     }
 }
 
+static void set_limit(Board *b, double watts, double from) {
+    int last = b->limits_set - 1;
+    if (last >= 0 && from < b->limits[last].from + 1e-5) return;   /* known, from the file that is read again */
+    if (b->limits_set == MAX_LIMITS) return;
+    b->limits[b->limits_set].from = from;
+    b->limits[b->limits_set++].watts = watts;
+}
+
 static void copy_text(char *to, const char *from) {   /* '_' stands for a space */
     snprintf(to, TEXT, "%s", from);
     for (; *to; to++) if (*to == '_') *to = ' ';
@@ -179,6 +218,12 @@ static int set_key(Board *b, const char *key, const char *value) {
     if (!strcmp(key, "wave")) { copy_text(b->wave, value); b->wave[15] = 0; return 1; }
     if (!strcmp(key, "name")) { copy_text(b->name, value); return 1; }
     if (!strcmp(key, "uuid")) { copy_text(b->uuid, value); return 1; }
+    NUMBER(least_limit_w) NUMBER(most_limit_w) NUMBER(limit_lag_s) WHOLE(no_limit_permission)
+    if (!strcmp(key, "limit")) {   /* "210@1234.5": set to 210 W at that moment */
+        const char *at = strchr(value, '@');
+        set_limit(b, number, at ? strtod(at + 1, NULL) : 0);
+        return 1;
+    }
     if (!strcmp(key, "processes")) { set_processes(b, value); return 1; }
     return 0;
 }
@@ -221,6 +266,7 @@ static void set_defaults(void) {
         b->memory_total = 80ull << 30; b->memory_used = b->memory_reserved = 512ull << 20;
         b->capability = 9.0; b->warming_tau_s = 60;
         b->bus = 0x10 + i; b->persistence = 1;
+        b->least_limit_w = 100;
     }
 }
 
@@ -364,13 +410,49 @@ int nvmlDeviceGetPowerUsage(void *handle, unsigned *mw) {   /* instant power up 
     *mw = b->capability < 8.05 ? instant_mw(b) : average_mw(b);
     return SUCCESS;
 }
-int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *mw) { BOARD(handle); *mw = (unsigned)(1000 * b->limit_w); return SUCCESS; }
-int nvmlDeviceGetPowerManagementDefaultLimit(void *handle, unsigned *mw) {   /* the enforced one unless default_limit_w is set */
+static double limit_at(const Board *b, double t) {
+    int last = b->limits_set - 1;
+    while (last >= 0 && b->limits[last].from > t) last--;
+    return last < 0 ? b->limit_w : b->limits[last].watts;
+}
+static double default_limit_w(const Board *b) { return b->default_limit_w > 0 ? b->default_limit_w : b->limit_w; }
+int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *mw) {
     BOARD(handle);
-    *mw = (unsigned)(1000 * (b->default_limit_w > 0 ? b->default_limit_w : b->limit_w));
+    *mw = (unsigned)lround(1000 * limit_at(b, now_s() - b->limit_lag_s));
     return SUCCESS;
 }
-int nvmlDeviceGetPowerManagementLimit(void *handle, unsigned *mw) { return nvmlDeviceGetEnforcedPowerLimit(handle, mw); }
+int nvmlDeviceGetPowerManagementDefaultLimit(void *handle, unsigned *mw) {   /* the enforced one unless default_limit_w is set */
+    BOARD(handle);
+    *mw = (unsigned)(1000 * default_limit_w(b));
+    return SUCCESS;
+}
+int nvmlDeviceGetPowerManagementLimit(void *handle, unsigned *mw) {
+    BOARD(handle);
+    *mw = (unsigned)lround(1000 * limit_at(b, now_s()));
+    return SUCCESS;
+}
+int nvmlDeviceGetPowerManagementLimitConstraints(void *handle, unsigned *least, unsigned *most) {
+    BOARD(handle);
+    *least = (unsigned)(1000 * b->least_limit_w);
+    *most = (unsigned)(1000 * (b->most_limit_w > 0 ? b->most_limit_w : default_limit_w(b)));
+    return SUCCESS;
+}
+/* Outlives the process, as a real one does, where there is a control file: others read it there. */
+int nvmlDeviceSetPowerManagementLimit(void *handle, unsigned mw) {
+    BOARD(handle);
+    unsigned least, most;
+    if (b->no_limit_permission) return NO_PERMISSION;
+    nvmlDeviceGetPowerManagementLimitConstraints(handle, &least, &most);
+    if (mw < least || mw > most) return INVALID_ARGUMENT;
+    double now = now_s();
+    set_limit(b, mw / 1000.0, now);
+    FILE *file = control[0] ? fopen(control, "a") : NULL;
+    if (file) {
+        fprintf(file, "%u.limit=%.3f@%.6f\n", (unsigned)(b - boards), mw / 1000.0, now);
+        fclose(file);
+    }
+    return SUCCESS;
+}
 
 typedef struct {
     unsigned field, scope;

@@ -46,6 +46,15 @@ def ask_text(function: str, *arguments: Any) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
+def order(function: str, *arguments: Any) -> str | None:
+    """One NVML call that changes something; None, or NVML's own words on why it did not."""
+    try:
+        getattr(pynvml, function)(*arguments)
+    except pynvml.NVMLError as error:
+        return str(error)
+    return None
+
+
 def function(name: str) -> Any:
     """NVML's C function itself, for the sampling thread: a tenth of the cost of the checked Python call. None when it is missing.
 

@@ -16,7 +16,7 @@ from typing import Any
 import pynvml
 
 from greenray.errors import MeasurementError
-from greenray.gpu.base import Gpu, Problem
+from greenray.gpu.base import Gpu, PowerLimits, Problem
 from greenray.gpu.nvidia import drivers, nvml
 from greenray.gpu.nvidia.advice import problems as problems
 
@@ -76,6 +76,19 @@ class NvidiaGpu(Gpu):
 
     def temperature_c(self) -> float | None:
         return nvml.ask_number("nvmlDeviceGetTemperature", self.handle, pynvml.NVML_TEMPERATURE_GPU)
+
+    def power_limits(self) -> PowerLimits | None:
+        names = ("PowerManagementLimit", "EnforcedPowerLimit", "PowerManagementDefaultLimit")
+        told = [nvml.ask_number(f"nvmlDeviceGet{name}", self.handle, per=1000) for name in names]
+        bounds = nvml.ask("nvmlDeviceGetPowerManagementLimitConstraints", self.handle)
+        set_w, enforced_w, default_w = told
+        if bounds is None or set_w is None or enforced_w is None or default_w is None:
+            return None
+        least_w, most_w = (bound / 1000 for bound in bounds)
+        return PowerLimits(set_w=set_w, enforced_w=enforced_w, default_w=default_w, least_w=least_w, most_w=most_w)
+
+    def set_power_limit_w(self, watts: float) -> str | None:
+        return nvml.order("nvmlDeviceSetPowerManagementLimit", self.handle, round(watts * 1000))
 
     def is_same(self, uuid: str) -> bool:
         return _bare(self.uuid) == _bare(uuid) != ""  # CUDA leaves out the `GPU-` prefix
