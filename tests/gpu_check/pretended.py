@@ -1,0 +1,70 @@
+"""Jobs where the boards are simulated: `python -m tests.gpu_check.pretended NAME PARAMS` computes on the processor.
+
+What torch says of its device comes from `tests/support/plugins/pretend_cuda.py`; streams, events and a small memory that can be
+full are added here. Nothing runs beside anything else, so loops differ by nothing but noise.
+"""
+
+import contextlib
+import importlib
+import sys
+from typing import Any
+
+import pretend_cuda
+import torch
+from torch.overrides import TorchFunctionMode
+
+MEMORY_BYTES = 64 << 20
+
+
+class _Here:
+    """A stream, or an event, of a device that has always done what it was asked for."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Streams and events take priorities, devices and flags."""
+
+    def synchronize(self) -> None:
+        torch.cuda.synchronize()
+
+    def record(self, *_: Any) -> None:
+        """It has happened."""
+
+    wait_event = wait_stream = record
+
+
+class _Memory(TorchFunctionMode):
+    """`torch.empty` on the device takes from MEMORY_BYTES, which nobody gives back before `empty_cache`."""
+
+    taken = 0
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        keywords = keywords or {}
+        if function is torch.empty and str(keywords.get("device", "")).startswith("cuda") and isinstance(arguments[0], int):
+            if self.taken + arguments[0] > MEMORY_BYTES:
+                raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {arguments[0]} bytes. (pretended)")
+            self.taken += arguments[0]
+        return function(*arguments, **keywords)
+
+
+def install() -> None:
+    """Makes this process's torch believe in a board with streams and memory."""
+    pretend_cuda.install()
+    memory = _Memory()
+    memory.__enter__()
+    if torch.cuda.Event.__module__.startswith("torch"):
+        stream = _Here()
+        torch.cuda.Stream = torch.cuda.Event = _Here
+        torch.cuda.stream = lambda _: contextlib.nullcontext()
+        torch.cuda.current_stream = lambda *_: stream
+    torch.cuda.mem_get_info = lambda *_: (MEMORY_BYTES - memory.taken, MEMORY_BYTES)
+    torch.cuda.empty_cache = lambda: setattr(memory, "taken", 0)
+
+
+if __name__ == "__main__":
+    from tests.gpu_check.jobs.__main__ import JOBS, main
+
+    # First, for a build of torch with CUDA asks the device at some imports, and there is none.
+    importlib.import_module(JOBS[sys.argv[1]])
+    if "int8" in sys.argv[2]:
+        importlib.import_module("torchao.quantization")
+    install()
+    sys.exit(main(*sys.argv[1:3]))
