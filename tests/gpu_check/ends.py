@@ -35,7 +35,7 @@ def run(rig: Rig) -> Finding:
         verdict = "unclear"
         notes.append("The board's used memory did not rise while it was held: what its return says is nothing.")
     rows = [
-        [row["what"], row.get("taken_bytes", 0) / 2**30 or None, row["error"] or "works", _yes(row["recognised"])]
+        [row["what"], row.get("taken_bytes", 0) / 2**30 or "-", row["error"] or "works", _yes(row["recognised"])]
         for row in filled.rows
     ]
     return Finding(
@@ -87,6 +87,8 @@ def _killed(rig: Rig, before: int | None) -> tuple[dict[str, Any], list[str]]:
         held, listed = rig.gpu.memory_used_bytes(), rig.gpu.processes()
         start_s = time.monotonic()
         job.kill()
+    except MeasurementError as error:
+        return {"rose_bytes": None, "listed": 0, "memory_back_s": None, "unlisted_s": None}, [f"Nothing was killed: {error}."]
     finally:
         job.close()
     seen = _returned(rig, level=before, listed=len(listed or []), since_s=start_s)

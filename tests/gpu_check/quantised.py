@@ -26,7 +26,7 @@ def run(rig: Rig) -> Finding:
         summary=_summary(found.windows),
         method="ViT-B/16, batch 64, waited for after every batch. int8: torchao's dynamic activations and weights in all linear "
         "layers but the last. `values fetched`: numbers that Python asks of the board, each of which waits for it; counted with "
-        "copies, waits and operations over one batch by torch's profiler.",
+        "copies, waits (one is the count's own) and operations over one batch by torch's profiler.",
         tables=[
             Table(
                 title="int8",

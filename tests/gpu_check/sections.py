@@ -46,7 +46,7 @@ SECTIONS: dict[int, Section] = {
     10: Section(title="latency of each call", target="tests.gpu_check.latency:run", limit_s=90),
     11: Section(title="does looking wake the board", target="tests.gpu_check.watching:run", limit_s=150),
     12: Section(title="waiting after every batch", target="tests.gpu_check.loops:run", limit_s=200),
-    13: Section(title="int8 eager and compiled", target="tests.gpu_check.quantised:run", limit_s=140),
+    13: Section(title="int8 eager and compiled", target="tests.gpu_check.quantised:run", limit_s=160),
     14: Section(title="two minutes from cold", target="tests.gpu_check.warming:run", limit_s=215),
     15: Section(title="training data", target="tests.gpu_check.feeding:run", limit_s=80),
     16: Section(title="a full board and a killed process", target="tests.gpu_check.ends:run", limit_s=150),

@@ -29,6 +29,13 @@ def test_make_runs_the_check() -> None:
     assert "-m tests.gpu_check.check --quick\n" in done.stdout
 
 
+def test_make_runs_the_check_with_what_a_host_has() -> None:
+    """Where nothing can be installed, nothing is."""
+    asked = ["make", "-n", "gpu-check", "INSTALLED=1", "PYTHON=/usr/bin/their-python", "ARGS=--part 1"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "/usr/bin/their-python -m tests.gpu_check.check --part 1\n"
+
+
 def test_the_page_says_what_was_not_reached_and_escapes_what_it_is_given() -> None:
     titles = {number: SECTIONS[number].title for number in (1, 2)}
     finding = Finding(

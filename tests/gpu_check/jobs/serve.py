@@ -106,7 +106,7 @@ class Server:
 
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_initialized() else [])]
         with profile(activities=activities) as profiled:
-            self._forward(self._next().to("cuda"))
+            self._forward(self._next().to("cuda", non_blocking=True))
             torch.cuda.synchronize()
         found = {"values fetched": 0, "copies to the host": 0, "waits": 0, "operations": 0}
         for average in profiled.key_averages():
