@@ -7,6 +7,7 @@ full are added here. Nothing runs beside anything else, so loops differ by nothi
 import contextlib
 import importlib
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pretend_cuda
@@ -55,6 +56,14 @@ def install() -> None:
         torch.cuda.Stream = torch.cuda.Event = _Here
         torch.cuda.stream = lambda _: contextlib.nullcontext()
         torch.cuda.current_stream = lambda *_: stream
+    # The compiler asks for these, and then compiles for the processor.
+    uuid = str(torch.cuda.get_device_properties(0).uuid)
+    told = SimpleNamespace(uuid=uuid, name="pretended", gcnArchName="none", major=9, minor=0)
+    torch.cuda.get_device_properties = lambda *_: told
+    torch.cuda.current_device = lambda: 0
+    torch.cuda.get_rng_state = lambda *_: torch.get_rng_state()
+    torch.cuda.set_rng_state = lambda *_: None
+    torch.accelerator.is_available = lambda: False
     torch.cuda.mem_get_info = lambda *_: (MEMORY_BYTES - memory.taken, MEMORY_BYTES)
     torch.cuda.empty_cache = lambda: setattr(memory, "taken", 0)
 
