@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
@@ -47,6 +48,7 @@ class Arm:
         neighbours: mean number of processors that others kept busy; None when unknown.
         contended: whether others took enough of the host to matter in every window, or in over half of the epochs.
         warmed_up: whether throughput was stable when the steady windows began.
+        heating: whether the board still became warmer by 1 C or more in 5 s then; None where nobody knows.
         grade: worst grade of the work windows that are compared.
         windows_without_energy: work windows whose total is NULL, and `missing_reasons` their distinct reasons.
         rejected: why windows were rejected, one sentence for each.
@@ -74,6 +76,7 @@ class Arm:
     idle_w: float | None
     idle_settled: bool | None
     host_idle_w: float | None
+    heating: bool | None = None
     stage: str = ""
     stages: "tuple[Arm, ...]" = ()
 
@@ -140,7 +143,8 @@ def _arms(frames: Frames, cells: pl.DataFrame, keys: Sequence[str]) -> list[Arm]
     moments = ("mean", "std", "count")
     quiet = pl.col("contention").is_null()
     compared = quiet | ~quiet.any()
-    busy_epochs = (pl.col("kind") == "epoch").any() & (2 * quiet.sum() < pl.len())
+    epochs = pl.col("epochs").fill_null(1)
+    busy_epochs = (pl.col("kind") == "epoch").any() & (2 * epochs.filter(quiet).sum() < epochs.sum())
     summary = work.group_by(keys).agg(
         *(
             getattr(quantity.filter(compared), each)().alias(f"_{name}_{each}")
@@ -177,7 +181,7 @@ _MEASURED = {
 
 
 def _arm(row: Row) -> Arm:
-    scopes = row["_scopes"] or [row["energy_scope"]]  # with no window to go by, the attempt's own
+    settings, scopes = json_of(row, "settings"), row["_scopes"] or [row["energy_scope"]]  # with no window, the attempt's own
     summed: Row = {name: row[f"_{name}"] for name in ("grade", "idle_w", "idle_settled", "host_idle_w")}
     return Arm(
         cell={name: value for name, value in row.items() if not name.startswith("_")},
@@ -187,7 +191,8 @@ def _arm(row: Row) -> Arm:
         apportioned=bool(row["_apportioned"]),
         neighbours=row["_neighbours"],
         contended=bool(row["_contended"]),
-        warmed_up=json_of(row, "settings").get("warmup_stable"),
+        warmed_up=settings.get("warmup_stable"),
+        heating=None if (warm := settings.get("warmup_warm")) is None else not warm,
         windows_without_energy=row["_missing"] or 0,
         missing_reasons=tuple(row["_why_missing"] or ()),
         rejected=tuple(row["_rejected"] or ()),
@@ -204,21 +209,40 @@ def _measured(row: Row, name: str) -> Measured | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRun:
-    """One training cell with its epochs in order; `energy_j` and `active_j` are of all together, None where one is unknown."""
+    """One training cell with its windows in order; `energy_j` and `active_j` are of all together, None where one is unknown.
+
+    Attributes:
+        held: how many epochs each window holds; short ones are measured together.
+        windows_j, windows_s: energy and duration of each window.
+    """
 
     arm: Arm
-    epochs_j: tuple[float | None, ...]
-    epochs_s: tuple[float, ...]
+    held: tuple[int, ...]
+    windows_j: tuple[float | None, ...]
+    windows_s: tuple[float, ...]
     energy_j: float | None
     active_j: float | None
 
     @property
+    def epochs(self) -> int:
+        return sum(self.held)
+
+    @property
     def epoch_energy_j(self) -> float | None:
-        return None if self.energy_j is None else self.energy_j / len(self.epochs_j)
+        return None if self.energy_j is None else self.energy_j / self.epochs
 
     @property
     def epoch_time_s(self) -> float | None:
-        return sum(self.epochs_s) / len(self.epochs_s) if self.epochs_s else None
+        return sum(self.windows_s) / self.epochs if self.windows_s else None
+
+    def first_energy_j(self, epochs: int) -> float | None:
+        """Energy of the first so many epochs; None where it is unknown, or no window ends with the last of them."""
+        ends = list(accumulate(self.held))
+        if epochs not in ends:
+            return None
+        first = self.windows_j[: ends.index(epochs) + 1]
+        known = [joules for joules in first if joules is not None]
+        return sum(known) if len(known) == len(first) else None
 
     @property
     def settings(self) -> str:
@@ -232,8 +256,9 @@ def training_runs(frames: Frames, arms: list[Arm]) -> list[TrainingRun]:
     found = []
     for arm in (arm for arm in arms if arm.ok and arm.cell["phase"] == "training"):
         rows = by_run.get((arm.cell["run_id"],), epochs.clear())
-        epochs_j, epochs_s, active_j = (rows[name] for name in ("total_energy_j", "duration_s", "active_energy_j"))
-        energy, active = (None if e.null_count() or e.is_empty() else float(e.sum()) for e in (epochs_j, active_j))
-        times = tuple(epochs_s.fill_null(0.0))
-        found.append(TrainingRun(arm=arm, epochs_j=tuple(epochs_j), epochs_s=times, energy_j=energy, active_j=active))
+        total_j, active_j = rows["total_energy_j"], rows["active_energy_j"]
+        energy, active = (None if e.null_count() or e.is_empty() else float(e.sum()) for e in (total_j, active_j))
+        held, times = tuple(rows["epochs"].fill_null(1)), tuple(rows["duration_s"].fill_null(0.0))
+        windows = {"held": held, "windows_j": tuple(total_j), "windows_s": times}
+        found.append(TrainingRun(arm=arm, **windows, energy_j=energy, active_j=active))
     return found

@@ -12,6 +12,7 @@ from greenray.analysis.arms import Arm
 from greenray.analysis.contention import busy_hosts
 from greenray.analysis.findings import Finding
 from greenray.analysis.frames import Frames
+from greenray.analysis.launches import waiting_boards
 from greenray.analysis.null_check import NullCheck
 from greenray.analysis.overall import MIN_FAMILIES, OverallEffect
 from greenray.analysis.precision import MIN_ROUNDS
@@ -64,6 +65,7 @@ def find(
     parts: list[tuple[str, bool, Iterable[str]]] = [
         ("energy", True, (text for weighty, text in busy if weighty)),
         ("energy", True, failed),
+        ("energy", True, waiting_boards(arms)),
         ("energy", True, _doubts(measured, compared, assumed, judged=bool(busy))),
         ("energy", False, (text for weighty, text in busy if not weighty)),
         ("energy", False, _limits(arms, measured, assumed)),
@@ -96,6 +98,11 @@ def _doubts(measured: Sequence[Arm], compared: Sequence[Finding], assumed: str, 
         yield (
             f"Not warmed up: in {cells} throughput had not settled when measuring began. "
             "A longer warmup_max_s or a quieter host helps."
+        )
+    if cells := _of([arm.heating is True for arm in measured]):
+        yield (
+            f"Still heating up: in {cells} the board became warmer by 1 C or more in the 5 s before measuring began, and a warm "
+            "one draws more power. A longer warmup_max_s helps."
         )
     if comparisons := _of([drifted(finding.effect.drift) for finding in compared if not _has_interval(finding)], "comparison"):
         yield (

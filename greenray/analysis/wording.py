@@ -49,7 +49,7 @@ def quantity(value: float | None, unit: str, *, digits: int = 3) -> str:
     if value is None:
         return UNKNOWN
     size = abs(value)
-    for factor, prefix in ((1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ")):
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ")):
         if size >= factor and not (unit == "s" and factor > 1):
             return f"{number(value / factor, digits=digits)} {prefix}{unit}"
     return f"{number(value / 1e-6, digits=digits)} µ{unit}" if size else f"0 {unit}"

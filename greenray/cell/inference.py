@@ -1,8 +1,10 @@
 """An inference cell, window by window."""
 
 from greenray.cell import runtime, work
+from greenray.cell.launches import compare, worst
 from greenray.cell.protocol import CellTask, Done
-from greenray.cell.stages import Load, Warmup
+from greenray.cell.stages import Load
+from greenray.cell.warmup import how_it_ended, warm_up
 from greenray.tactics.base import Context
 from greenray.tactics.registry import Chain
 
@@ -29,16 +31,28 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
             runtime.synchronize(device)
         result.evidence = chain.evidence(model)
 
-        warm: list[Warmup] = []
+        warm, launches = [], []
+        memory = runtime.PeakMemory(device)
         for stage in stages:
-            load = Load(stage, model, marker, device=device)
-            warm.append(load.warm_up(max_s=measure.warmup_max_s))
-            load.steady_windows(
-                start_s=warm[-1].end_s,
-                window_s=asked.steady_window_s,
-                max_windows=asked.most_windows,
-                compilations=chain.compilations,
-            )
-    result.settings["warmup_stable"] = all(one.stable for one in warm)
-    result.settings["warmup_variation"] = max((one.variation for one in warm if one.variation is not None), default=None)
+            load = Load(stage, model, marker, device=device, in_flight=measure.in_flight)
+            warm.append(warm_up(load, max_s=measure.warmup_max_s))
+            start_s = warm[-1].end_s
+            if device == "cuda":
+                launches.append(compare(load))
+                start_s = launches[-1].end_s
+            with memory.measured():
+                load.steady_windows(
+                    start_s=start_s,
+                    window_s=asked.steady_window_s,
+                    max_windows=asked.most_windows,
+                    compilations=chain.compilations,
+                )
+    result.settings |= how_it_ended(warm)
+    result.settings["in_flight"] = measure.in_flight if device == "cuda" else 1
+    result.peak_gpu_memory_bytes, result.peak_gpu_memory_load_bytes = memory.inside, memory.outside
+    if (most := worst(launches)) is not None:
+        result.latency_bound = most.latency_bound
+        result.synchronized_samples_per_s = most.synchronized_samples_per_s
+        result.unsynchronized_samples_per_s = most.unsynchronized_samples_per_s
+        result.device_time_share = most.device_time_share
     return work.finish(task, model, marker, result)

@@ -8,15 +8,15 @@ import traceback
 from typing import Any
 
 from greenray.cell import runtime
+from greenray.cell.faults import is_device_error, is_out_of_memory
 from greenray.cell.protocol import CellTask, Channel, Done, Failed, Probe, Ready
 from greenray.cell.work import WindowMarker
-from greenray.errors import CellError, GreenRayError, Refused, Unsupported
+from greenray.errors import CellError, GreenRayError, Refused
 
 log = logging.getLogger(__name__)
 
 _TASK_TIMEOUT_S = 60.0
 _WORKER_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate")
 
 
 def main(connection: socket.socket) -> int:
@@ -47,10 +47,8 @@ def _try_device(probe: Probe) -> Ready | Failed:
     import torch
 
     try:
-        if probe.device == "cuda" and not torch.cuda.is_available():
-            if torch.version.cuda is None:
-                raise Unsupported("this torch is built without CUDA")
-            raise RuntimeError("torch finds no usable CUDA device")
+        if probe.device == "cuda":
+            runtime.start_cuda()
         ones = torch.ones(64, 64, device=probe.device)
         if float((ones @ ones).sum()) != 64.0**3:
             raise RuntimeError(f"a product of small matrices on {probe.device} is wrong")
@@ -88,20 +86,11 @@ def last_word(error: BaseException, so_far: Done) -> Failed:
         status=status,
         error=sentence,
         refused=isinstance(error, Refused),
+        device_error=is_device_error(error),
         evidence=evidence,
         model_family=so_far.model_family,
         versions=runtime.versions(),
     )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the host or the device refused memory; torch says so in several ways."""
-    if isinstance(error, MemoryError):
-        return True
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _OUT_OF_MEMORY)
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,6 +6,8 @@
       | <------------------ Window ---- |   one for every interval, as it ends
       | <------------------ Settle ---- |   may the idle window begin?
       | -- Settled -------------------> |
+      | <----------------- Warming ---- |   in a warm-up on cuda: how fast does the board heat up? The load goes on meanwhile
+      | -- Warmth --------------------> |
       | -- Verdict -------------------> |   after each steady window: are there enough of its stage?
       | <---------- Done or Failed ---- |   the last word
 
@@ -87,10 +89,26 @@ class Settled(Message):
     steady: bool
 
 
+class Warming(Message):
+    """The cell asks by how much the board's temperature rose in the last `seconds`, in which its load was running."""
+
+    type: Literal["warming"] = "warming"
+    seconds: float
+
+
+class Warmth(Message):
+    """Answer to Warming: C in the last `seconds`, negative where it fell; None where it cannot be told."""
+
+    type: Literal["warmth"] = "warmth"
+    seconds: float
+    rise_c: float | None
+
+
 class Window(Message, frozen=False):
     """One interval of the attempt, seconds of CLOCK_MONOTONIC; the cell fills it in while it runs.
 
-    `stage` is the kind of load that it belongs to, if any; `rejected` says why it must not be used.
+    `stage` is the kind of load that it belongs to, if any; `rejected` says why it must not be used; `epoch` is the last of the
+    `epochs` that a window of training holds.
     """
 
     type: Literal["window"] = "window"
@@ -105,6 +123,7 @@ class Window(Message, frozen=False):
     latency_p99_s: float | None = None
     rejected: str | None = None
     epoch: int | None = None
+    epochs: int | None = None
     loss: float | None = None
     train_accuracy: float | None = None
 
@@ -134,6 +153,11 @@ class Done(Message, frozen=False):
     macs_per_sample: float | None = None
     flops_per_sample: float | None = None
     peak_gpu_memory_bytes: int | None = None
+    peak_gpu_memory_load_bytes: int | None = None
+    latency_bound: bool | None = None
+    synchronized_samples_per_s: float | None = None
+    unsynchronized_samples_per_s: float | None = None
+    device_time_share: float | None = None
     accuracy: float | None = None
     accuracy_low: float | None = None
     accuracy_high: float | None = None
@@ -145,19 +169,21 @@ class Done(Message, frozen=False):
 class Failed(Message):
     """The cell ended without a result.
 
-    `status` is one of the table's, the traceback is in the cell's log; `refused` says that trying again is no use.
+    `status` is one of the table's, the traceback is in the cell's log; `refused` says that trying again is no use, `device_error`
+    that the device or its driver answered with an error: whether it still works is to be seen.
     """
 
     type: Literal["failed"] = "failed"
     status: Literal["not_applied", "unsupported", "oom", "failed"]
     error: str
     refused: bool = False
+    device_error: bool = False
     evidence: dict[str, Any] = Field(default_factory=dict)
     model_family: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
 
-AnyMessage = CellTask | Probe | Ready | Settle | Settled | Window | Verdict | Done | Failed
+AnyMessage = CellTask | Probe | Ready | Settle | Settled | Warming | Warmth | Window | Verdict | Done | Failed
 _ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
 
 

@@ -1,17 +1,24 @@
 """The device a cell runs on: what is switched on and off, so that every arm is measured under the same conditions."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
+import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from greenray.errors import CellError
+from greenray.errors import CellError, Unsupported
+from greenray.processes.cores import as_text
 
 if TYPE_CHECKING:
     from torch import nn
 
 _PACKAGES = ("torch", "transformers", "torchao", "datasets", "scikit-learn", "pillow", "torchvision", "timm", "triton")
+
+_MOST_HZ = 2e9
+"""Clock of the fastest boards: as many cycles last a second there."""
 
 
 def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
@@ -21,13 +28,16 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
 
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(threads)
+    # A forked cell has its compiler's settings from the server, which read the environment when it was not the cell's yet.
+    if (inductor := sys.modules.get("torch._inductor.config")) is not None:
+        inductor.compile_threads = threads  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("highest")
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
-    settings = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed, "niceness": niceness}
+    cores = as_text(os.sched_getaffinity(0))
+    settings = {"float32_matmul_precision": "highest", "inference_mode": True, "seed": seed, "niceness": niceness, "cores": cores}
     if device == "cuda":
-        if not torch.cuda.is_available():
-            raise CellError("this process sees no CUDA device that its torch can use")
+        start_cuda()
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
@@ -40,6 +50,22 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
             "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())),
         }
     return settings
+
+
+def start_cuda() -> None:
+    """Have torch start CUDA in this process. Raises CellError where it cannot, Unsupported where it was built without.
+
+    The message is torch's own sentence, which `torch.cuda.is_available` would make a warning of.
+    """
+    import torch
+
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except AssertionError as error:
+        raise Unsupported(f"torch cannot use CUDA: {error}") from None
+    except Exception as error:  # its own kinds of RuntimeError, with the C++ that it came from on further lines
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CellError(f"torch cannot use CUDA: {lines[0]}") from None
 
 
 def gpu_uuid(device: str) -> str | None:
@@ -59,6 +85,62 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def end_of_work(device: str, *, alone: bool) -> "Callable[[], object]":
+    """What waits until all is done that was asked of the device so far; with `alone`, that nothing else is asked meanwhile."""
+    if device != "cuda" or alone:
+        return functools.partial(synchronize, device)
+    import torch
+
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()
+    return done.synchronize
+
+
+def device_time_s(ask: "Callable[[], object]", *, busy_s: float) -> float:
+    """Seconds that the CUDA device needs for what `ask` asks of it, from its first to its last kernel.
+
+    It is kept busy meanwhile, for `busy_s` at full clock and longer at a lower one: what was all asked for before it begins has
+    no gaps. Where `ask` itself waits for the device, or launches more than a queue holds (about a thousand kernels), some remain.
+    """
+    import torch
+
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    torch.cuda._sleep(int(busy_s * _MOST_HZ))  # type: ignore[no-untyped-call]
+    begin.record()
+    ask()
+    end.record()
+    torch.cuda.synchronize()
+    return float(begin.elapsed_time(end)) / 1000
+
+
+class PeakMemory:
+    """The most memory of the board that torch's allocator had given out, inside and outside of what is measured.
+
+    In bytes, None on cpu. What only the replay of a CUDA graph uses is in neither.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self.inside: int | None = None
+        self.outside: int | None = None
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """What happens in the block is inside; several blocks add up to one."""
+        self.outside = self._since_last(self.outside)
+        yield
+        self.inside = self._since_last(self.inside)
+
+    def _since_last(self, before: int | None) -> int | None:
+        if self._device != "cuda":
+            return None
+        import torch
+
+        peak = int(torch.cuda.max_memory_allocated())
+        torch.cuda.reset_peak_memory_stats()
+        return max(peak, before or 0)
+
+
 def attention(model: "nn.Module") -> str | None:
     """The attention implementation; None where the model has no attention."""
     # Configurations name an implementation for convolution nets too: believe the modules.
@@ -74,8 +156,10 @@ def dtype_name(model: "nn.Module") -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what shaped the result; packages that are not installed are left out."""
+    """Versions of what shaped the result; packages that are not installed are left out, as is the CUDA of a torch without it."""
     found = {"python": platform.python_version()}
+    if (torch := sys.modules.get("torch")) is not None and torch.version.cuda is not None:
+        found["cuda"] = torch.version.cuda
     for package in (*_PACKAGES, "greenray"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

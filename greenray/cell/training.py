@@ -1,4 +1,8 @@
-"""A training cell: one window an epoch, then the test split, then the checkpoint."""
+"""A training cell: epochs in windows, then the test split in fp32, then the checkpoint.
+
+On the cpu a window is an epoch. On a GPU it holds as many as it takes to be as long as a steady window, for an epoch may be over
+before the board's counter has moved a few times.
+"""
 
 import functools
 import math
@@ -13,6 +17,7 @@ from greenray.config.refs import Hyperparameters
 from greenray.errors import CellError, Refused, Unsupported
 from greenray.tactics.base import Context
 from greenray.tactics.registry import Chain
+from greenray.tasks import precision
 from greenray.tasks.base import Task
 from greenray.tasks.training_step import plain_step, rehearse
 
@@ -32,6 +37,7 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
         raise CellError("a training cell without hyperparameters")
     chain = Chain((step.name, step.params) for step in cell.tactic)
     chain.check(Context(device=cell.device, training=True))
+    precision.check(hyper.precision, device=cell.device)
     task, model = work.begin(asked, marker, result)
 
     if cell.is_baseline:
@@ -44,18 +50,14 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
             trainer = Trainer(task, model, chain, hyper=hyper, seed=cell.seed)
             trainer.rehearse()
             window.samples, window.iterations = work.FIRST_CALLS * trainer.batch_size, work.FIRST_CALLS
-    for epoch in range(1, hyper.epochs + 1):
-        compiled = chain.compilations()
-        with marker.window("epoch") as window:
-            window.epoch = epoch
-            loss, window.train_accuracy = trainer.epoch()
-            window.loss = loss
-            window.samples, window.iterations = trainer.steps_per_epoch * trainer.batch_size, trainer.steps_per_epoch
-            window.rejected = compiled_inside(chain.compilations() - compiled)
-        if not math.isfinite(loss):
-            raise Refused(f"training diverged in epoch {epoch} (loss {loss}); try a lower learning rate")
+    memory = runtime.PeakMemory(cell.device)
+    with memory.measured():
+        train(trainer, chain, marker, epochs=hyper.epochs, least_s=asked.steady_window_s if cell.device == "cuda" else 0.0)
     chain.end_training(model)
+    precision.end(hyper.precision)
     result.evidence = chain.evidence(model)
+    result.peak_gpu_memory_bytes, result.peak_gpu_memory_load_bytes = memory.inside, memory.outside
+    result.settings |= {"precision": hyper.precision} | trainer.scaled()
 
     model.eval()
     work.finish(task, model, marker, result)
@@ -65,10 +67,37 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
     return result
 
 
-class Trainer:
-    """Epochs of shuffled full batches; what is left over of an epoch is drawn in another.
+def train(trainer: "Trainer", chain: Chain, marker: work.WindowMarker, *, epochs: int, least_s: float) -> None:
+    """Train for so many epochs in windows that last `least_s` or hold one, the last of them included; raises Refused.
 
-    A data set smaller than one batch is one batch.
+    `epoch`, `loss` and `train_accuracy` of a window are those of its last epoch.
+    """
+    epoch = 0
+    while epoch < epochs:
+        compiled = chain.compilations()
+        with marker.window("epoch") as window:
+            window.epochs = 0
+            rest_s = 0.0
+            while window.epochs == 0 or rest_s < least_s:
+                epoch += 1
+                loss, window.train_accuracy = trainer.epoch()
+                window.epoch, window.epochs, window.loss = epoch, window.epochs + 1, loss
+                if epoch == epochs or not math.isfinite(loss):
+                    break
+                # What remains must be long enough too, or else it belongs to this window.
+                so_far_s = marker.clock() - window.start_s
+                rest_s = min(so_far_s, so_far_s / window.epochs * (epochs - epoch))
+            batches = window.epochs * trainer.batches_per_epoch
+            window.samples, window.iterations = batches * trainer.batch_size, batches
+            window.rejected = compiled_inside(chain.compilations() - compiled)
+        if not math.isfinite(loss):
+            raise Refused(f"training diverged in epoch {epoch} (loss {loss}); try a lower learning rate")
+
+
+class Trainer:
+    """Epochs of shuffled full batches, in which no update is left half done; what is left over of an epoch is drawn in another.
+
+    A data set smaller than one batch is one batch. Raises Unsupported if there are too few samples for one update.
     """
 
     def __init__(self, task: Task, model: "nn.Module", chain: Chain, *, hyper: Hyperparameters, seed: int) -> None:
@@ -76,8 +105,15 @@ class Trainer:
 
         self._task = task
         self._model = model
-        self.batch_size = min(task.job.batch_size, task.training_samples)
-        self.steps_per_epoch = task.training_samples // self.batch_size
+        samples, many = task.training_samples, hyper.gradient_accumulation
+        self.batch_size = min(task.job.batch_size, samples)
+        updates = samples // (self.batch_size * many)
+        if not updates:
+            raise Unsupported(
+                f"gradient_accumulation {many} with batches of {self.batch_size} needs {many * self.batch_size} samples to learn "
+                f"from, there are {samples}; accumulate fewer, or smaller ones"
+            )
+        self.batches_per_epoch = updates * many
         self._order = torch.Generator().manual_seed(seed)
         kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
             "adamw": torch.optim.AdamW,
@@ -85,8 +121,10 @@ class Trainer:
             "sgd": functools.partial(torch.optim.SGD, momentum=SGD_MOMENTUM),
         }
         optimizer = kinds[hyper.optimizer](model.parameters(), lr=hyper.learning_rate, weight_decay=hyper.weight_decay)
-        self._scheduler = _scheduler(optimizer, hyper, steps=self.steps_per_epoch * hyper.epochs)
+        self._scheduler = _scheduler(optimizer, hyper, steps=updates * hyper.epochs)
         self._step = plain_step(task, model, optimizer)
+        self._step.accumulation = many
+        self._scaler = precision.apply(hyper.precision, self._step, device=task.job.device)
         chain.prepare_training(self._step)
         torch.manual_seed(seed)  # dropout
 
@@ -103,17 +141,22 @@ class Trainer:
         import torch
 
         self._model.train()
-        steps, size = self.steps_per_epoch, self.batch_size
+        batches, size = self.batches_per_epoch, self.batch_size
         order = torch.randperm(self._task.training_samples, generator=self._order)
         # Summed on the device: asking for each number would make every step wait.
         loss_sum: Any = 0.0
         right_sum: Any = 0
-        for rows in order[: steps * size].view(steps, size):
-            loss, right = self._step(self._task.training_batch(rows))
-            self._scheduler.step()
+        for batch in self._task.training_batches(order[: batches * size].view(batches, size)):
+            loss, right = self._step(batch)
+            if self._step.complete:
+                self._scheduler.step()
             loss_sum = loss_sum + loss
             right_sum = None if right is None else right_sum + right
-        return float(loss_sum) / steps, None if right_sum is None else int(right_sum) / (steps * size)
+        return float(loss_sum) / batches, None if right_sum is None else int(right_sum) / (batches * size)
+
+    def scaled(self) -> dict[str, float]:
+        """By how much gradients were scaled in the end, where they were."""
+        return {} if self._scaler is None else {"gradient_scale": float(self._scaler.get_scale())}
 
 
 def _scheduler(optimizer: "torch.optim.Optimizer", hyper: Hyperparameters, *, steps: int) -> "LRScheduler":

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from greenray.cell import footprint, runtime
-from greenray.cell.protocol import CellTask, Channel, Done, Kind, Settle, Settled, Verdict, Window
+from greenray.cell.protocol import CellTask, Channel, Done, Kind, Settle, Settled, Verdict, Warmth, Window
 from greenray.errors import CellError
 from greenray.tasks.base import Job, Task
 from greenray.tasks.registry import task_class
@@ -47,10 +47,15 @@ class WindowMarker:
         with self.window("idle"):
             time.sleep(seconds)
 
+    def warmth(self) -> Warmth | None:
+        """The worker's answer to `Warming`, if it has arrived; never waits."""
+        message = self._channel.receive(timeout_s=0.0)
+        return message if isinstance(message, Warmth) else None
+
     def verdict(self, stage: str) -> Verdict | None:
         """The worker's word on a steady window of a stage, if one has arrived; never waits."""
         message = self._channel.receive(timeout_s=0.0)
-        # One on the stage before may still be on its way when that had enough windows.
+        # One on the stage before may still be on its way when that had enough windows, and so may a late word on the warmth.
         return message if isinstance(message, Verdict) and message.stage == stage else None
 
 
@@ -58,11 +63,13 @@ def begin(asked: CellTask, marker: WindowMarker, result: Done) -> "tuple[Task, n
     """The windows `data`, `load` and `idle`: the work made ready, and the model on the device."""
     cell = asked.cell
     same = {name: getattr(cell, name) for name in ("model", "dataset", "batch_size", "device")}
-    job = Job(training=cell.phase == "training", trust=asked.trust, checkpoint=asked.checkpoint, **same)
+    training, in_flight = cell.phase == "training", asked.measure.in_flight
+    job = Job(training=training, in_flight=in_flight, trust=asked.trust, checkpoint=asked.checkpoint, **same)
     task = task_class(cell.task)(job)
     with marker.window("data") as window:
         window.samples, window.iterations = task.prepare()
     result.model_family, result.dataset_split = task.family, task.split
+    result.settings |= task.settings
     with marker.window("load"):
         model = task.load()
         model.to(cell.device)
@@ -92,7 +99,5 @@ def finish(task: Task, model: "nn.Module", marker: WindowMarker, result: Done) -
     result.num_threads = torch.get_num_threads()
     result.nonzero_parameters = footprint.nonzero_parameters(model)
     result.size_bytes = footprint.size_bytes(model)
-    if task.job.device == "cuda":
-        result.peak_gpu_memory_bytes = int(torch.cuda.max_memory_allocated())
     result.versions = runtime.versions()
     return result

@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,10 +17,12 @@ from rich.text import Text
 from greenray.cli.console import make_console
 from greenray.config.cell import Cell
 from greenray.config.settings import Limits
+from greenray.driver.pool import Starting
 from greenray.driver.progress import Snapshot, Watcher, cell_label
 from greenray.tasks.registry import task_class
 from greenray.worker.assignment import AttemptResult
 
+_STARTING_S = 20.0  # what takes longer is said where there is no terminal, and again at twice, four, eight times as long
 _STATUS_STYLE = {"ok": "green", "unsupported": "yellow", "not_applied": "yellow"}
 
 
@@ -51,9 +54,17 @@ class PlainWatcher(Watcher):
         self._console = console
         self._count = 0
         self._waits: set[str] = set()  # of hosts whose workers wait, as last seen
+        self._told_s = 0.0  # how long workers had been starting when that was last said
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def starting(self, workers: Sequence[Starting]) -> None:
+        if not workers:
+            self._told_s = 0.0
+        elif (so_far_s := max(worker.since_s for worker in workers)) >= max(_STARTING_S, 2 * self._told_s):
+            self._told_s = so_far_s
+            self.say(waiting_for(workers))
 
     def finished(self, cell: Cell, result: AttemptResult) -> None:
         self._count += 1
@@ -82,9 +93,17 @@ class LiveWatcher(PlainWatcher):
     def __init__(self, live: Live, *, limits: Limits) -> None:
         super().__init__(live.console)
         self._live, self._limits = live, limits
+        self._begun = False
+        self._starting: Sequence[Starting] = ()
         self._began_s = time.monotonic()
 
+    def starting(self, workers: Sequence[Starting]) -> None:
+        self._starting = workers
+        if workers and not self._begun:
+            self._live.update(Text(waiting_for(workers)))
+
     def update(self, snapshot: Snapshot) -> None:
+        self._begun = True
         grid = Table(box=None, pad_edge=False, show_header=False)
         for worker in snapshot.workers:
             power = f"{worker.live.power_w:.0f} W" if worker.live.power_w is not None else ""
@@ -99,7 +118,8 @@ class LiveWatcher(PlainWatcher):
         whole = Text(f"{snapshot.done} of {snapshot.total} cells done{failed}, {so_far} so far, {eta}")
         most = _duration(self._limits.cell_timeout_s)
         stop = Text(f"Ctrl-C finishes the cells in flight (at most {most}), twice stops now", style="dim")
-        self._live.update(Group(grid, whole, stop))
+        coming = [Text(waiting_for(self._starting))] if self._starting else []
+        self._live.update(Group(grid, *coming, whole, stop))
 
 
 @contextmanager
@@ -110,6 +130,15 @@ def watching(console: Console, *, limits: Limits) -> Iterator[PlainWatcher]:
         return
     with Live(Text("starting workers ..."), console=console, refresh_per_second=4, transient=True) as live:
         yield LiveWatcher(live, limits=limits)
+
+
+def waiting_for(workers: Sequence[Starting]) -> str:
+    """How many workers are still starting, on which hosts, since when."""
+    hosts = Counter(worker.host for worker in workers)
+    where = ", ".join(host if number == 1 else f"{host} ({number})" for host, number in sorted(hosts.items()))
+    many = "s" if len(workers) > 1 else ""
+    so_far = _duration(max(worker.since_s for worker in workers))
+    return f"waiting for {len(workers)} worker{many} to start, {so_far} so far: {where}"
 
 
 def _duration(seconds: float | None) -> str:

@@ -20,7 +20,7 @@ def sweep(
     extend: Annotated[bool, typer.Option("--extend", help="Take over cells measured otherwise or elsewhere.")] = False,
     model: Annotated[str | None, typer.Option(help="Sweep one model without a file: hub id, folder or e.g. vit-tiny.")] = None,
     dataset: Annotated[str | None, typer.Option(help="With --model: digits, hub id, folder or file.  [default: digits]")] = None,
-    tactics: Annotated[str | None, typer.Option(help="With --model: a,b,c; chains as a+b.  [default: the five]")] = None,
+    tactics: Annotated[str | None, typer.Option(help="With --model: a,b,c; chains as a+b.  [default: the device's]")] = None,
 ) -> None:
     """Run the matrix of a config, or go on with it; ends with the headline and the report."""
     from greenray.config.load import load
@@ -68,16 +68,15 @@ def plan(
 
 
 def _one_model(model: str, *, dataset: str | None, tactics: str | None) -> "SweepConfig":
-    """The config that `--model` stands for: the five tactics, or those named, on one model."""
+    """The config that `--model` stands for: the default tactics of the device, or those named, on one model."""
     from greenray.config.load import build
-    from greenray.config.spec import FIVE_TACTICS
     from greenray.tasks.registry import DEFAULT, task_class
 
     task = task_class(DEFAULT)
     architecture, _, preset = model.rpartition("-")
     fresh = (architecture, preset) in task.presets
     spec: dict[str, Any] = {"architecture": architecture, "preset": preset} if fresh else {"id": model}
-    names = [name.strip() for name in tactics.split(",")] if tactics else list(FIVE_TACTICS)
+    names = [name.strip() for name in (tactics or "default").split(",")]
     chains = [name.split("+") if "+" in name else name for name in names]
     slug = re.sub(r"[^a-z0-9._-]+", "-", model.lower()).strip("-._") or "model"
     experiment = {"models": [spec], "datasets": [dataset or task.datasets[0]], "tactics": chains}

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from greenray.config.chains import BASELINE, TacticStep
 from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import Frozen
-from greenray.config.spec import BASELINE, TacticStep
 from greenray.tactics.registry import tactic_class
 
 
@@ -88,7 +88,7 @@ def make_cell(**fields: Any) -> Cell:
     point = {
         **{name: fields[name] for name in ("phase", "task", "batch_size", "device", "round", "seed")},
         **{name: fields[name].identity() for name in ("model", "dataset")},
-        "hyperparameters": hyper.model_dump() if hyper else None,
+        "hyperparameters": hyper.identity() if hyper else None,
     }
     identity = {**point, "tactic": [step.model_dump() for step in fields["tactic"]]}
     repeated = {name: value for name, value in identity.items() if name != "round"}

@@ -5,9 +5,10 @@ from itertools import chain, product
 from typing import NamedTuple
 
 from greenray.config.cell import Block, Cell, make_cell
+from greenray.config.chains import NULL_CHECK, chains_on
 from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import is_path, resolve_path
-from greenray.config.spec import NULL_CHECK, DatasetSpec, Experiment, ModelSpec, SweepConfig
+from greenray.config.spec import DatasetSpec, Experiment, ModelSpec, SweepConfig
 from greenray.errors import ConfigError
 
 Trained = Mapping[str, list[Cell]]
@@ -64,25 +65,25 @@ def _expand_experiment(experiment: Experiment, *, config: SweepConfig, auto_devi
     most = experiment.rounds if isinstance(experiment.rounds, int) else experiment.rounds.max
     hypers, rounds = list(_hyperparameters(experiment)), range(1, most + 1)
     null_check = experiment.null_check or (config.null_check and experiment.compares)
-    chains = (*experiment.tactics, NULL_CHECK) if null_check else experiment.tactics
+    chains = {device: [*chains_on(device, experiment.tactics), *[NULL_CHECK] * null_check] for device in devices}
     for spec in experiment.models:
         for model, named in _models(spec, experiment=experiment, config=config, earlier=earlier):
             dataset = _dataset(named, experiment=experiment, config=config)
-            axes = product(hypers, experiment.batch_sizes, devices, rounds, chains)
-            for hyper, batch_size, device, round_, tactic in axes:
-                yield make_cell(
-                    experiment=experiment.name,
-                    phase=experiment.phase,
-                    task=experiment.task,
-                    model=model,
-                    dataset=dataset,
-                    batch_size=batch_size,
-                    hyperparameters=hyper,
-                    device=device,
-                    tactic=tactic,
-                    round=round_,
-                    seed=config.seed,
-                )
+            for hyper, batch_size, device, round_ in product(hypers, experiment.batch_sizes, devices, rounds):
+                for tactic in chains[device]:
+                    yield make_cell(
+                        experiment=experiment.name,
+                        phase=experiment.phase,
+                        task=experiment.task,
+                        model=model,
+                        dataset=dataset,
+                        batch_size=batch_size,
+                        hyperparameters=hyper,
+                        device=device,
+                        tactic=tactic,
+                        round=round_,
+                        seed=config.seed,
+                    )
 
 
 def _models(
@@ -142,4 +143,6 @@ def _hyperparameters(experiment: Experiment) -> Iterable[Hyperparameters | None]
             schedule=experiment.schedule,
             optimizer=optimizer,
             weight_decay=experiment.weight_decay,
+            precision=experiment.precision,
+            gradient_accumulation=experiment.gradient_accumulation,
         )

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from greenray.config.settings import Frozen
 
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+
 
 class ModelRef(Frozen):
     """Which model a cell runs.
@@ -43,10 +45,24 @@ class DatasetRef(Frozen):
 
 
 class Hyperparameters(Frozen):
-    """What training is told."""
+    """What training is told; what came later has a default, which no identity names.
+
+    Attributes:
+        precision: fp32, tf32, bf16 or fp16: of the matrix products (tf32), or of what autocast lowers; weights stay fp32.
+        gradient_accumulation: batches whose mean gradient moves the weights once.
+    """
 
     epochs: int
     learning_rate: float
     schedule: str
     optimizer: str
     weight_decay: float
+    precision: Precision = "fp32"
+    gradient_accumulation: int = 1
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in self.model_dump().items()
+            if (field := Hyperparameters.model_fields[name]).is_required() or value != field.default
+        }

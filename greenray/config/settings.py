@@ -30,10 +30,13 @@ class Measure(Frozen):
         target_ci: wished half-width of the 95 % interval of the ratio tactic / baseline, as a share: rounds are added for it.
         idle_s: length of the idle window of a host with a board.
         threads: intra-op threads of every cell alike, on the host's side of a GPU cell too. `auto` is the cores that may be used
-            less one, divided among the host's workers, at least 1: the recorder and the system need a core, and OpenMP's threads
-            wait for the slowest, so that with all cores taken one busy program beside the cell makes windows differ threefold.
+            less one, divided among the host's workers, at least 1, and for a GPU cell of those of its board's NUMA node: the
+            recorder and the system need a core, and OpenMP's threads wait for the slowest, so that with all cores taken one busy
+            program beside the cell makes windows differ threefold.
         quiet_wait_s: how long a worker waits at most, before a cell that has its host to itself, for others to let go of the
             processors; a wait that runs out halves the next. 0: no waiting.
+        in_flight: batches on a GPU that are begun and not done. 1: each is copied, computed and waited for before the next.
+            2: the next is copied and sent while the present one is computed; its latency is the time from issue to done.
     """
 
     window_s: Seconds = 5.0
@@ -46,6 +49,7 @@ class Measure(Frozen):
     sampling_hz: Annotated[float, Field(ge=1, le=1000)] = 50.0
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     quiet_wait_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 20.0
+    in_flight: Literal[1, 2] = 1
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

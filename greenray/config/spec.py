@@ -13,65 +13,26 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from greenray.config.chains import BASELINE, DEFAULT, Chain
+from greenray.config.refs import Precision
 from greenray.config.settings import Frozen, Host, Limits, Measure, Positive, Trust, is_path
-from greenray.tactics.registry import TACTICS, tactic_class
-from greenray.tasks.registry import DEFAULT, TASKS, task_class
+from greenray.tasks.registry import DEFAULT as DEFAULT_TASK
+from greenray.tasks.registry import TASKS, task_class
 
 NAME_PATTERN = r"[a-z][a-z0-9._-]{0,63}"
 DEFAULT_ROUNDS = 5
-FIVE_TACTICS = ("baseline", "dynamic-quantization", "compile", "prune-local", "prune-global")
 
 
-class TacticStep(Frozen):
-    """One tactic with every parameter filled in."""
-
-    name: str
-    params: dict[str, Any] = Field(default_factory=dict)
+_OF_TRAINING = {"epochs", "learning_rates", "schedule", "optimizers", "weight_decay", "precision", "gradient_accumulation"}
 
 
-BASELINE = (TacticStep(name="baseline"),)
-NULL_CHECK = (TacticStep(name="null-check"),)
-
-
-def _parse_step(value: Any) -> TacticStep:
-    if isinstance(value, TacticStep):
-        return value
-    if isinstance(value, str):
-        name, given = value, {}
-    elif isinstance(value, Mapping) and set(value) == {"name", "params"}:
-        name, given = value["name"], value["params"]
-    elif isinstance(value, Mapping) and len(value) == 1:
-        name, given = next(iter(value.items()))
-    else:
-        raise ValueError(f"{value!r} is no tactic; write a name, {{name: {{parameter: value}}}} or a list of those for a chain")
-    if name not in TACTICS:
-        raise ValueError(f"unknown tactic {name!r}; known are {', '.join(TACTICS)}")
-    if not isinstance(given, Mapping | None):
-        raise ValueError(f"the parameters of {name} are {given!r}; write {{{name}: {{parameter: value}}}}")
-    params_model = tactic_class(name).Params
-    try:
-        params = params_model.model_validate(dict(given or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(params_model.model_fields) or "none"
-        place = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"tactic {name}, parameter {place}: {first['msg']} (its parameters: {known})") from None
-    return TacticStep(name=name, params=params.model_dump(mode="json"))
-
-
-def _parse_chain(value: Any) -> tuple[TacticStep, ...]:
-    steps = [_parse_step(item) for item in (value if isinstance(value, list | tuple) else [value])]
-    # `baseline` changes nothing, so it adds nothing to a chain.
-    return tuple(s for s in steps if s.name != "baseline") or BASELINE
-
-
-Chain = Annotated[tuple[TacticStep, ...], BeforeValidator(_parse_chain)]
+def _listed(value: Any) -> Any:
+    return [value] if value == DEFAULT[0].name else value
 
 
 class DatasetSpec(Frozen):
@@ -156,14 +117,14 @@ class Experiment(Frozen):
 
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
     phase: Literal["training", "inference"]
-    task: str = DEFAULT
+    task: str = DEFAULT_TASK
     models: Annotated[
         tuple[Annotated[ModelSpec, BeforeValidator(_named), AfterValidator(_known_model)], ...], Field(min_length=1)
     ]
     datasets: tuple[Annotated[DatasetSpec, BeforeValidator(_named), AfterValidator(_known_dataset)], ...] = ()
     split: str | None = None
     samples: Annotated[int, Field(gt=0)] | None = None
-    tactics: Annotated[tuple[Chain, ...], Field(min_length=1)] = (BASELINE,)
+    tactics: Annotated[tuple[Chain, ...], Field(min_length=1), BeforeValidator(_listed)] = (BASELINE,)
     batch_sizes: Annotated[tuple[Annotated[int, Field(gt=0, le=1_000_000)], ...], Field(min_length=1)] = (32,)
     devices: Annotated[tuple[Literal["auto", "cuda", "cpu"], ...], Field(min_length=1)] = ("auto",)
     null_check: bool = False
@@ -177,6 +138,8 @@ class Experiment(Frozen):
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     optimizers: Annotated[tuple[Literal["adamw", "adam", "sgd"], ...], Field(min_length=1)] = ("adamw",)
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+    precision: Precision = "fp32"
+    gradient_accumulation: Annotated[int, Field(ge=1, le=10_000)] = 1
 
     @field_validator("task")
     @classmethod
@@ -194,7 +157,7 @@ class Experiment(Frozen):
     def _phase_fits(self) -> Self:
         if self.phase == "training" and self.epochs is None:
             raise ValueError("a training experiment needs epochs")
-        extra = self.model_fields_set & {"epochs", "learning_rates", "schedule", "optimizers", "weight_decay"}
+        extra = self.model_fields_set & _OF_TRAINING
         if self.phase == "inference" and extra:
             raise ValueError(f"{', '.join(sorted(extra))} belongs to training experiments only")
         if isinstance(self.rounds, Rounds) and not (self.compares or self.null_check):

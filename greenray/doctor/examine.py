@@ -8,17 +8,23 @@ from typing import Any
 
 from greenray.doctor.advice import Surroundings, problems_of
 from greenray.gpu import registry
-from greenray.gpu.base import VendorReport, throttle_names
+from greenray.gpu.base import Gpu, Problem, VendorReport, throttle_names
 from greenray.power.activity import HostActivity
 from greenray.power.estimate.energy import Energy
 from greenray.power.gpu_reading import GpuReading, GpuSensor, calibrate
 from greenray.power.grade import ENOUGH_UPDATES, grade_gpu
 from greenray.power.host import clock_limit, container, host_info, sees_all_processes
 from greenray.power.rapl import Survey, powercap_root, survey
+from greenray.processes.launcher import Spawn
+
+_TORCH_S = 45.0  # less than `doctor --address` waits for a host
 
 
 def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
-    """Looks at this host, changes nothing; takes about two seconds with GPUs, `busy_s` (to watch other processes) without.
+    """Looks at this host, changes nothing; takes `busy_s` (to watch other processes), with GPUs a few seconds more.
+
+    In those each GPU's meter is watched, and a fresh process tries whether torch can use the first: where not, that is the first
+    problem. `able` does not count it: a GPU that torch cannot use can be measured.
 
     Returns plain data for JSON: the host, its GPUs (see `_gpu`, and what only the vendor knows), each other part's
     source, best grade and why no better, `rapl`'s domains, `able` (whether every GPU can be measured, and the processor metered
@@ -36,23 +42,28 @@ def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
     )
     vendors = registry.vendors()
     reports: dict[str, VendorReport] = {}
+    whole: list[Gpu] = []
     for key, vendor in vendors.items():
         problem = vendor.start()
         sensors = [] if problem is not None else [GpuSensor(gpu) for gpu in vendor.gpus()]
         calibrate(sensors)
+        whole += [sensor.gpu for sensor in sensors if sensor.gpu.partitioned is None]
         gpu_reports = [_gpu(sensor) for sensor in sensors]
         silent = 0 if problem is not None else vendor.silent()
         reports[key] = VendorReport(problem=problem, silent=silent, on_bus=vendor.on_bus(), gpus=gpu_reports)
     gpus = [gpu for report in reports.values() for gpu in report.gpus]
     absent = [report.problem for report in reports.values() if report.problem is not None]
     missed = any(report.silent or (report.problem is not None and report.on_bus) for report in reports.values())
-    problems = [
+    of_torch = _of_torch(whole[0]) if whole else None
+    problems = [] if of_torch is None else [of_torch]
+    problems += [
         problem
         for key, report in reports.items()
         # A vendor of whom this host has nothing is no problem where another's GPUs answer.
         if report.problem is None or report.on_bus or not gpus
         for problem in vendors[key].problems(report, container=around.container, sees_all_processes=sees_all_processes())
     ]
+    problems += problems_of(around, rapl=found, root=root)
     modelled = found.problem and f"processor energy is modelled from CPU time ({found.problem})"
     return {
         "host": asdict(around.host),
@@ -67,8 +78,21 @@ def examine(*, busy_s: float = 0.5) -> dict[str, Any]:
         "rapl": {"root": str(root), "domains": [zone.domain for zone in found.zones], "problem": found.problem},
         "busy_cores": around.busy_cores,
         "able": all(gpu["source"] is not None for gpu in gpus) and not missed,
-        "problems": [asdict(problem) for problem in (*problems, *problems_of(around, rapl=found, root=root))],
+        "problems": [asdict(problem) for problem in problems],
     }
+
+
+def _of_torch(gpu: Gpu) -> Problem | None:
+    """Why torch cannot use a GPU, if so; asked as a worker asks before its first cell."""
+    from greenray.cell.preload import CELL_TARGET
+    from greenray.cell.protocol import Failed, Probe
+    from greenray.worker.probe import probe, reason_of
+
+    with Spawn(target=CELL_TARGET) as launcher:
+        answer = probe(launcher, Probe(device="cuda"), gpu=gpu, deadline_s=_TORCH_S)
+    if (reason := reason_of(answer)) is None:
+        return None
+    return gpu.unusable(reason, built_for=answer.versions.get("cuda") if isinstance(answer, Failed) else None)
 
 
 def _part(source: str | None, best_grade: str | None, *reasons: str) -> dict[str, Any]:
@@ -86,9 +110,9 @@ def _busy_cores(busy_s: float) -> float | None:
         activity = HostActivity()
     except OSError:
         return None
-    before, start_s = activity.sample()[0], time.monotonic()
+    before, start_s = activity.sample_slow()[0], time.monotonic()
     time.sleep(busy_s)
-    after, end_s = activity.sample()[0], time.monotonic()
+    after, end_s = activity.sample_slow()[0], time.monotonic()
     activity.close()
     busy = (after - before) / (end_s - start_s)
     return None if math.isnan(busy) else busy

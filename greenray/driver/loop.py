@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenray.config.cell import Cell
+from greenray.driver.boards import Boards
 from greenray.driver.ledger import committed, kind_of
 from greenray.driver.plan import Plan, Schedule, Visit, assign, is_exclusive
 from greenray.driver.pool import Died, Ended, Event, IdleRead, Pool, Refused, WorkerSlot
@@ -24,7 +25,7 @@ from greenray.worker.assignment import Assignment, AttemptResult
 from greenray.worker.rows import unmeasured_row
 
 _WORKLESS_S = 60.0
-_GRACE_S = 150.0  # beyond a cell's own deadline: waiting for the GPU's memory, settling, writing
+_GRACE_S = 210.0  # beyond a cell's own deadline: waiting for the GPU's memory, settling, writing, trying the GPU after a failure
 _IDLE_READING_S = 5.0
 _IDLE_HOLDS_S = 600.0  # a pause before every visit would have each begin on a host that has cooled down
 _IDLE_GRACE_S = 30.0
@@ -57,7 +58,7 @@ class VisitLoop:
         declared: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`declared` is called when cells have been added to the plan."""
+        """`declared` is called when cells have been added to the plan, or a worker was refused."""
         self._plan = plan
         self._store = store
         self._pool = pool
@@ -72,6 +73,7 @@ class VisitLoop:
         self._idle: dict[str, IdlePower] = {}
         self._idle_read_s: dict[str, float] = {}  # when
         self._windows = Windows()
+        self._boards = Boards()
         self._told = False
         self._finished = 0
 
@@ -100,6 +102,7 @@ class VisitLoop:
             self._check_idle()
             if self._clock() - shown_s > _SHOW_S:
                 shown_s = self._clock()
+                self._watcher.starting(self._pool.starting)
                 self._watcher.update(self._snapshot())
         self._watcher.update(self._snapshot())
 
@@ -184,7 +187,7 @@ class VisitLoop:
             case Refused():
                 if self._readings.pop(worker, None) is None:
                     self._end(worker)
-                self._pool.refuse(worker, reason=event.reason)
+                self._refuse(worker, reason=event.reason)
             case Died():
                 self._worker_died(worker, status=event.status, reason=event.reason)
 
@@ -193,13 +196,19 @@ class VisitLoop:
         self._record(run.assignment.cell, result)
         again = not self._plan.ledger.settled(result.cell_id)  # another attempt, within the same visit
         position = run.position + (not again)
-        if result.gpu_lost is not None:
+        others = any(other.info.uses_cuda for other in self._pool.workers if other is not worker)
+        bad = result.gpu_lost or self._boards.take(worker, result, others=others)
+        if bad is not None:
             self._end(worker)
-            self._pool.refuse(worker, reason=result.gpu_lost)
+            self._refuse(worker, reason=bad)
         elif position == len(run.visit.cells) or self._interrupts.count:
             self._end(worker)
         else:
             self._start(worker, run.visit, position=position, sharing=run.assignment.workers_sharing, windows=run.windows)
+
+    def _refuse(self, worker: WorkerSlot, *, reason: str) -> None:
+        self._pool.refuse(worker, reason=reason)
+        self._declare()  # now, and not at the end: whatever ends the sweep, its report names the board
 
     def _worker_died(self, worker: WorkerSlot, *, status: str, reason: str) -> None:
         """The worker is gone, with its cell if it had one: a row says so, unless the worker had still committed one."""

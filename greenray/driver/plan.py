@@ -26,7 +26,7 @@ from greenray.worker.assignment import AttemptResult, WorkerInfo
 _WAY_OUT = "give a new folder with --out, a new name: in the config, or --extend to take them over"
 
 _IDENTITY = {"cell_id", "block_id", "repeated_id", "experiment", "phase", "device", "round"}
-_NO_HARDWARE = {"machine", "usable_cores", "sees_store", "notes"}
+_NO_HARDWARE = {"machine", "usable_cores", "sees_store", "unusable", "notes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,10 @@ def check_measured_alike(config: SweepConfig, stored: Stored, *, out: str) -> No
     if manifest is None or config.name not in stored.results:
         return
     for key, asked in (("measure", config.measure), ("cpu_model", config.host.cpu_model)):
-        before, now = manifest.get(key, {}), asked.model_dump(mode="json")
-        if changed := [name for name in now if before.get(name) != now[name]]:
-            differences = ", ".join(f"{name} was {before.get(name)} and is {now[name]}" for name in changed)
+        # A key that is younger than the manifest had its default then, since that is how everything was measured.
+        before, now = type(asked)().model_dump(mode="json") | manifest.get(key, {}), asked.model_dump(mode="json")
+        if changed := [name for name in now if before[name] != now[name]]:
+            differences = ", ".join(f"{name} was {before[name]} and is {now[name]}" for name in changed)
             raise ConfigError(f"{out} holds cells of {config.name} measured otherwise ({key}: {differences}); {_WAY_OUT}.")
 
 

@@ -22,6 +22,14 @@ class WorkerSlot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Starting:
+    """A worker that is not ready yet, and for how many seconds it has been starting."""
+
+    host: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """An attempt was committed."""
 
@@ -65,8 +73,8 @@ class Pool(Protocol):
         """Those that can be given cells, busy or not."""
 
     @property
-    def starting(self) -> int:
-        """How many are not ready yet."""
+    def starting(self) -> Sequence[Starting]:
+        """Those that are not ready yet."""
 
     def refresh(self) -> None:
         """Start what is missing, take in what has become ready; to be called in every turn."""

@@ -4,10 +4,12 @@ Ctrl-C once: finish the cells in flight. Twice, or SIGTERM: stop now.
 """
 
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 from greenray.config.cell import Cell
+from greenray.driver.pool import Starting
 from greenray.worker.assignment import AttemptResult, Live
 
 
@@ -45,6 +47,9 @@ class Watcher(Protocol):
 
     def say(self, text: str) -> None:
         """One sentence about what happens."""
+
+    def starting(self, workers: Sequence[Starting]) -> None:
+        """The workers that are not ready yet, a few times a second; none when all are."""
 
     def finished(self, cell: Cell, result: AttemptResult) -> None:
         """An attempt was committed."""

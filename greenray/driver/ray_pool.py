@@ -5,18 +5,18 @@ One place a GPU, one for a host without any; a place holds at most one actor. Ra
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from greenray.driver.cluster import sentence, why_ended
-from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, WorkerSlot
+from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, Starting, WorkerSlot
 from greenray.errors import MeasurementError, StoreError
 from greenray.processes.awake import AwakeClock
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerSettings
 from greenray.worker.worker import Worker
 
-_START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 600.0  # eight workers at once import torch, make a context and wait for each other's disk
 _REFRESH_S = 1.0
 _LIVE_S = 1.0
 _STARTS_WITHOUT_RESULT = 3
@@ -47,14 +47,18 @@ class _RayWorker(WorkerSlot):
 
 
 class RayPool:
-    """Every worker that the cluster can have; see `greenray.driver.pool.Pool`. `unshared` hosts do not see the store."""
+    """Every worker that the cluster can have; see `greenray.driver.pool.Pool`. `unshared` hosts do not see the store.
 
-    def __init__(self, ray: Any, *, settings: WorkerSettings, say: Callable[[str], None]) -> None:
+    `unusable` are the hosts whose boards torch cannot use, each with the reason; without `cpu_only` their workers are refused.
+    """
+
+    def __init__(self, ray: Any, *, settings: WorkerSettings, say: Callable[[str], None], cpu_only: bool = False) -> None:
         self._ray = ray
         # Signs of life are asked for beside a running cell, hence a concurrency group of their own.
         self._actor_class = ray.remote(concurrency_groups={"live": 1}, max_restarts=0, max_task_retries=0)(Worker)
         self._settings = settings
         self._say = say
+        self._cpu_only = cpu_only
         self._clock = AwakeClock()
         self._refreshed_s = 0.0
         self._fruitless: dict[_Place, int] = {}
@@ -64,10 +68,12 @@ class RayPool:
         self._parked: list[Any] = []
         self.refusals: list[str] = []
         self.unshared: list[str] = []
+        self.unusable: dict[str, str] = {}
 
     @property
-    def starting(self) -> int:
-        return len(self._starting)
+    def starting(self) -> Sequence[Starting]:
+        now = self._clock()
+        return [Starting(host=place.host, since_s=now - began_s) for place, (_, _, began_s) in self._starting.items()]
 
     def refresh(self) -> None:
         now = self._clock()
@@ -151,11 +157,11 @@ class RayPool:
     def _take_in(self, place: _Place, *, now: float) -> None:
         actor, description, began_s = self._starting[place]
         ready, _ = self._ray.wait([description], timeout=0)
-        if not ready and now - began_s <= _START_TIMEOUT_S:
+        if not ready and now - began_s <= START_TIMEOUT_S:
             return
         del self._starting[place]
         if not ready:
-            self._end(place, actor, reason=f"it did not start within {_START_TIMEOUT_S:g} s on {place.host}")
+            self._end(place, actor, reason=f"it did not start within {START_TIMEOUT_S:g} s on {place.host}")
             return
         try:
             info = self._ray.get(description)
@@ -169,8 +175,15 @@ class RayPool:
             self.unshared.append(info.host)
             self._park(place, actor, reason=f"{info.host} does not see {self._settings.out}")
             return
+        if info.unusable is not None and not self._cpu_only:
+            reason = f"board {info.gpu_uuid} on {info.host}: {info.unusable}"
+            # Mostly it is all boards of a host, for one and the same reason.
+            self._park(place, actor, reason=reason, say=self.unusable.get(info.host) != info.unusable)
+            self.unusable[info.host] = info.unusable
+            return
         self.workers.append(_RayWorker(worker_id=place.name, info=info, idle_since_s=now, place=place, actor=actor))
-        for note in info.notes:
+        measured_only = f"the board is measured, and not used: {info.unusable}"
+        for note in (*info.notes, *([measured_only] if info.unusable is not None else [])):
             self._say(f"{info.host}: {note}")
 
     def _look_at(self, worker: _RayWorker, *, now: float) -> None:
@@ -208,9 +221,10 @@ class RayPool:
         self._say(f"worker {place.name} is gone ({reason}); starting another")
         self._ray.kill(actor, no_restart=True)
 
-    def _park(self, place: _Place, actor: Any, *, reason: str) -> None:
+    def _park(self, place: _Place, actor: Any, *, reason: str, say: bool = True) -> None:
         """The place stays closed, and the actor keeps its GPU from being lent again."""
         self.refusals.append(reason)
-        self._say(f"refused: {reason}")
+        if say:
+            self._say(f"refused: {reason}")
         self._closed.add(place)
         self._parked.append(actor)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 import uuid
+from collections.abc import Mapping
 
 from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
@@ -15,7 +16,7 @@ from greenray.driver.ledger import Stored
 from greenray.driver.loop import VisitLoop
 from greenray.driver.plan import Plan, Schedule, check_measured_alike
 from greenray.driver.progress import Interrupts, StopNow, Watcher
-from greenray.driver.ray_pool import RayPool
+from greenray.driver.ray_pool import START_TIMEOUT_S, RayPool
 from greenray.driver.rounds import add_rounds
 from greenray.errors import ResourceError, StoreError
 from greenray.processes.awake import AwakeClock
@@ -25,7 +26,7 @@ from greenray.tasks.registry import task_class
 from greenray.worker.assignment import WorkerInfo, WorkerSettings
 
 _DEVICE_TIMEOUT_S = 60.0
-_START_TIMEOUT_S = 240.0
+_START_TIMEOUT_S = START_TIMEOUT_S + 60.0  # the pool gives up on a worker first, and says on which
 _TURN_S = 0.25
 
 # With `ray start`, workers have the raylet's environment: what decides where models come from must be the driver's.
@@ -52,10 +53,12 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
             probe = f".staging/probe-{uuid.uuid4().hex}"  # for workers to look for
             store.create(probe, b"")
             at_end.callback(store.remove, probe)
-            pool = RayPool(ray, settings=_settings(config, store=store, probe=probe), say=watcher.say)
+            settings = _settings(config, store=store, probe=probe)
+            pool = RayPool(ray, settings=settings, say=watcher.say, cpu_only=_cpu_only(config))
             at_end.callback(pool.close)
             try:
-                infos = _workers_up(config, out=store.out, pool=pool, interrupts=interrupts)
+                late_s = _DEVICE_TIMEOUT_S if address else 0.0
+                infos = _workers_up(config, out=store.out, pool=pool, watcher=watcher, interrupts=interrupts, late_s=late_s)
                 plan = Plan(config, stored=stored, auto_device="cuda" if any(info.uses_cuda for info in infos) else "cpu")
                 if not extend:
                     plan.check_hardware(infos, out=store.out)
@@ -103,10 +106,18 @@ def _settings(config: SweepConfig, *, store: Store, probe: str) -> WorkerSetting
     )
 
 
-def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Interrupts) -> list[WorkerInfo]:
+def _cpu_only(config: SweepConfig) -> bool:
+    """Whether the processor was asked for by name, everywhere."""
+    return all({*experiment.devices} == {"cpu"} for experiment in config.experiments)
+
+
+def _workers_up(
+    config: SweepConfig, *, out: str, pool: RayPool, watcher: Watcher, interrupts: Interrupts, late_s: float
+) -> list[WorkerInfo]:
     """Wait until every worker that starts now is there, and every device that was asked for by name.
 
-    Raises ResourceError where there is none in time, StoreError where a worker does not see the store, StopNow at Ctrl-C.
+    Raises ResourceError where there is none in time, or where torch cannot use the boards that there are, and nobody with better
+    ones comes within `late_s`; StoreError where a worker does not see the store; StopNow at Ctrl-C.
     """
     needs_cuda = any("cuda" in experiment.devices for experiment in config.experiments)
     clock = AwakeClock()
@@ -115,13 +126,18 @@ def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Int
         if interrupts.count:
             raise StopNow
         pool.refresh()
+        watcher.starting(pool.starting)
         if pool.unshared:
             hosts = ", ".join(pool.unshared)
             raise StoreError(f"{out}: not shared, {hosts} does not see it; give a folder that every host mounts with --out.")
         infos = [worker.info for worker in pool.workers]
+        uses_cuda = any(info.uses_cuda for info in infos)
         waited_s = clock() - begin_s
         if not pool.starting:
-            if infos and (not needs_cuda or any(info.uses_cuda for info in infos)):
+            if pool.unusable and not uses_cuda:
+                if waited_s >= late_s:
+                    raise ResourceError(_unusable(pool.unusable))
+            elif infos and (not needs_cuda or uses_cuda):
                 return infos
             if waited_s > _DEVICE_TIMEOUT_S:
                 what = f"no cuda device within {_DEVICE_TIMEOUT_S:g} s" if infos else "no worker could be started"
@@ -129,6 +145,15 @@ def _workers_up(config: SweepConfig, *, out: str, pool: RayPool, interrupts: Int
         if waited_s > _START_TIMEOUT_S:
             raise ResourceError(pool.explain(f"not every worker started within {_START_TIMEOUT_S:g} s"))
         time.sleep(_TURN_S)
+
+
+def _unusable(hosts: Mapping[str, str]) -> str:
+    """Why a sweep that may use boards does not fall back to processors in silence."""
+    reasons: dict[str, list[str]] = {}
+    for host, reason in hosts.items():
+        reasons.setdefault(reason, []).append(host)
+    told = " ".join(f"{', '.join(names)}: {reason.rstrip('.')}." for reason, names in reasons.items())
+    return f"{told} To measure on processors all the same, ask for it in every experiment: devices: [cpu]."
 
 
 def _what_is_to_do(plan: Plan, *, workers: int) -> str:

@@ -34,7 +34,8 @@ SLOWDOWNS = {
 """Those that cost a grade, in words; the others are the normal state of a board, or somebody's choice."""
 
 
-_SLACK_BYTES = 64 << 20  # of memory, which a driver may take or give back on its own
+EMPTY_BYTES = 64 << 20
+"""Memory that processes may seem to hold on an empty GPU: a few MB on data centre boards, while a CUDA context takes hundreds."""
 
 
 def throttle_names(bits: int) -> list[str]:
@@ -47,7 +48,8 @@ class Meter(Protocol):
 
     Attributes:
         counter_missing: why there is no energy counter, None when there is one.
-        power_source: gpu or module (instant power, of the whole module), average (over 1 s), None where power is not told.
+        power_source: gpu or module (instant power, of the board or of the whole module), average (over 1 s), None where power is
+            not told.
         lost: whether the GPU fell silent before it could be read.
         fault: why the last `sample` failed, None when it did not; a lasting fault is one and the same object.
     """
@@ -103,6 +105,14 @@ class Gpu(abc.ABC):
         """Memory in use by everybody; None where that is not told."""
 
     @abc.abstractmethod
+    def memory_held_bytes(self) -> int | None:
+        """Memory that processes hold: what is in use without what the driver reserves. None where that is not told."""
+
+    @abc.abstractmethod
+    def cpu_affinity(self) -> list[int] | None:
+        """Numbers of the host's processors that are close to it (its NUMA node's); None where that is not told."""
+
+    @abc.abstractmethod
     def processes(self) -> list[int] | None:
         """Pids (of the driver's own namespace) that use it; None where that is not told."""
 
@@ -117,6 +127,14 @@ class Gpu(abc.ABC):
     @abc.abstractmethod
     def is_same(self, uuid: str) -> bool:
         """Whether a UUID, as a cell's own library gives it, is of this GPU."""
+
+    @abc.abstractmethod
+    def unusable(self, why: str, *, built_for: str | None) -> "Problem":
+        """What to tell of it, and how to mend it, where torch cannot use it.
+
+        `why` is torch's own sentence; `built_for` is the version of CUDA, or of what the vendor has in its place, for which this
+        torch was built, None if without.
+        """
 
     @abc.abstractmethod
     def details(self) -> dict[str, object]:
@@ -134,6 +152,11 @@ class Problem:
     what: str
     mend: str
     commands: Sequence[str] = ()
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line."""
+        return " ".join([self.what, f"{self.mend.rstrip('.')}: {'; '.join(self.commands)}" if self.commands else self.mend])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,28 +218,35 @@ def foreign_processes(
     pids: Collection[int] | None,
     ours: Collection[int],
     uses_gpu: bool,
-    memory_before_bytes: int | None = None,
-    memory_level_bytes: int | None = None,
+    held_bytes: int | None,
+    sees_all: bool,
     exists: Callable[[int], bool] = lambda pid: Path(f"/proc/{pid}").exists(),
 ) -> int | None:
-    """How many other processes are on the GPU, None when that cannot be told.
+    """How many other processes are on the GPU, as far as that can be seen; None when it cannot be told.
+
+    On a host a driver lists everybody by pid. In a container with pids of its own, what NVIDIA's lists depends on its version:
+    old ones list everybody by pids of the host, which mean nothing here (NVIDIA/nvidia-docker#1483); newer ones translate, and
+    leave out whoever has no pid here (`_gpuConvertPid` in open-gpu-kernel-modules), so that the cell stands there as if it were
+    alone. Neither shows a neighbour, but the memory that he holds does: it is read before the cell has a context. Who comes later
+    is found before the next cell.
 
     Args:
-        pids: what the driver lists, in its own pid namespace; None when it does not tell. In a container it may lie.
+        pids: what the driver lists; None when it does not tell.
         ours: pids of the cell's process tree and of the worker.
         uses_gpu: whether the cell holds a context on the GPU.
-        memory_before_bytes, memory_level_bytes: its used memory just before the cell started, and when the worker did.
+        held_bytes: its memory that was held just before the cell started, see `Gpu.memory_held_bytes`.
+        sees_all: whether pids here are the host's, see `greenray.power.host.sees_all_processes`.
         exists: whether a pid is known here.
     """
-    if pids:
-        mapped = [pid for pid in pids if pid in ours]
-        if mapped or not uses_gpu:
-            return len(pids) - len(mapped)
-        # Either another namespace, of which one must be the cell, or numbers that happen to exist here too.
-        return None if any(exists(pid) for pid in pids) else len(pids) - 1
-    if pids is not None and not uses_gpu:
-        return 0
-    # There is no list, or an empty one that hides the cell. What was on the GPU before the cell is told by its memory.
-    if memory_before_bytes is None or memory_level_bytes is None:
-        return None
-    return int(memory_before_bytes > memory_level_bytes + _SLACK_BYTES)
+    others = [pid for pid in pids or () if pid not in ours]
+    count, complete = len(others), sees_all and pids is not None
+    if uses_gpu and others and len(others) == len(pids or ()):
+        # The cell must be one of them, by a number that means nothing here; else the list is not to be understood.
+        if sees_all or any(exists(pid) for pid in others):
+            return None
+        count, complete = count - 1, True
+    elif uses_gpu and not pids:
+        complete = False  # a list that hides the cell may hide others
+    if count or complete:
+        return count
+    return None if held_bytes is None else int(held_bytes > EMPTY_BYTES)

@@ -26,6 +26,12 @@ def gpus() -> list[Gpu]:
     return [gpu for vendor in vendors().values() if vendor.start() is None for gpu in vendor.gpus()]
 
 
+def boards() -> tuple[int, int]:
+    """How many GPUs are seen here, and how many the host has: of those handed to other containers the bus still tells."""
+    seen = len(gpus())
+    return seen, max(seen, sum(vendor.on_bus() for vendor in vendors().values()))
+
+
 def resolve(accelerator: str) -> Gpu:
     """The GPU that an accelerator id, as Ray or users give it, means: index, full or shortened UUID.
 

@@ -25,10 +25,12 @@ HOST_STEP_S = 1 / os.sysconf("SC_CLK_TCK")
 class HostActivity(Sampler):
     """Everybody on the host since boot, in seconds: processor time used, stolen by the hypervisor, and spent with a task waiting.
 
-    The last is the kernel's pressure stall information ("some"). What the kernel does not tell is NaN, without a fault.
+    The last is the kernel's pressure stall information ("some"). What the kernel does not tell is NaN, without a fault. All of it
+    is read slowly: for /proc/stat the kernel goes through every processor and interrupt there is, milliseconds on a large host.
     """
 
-    name, part, fast = "cpu:host", "activity", ("cpu_seconds", "steal_seconds", "pressure_seconds")
+    name, part, fast = "cpu:host", "activity", ()
+    slow = ("cpu_seconds", "steal_seconds", "pressure_seconds")
     fault: str | None = None
 
     def __init__(self, *, proc: Path = Path("/proc")) -> None:
@@ -37,7 +39,10 @@ class HostActivity(Sampler):
         with contextlib.suppress(OSError):  # older kernels, and those that are told not to look
             self._pressure = (proc / "pressure/cpu").open("rb", buffering=0)
 
-    def sample(self) -> tuple[float, float, float]:
+    def sample(self) -> tuple[()]:
+        return ()
+
+    def sample_slow(self) -> tuple[float, float, float]:
         try:
             line = os.pread(self._file.fileno(), 256, 0).split(b"\n", 1)[0].split()
             # user nice system idle iowait irq softirq steal: guests are inside user and nice, steal is not ours.
@@ -121,12 +126,14 @@ class TreeActivity(Sampler):
         # A pid that was given to another process since is not ours.
         known = {pid: process for pid, process in self._processes.items() if process.is_running()}
         roots = known if self._processes else [self._root]
-        self._processes, self._ended_s = {}, 0.0
+        found: dict[int, psutil.Process] = {}
+        ended_s = 0.0
         for pid in tree_of(*roots):
             with contextlib.suppress(psutil.Error):
                 process = known.get(pid) or psutil.Process(pid)
-                self._ended_s += _waited_for_s(process)
-                self._processes[pid] = process
+                ended_s += _waited_for_s(process)
+                found[pid] = process
+        self._processes, self._ended_s = found, ended_s  # at once: `follow` is called beside the sampling thread
 
 
 def tree_seconds(roots: Iterable[int]) -> dict[int, float]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from greenray.config.settings import CpuModel
 from greenray.power.activity import HOST_STEP_S
 from greenray.power.contention import contention
 from greenray.power.estimate.energy import GAP_PERIODS, GAP_SHARE, Energy, gaps_of, interpolate, rapl_energy, unknown
-from greenray.power.sharing import IdlePower, modelled_host_j, modelled_idle, share_j
+from greenray.power.sharing import CoreShare, IdlePower, inferred_idle, modelled_host_j, modelled_idle, share_j
 from greenray.power.trace import Series, Trace
 
 
@@ -18,7 +18,7 @@ from greenray.power.trace import Series, Trace
 class HostShare:
     """How the host is shared: its idle power (None: never measured), its workers and the model of its processor.
 
-    `no_meter` says why the processor is not metered, None when it is.
+    `no_meter` says why the processor is not metered, None when it is; `modelled` are the cores that a model counts, None: all.
     """
 
     logical_cores: int
@@ -26,6 +26,12 @@ class HostShare:
     idle: IdlePower | None = None
     workers: int = 1
     no_meter: str | None = None
+    modelled: CoreShare | None = None
+
+    @property
+    def counted(self) -> CoreShare:
+        """The cores that a model counts."""
+        return self.modelled or CoreShare(cores=self.logical_cores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +63,21 @@ def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: floa
     cell_s = _between(trace, "cpu:cell", "cpu_seconds", start_s, end_s)
     packages = trace.of_part("cpu")
     model, cores = host_share.model, host_share.logical_cores
-    idle = modelled_idle(model, logical_cores=cores)
+    memory = trace.of_part("dram")
+    dram = _sum(memory, start_s, end_s, trace.hz) if memory else unknown("no DRAM domain")
+    idle = modelled_idle(model, logical_cores=host_share.counted.cores)
     if packages:
         host, source = _sum(packages, start_s, end_s, trace.hz), "rapl"
         known = host_share.idle
-        idle = known if known is not None and known.source == "rapl" else replace(idle, source="assumed")
+        if known is None or known.source != "rapl":
+            seconds = {"host_s": max(host_s or 0.0, cell_s or 0.0), "duration_s": duration_s}
+            known = inferred_idle(model, host_j=host.energy_j or 0.0, dram_j=dram.energy_j, **seconds)
+        idle = known
     elif host_s is None:
         host, source = unknown("the host's processor time is unknown"), "modelled"
     else:
         busy_s = max(host_s, cell_s or 0.0)
-        host_j = modelled_host_j(model, logical_cores=cores, host_s=busy_s, duration_s=duration_s)
+        host_j = modelled_host_j(model, logical_cores=host_share.counted.cores, host_s=busy_s, duration_s=duration_s)
         host, source = Energy(energy_j=host_j), "modelled"
     others = None if host_s is None or cell_s is None else max(0.0, host_s - cell_s)
     neighbours_busy, own_busy = _rate(others, duration_s), _rate(cell_s, duration_s)
@@ -75,15 +86,12 @@ def read_cpu(trace: Trace, host_share: HostShare, *, start_s: float, end_s: floa
     # The kernel and the recorder read their clocks one after the other.
     cpu_pressure = None if waited is None else min(waited, 1.0)
     missed = _missed(trace, start_s, end_s)
-    memory = trace.of_part("dram")
-    dram = _sum(memory, start_s, end_s, trace.hz) if memory else unknown("no DRAM domain")
     energy = _cell_share(host, idle.cpu_w, host_share.workers, cell_s, host_s, duration_s, missed)
     return CpuReading(
         energy=energy,
         source=source if energy.energy_j is not None else None,
         host=host,
         host_dram=dram if memory else None,
-        # Without a known idle power all of the memory's energy goes by processor time.
         dram=_cell_share(dram, idle.dram_w or 0.0, host_share.workers, cell_s, host_s, duration_s, missed),
         idle=idle,
         cell_s=cell_s,
@@ -195,7 +203,8 @@ def _between(trace: Trace, sensor: str, column: str, start_s: float, end_s: floa
     series = trace.series.get(sensor)
     if series is None:
         return None
-    times, values = series.fast.times, series.fast.column(column)
+    read = series.fast if column in series.fast.columns else series.slow
+    times, values = read.times, read.column(column)
     valid = np.isfinite(values)
     # A cell has used none before it is followed, unless it had used more by then than the time since the recording began allows.
     if sensor == "cpu:cell" and np.any(valid) and not valid[0]:

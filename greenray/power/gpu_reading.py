@@ -24,6 +24,8 @@ CLOCK_SHIFT = 0.05
 clock x voltage squared, so a twentieth of the clock is a tenth or more of the power, far beyond what the meters disagree by."""
 _MIN_CLOCK_READINGS = 4
 _POLLED_S, _LONGEST_POLL_S, _ENOUGH_MOVES = 1.2, 0.1, 48
+_FEW_MOVES, _OTHER_PERIOD = 8, 0.05  # how many tell a period under load, and by what share it must differ to be another one
+_FINE = 3  # sampling periods in one of the counter's: then the samples tell its grid, and not only how many updates there were
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,27 @@ def _with_steadiness(facts: GpuFacts, times: Any, values: Any) -> GpuFacts:
     stray_s = np.maximum(np.abs(moments - offset - slope * steps)[fine] - half_s[fine], 0.0)
     polled = readings(times[valid], counter_j=values[valid])
     return replace(facts, period_s=slope, jitter_s=float(np.quantile(stray_s, 0.97)), polled=polled)
+
+
+def under_load(facts: GpuFacts, samples: Readings) -> GpuFacts:
+    """What is known of a meter, by samples of a loaded board: some update their counters at another rate than an idle one.
+
+    Calibration polls finely, so its period stays unless the samples contradict it. Of a counter that moves between any two of
+    them they tell only that its period is no longer than theirs.
+    """
+    times, counter_j = samples.known("counter_j")
+    after, until, _ = changes(times, counter_j)
+    if len(until) < _FEW_MOVES:
+        return facts
+    seen_s = float((until[-1] + after[-1] - until[0] - after[0]) / 2 / (len(until) - 1))
+    sampled_s = float(np.median(np.diff(times)))
+    known_s = facts.period_s
+    if known_s is not None and (abs(seen_s / known_s - 1) <= _OTHER_PERIOD or known_s < seen_s < 1.5 * sampled_s):
+        return facts
+    found = replace(facts, period_s=seen_s)
+    if seen_s > _FINE * sampled_s:
+        found = _with_steadiness(facts, times, counter_j)
+    return replace(found, jitter_s=max(found.jitter_s, facts.jitter_s), polled=facts.polled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

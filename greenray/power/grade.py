@@ -6,6 +6,11 @@ from greenray.power.gpu_reading import GpuReading
 
 _WORSE = {"A": "B", "B": "C"}
 AGREEMENT_A, AGREEMENT_B = 0.05, 0.10  # counter against power integral
+_COUNTED = {
+    "host": "",
+    "allotted": ", for the {:g} of {} cores that may be used from here",
+    "boards": ", for {:g} of {} cores: the share of the host's GPUs that is seen from here",
+}
 ENOUGH_UPDATES = 50
 STEADY_C = 5.0
 
@@ -60,14 +65,14 @@ def grade_cpu(cpu: CpuReading) -> tuple[str | None, list[str]]:
     if cpu.source == "modelled":
         why = "" if share.no_meter is None else f" ({share.no_meter})"
         sees = "CPU time cannot tell a thread that works from one that spins while it waits"
-        return contended(
-            "D", [f"processor energy is modelled from CPU time{why}; {share.model.assumption}; {sees}"], cpu.contention
-        )
+        counted = _COUNTED[share.counted.by].format(share.counted.cores, share.logical_cores)
+        said = f"processor energy is modelled from CPU time{why}; {share.model.assumption}{counted}; {sees}"
+        return contended("D", [said], cpu.contention)
     missed = []
     if share.workers > 1:
         missed.append(f"apportioned between {share.workers} workers")
-    if cpu.idle.source == "assumed":
-        missed.append("idle power was assumed, not measured")
+    if cpu.idle.source == "inferred":
+        missed.append(f"idle power was not measured, and for what neighbours took {share.model.assumption}")
     if cpu.neighbours_busy is None:
         missed.append("neighbours' activity is unknown")
     return contended("C" if len(missed) > 1 else "B" if missed else "A", missed, cpu.contention)

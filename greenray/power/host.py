@@ -1,5 +1,6 @@
 """What the host is: processors, memory, and what stands in the way of measuring it."""
 
+import math
 import os
 import platform
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
+_QUOTAS = (("cpu.max", None), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # cgroup version 2 or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +22,7 @@ class HostInfo:
     Attributes:
         logical_cores, physical_cores: the machine's.
         usable_cores: physical cores that this process may use: fewer in a container with a processor set or quota.
-        memory_bytes: the machine's, or the container's limit where that is less.
+        memory_bytes: see `memory_bytes`; as it was when this was asked.
         boot_id: tells machines apart; every container of one machine has the same.
         virtual_machine, on_battery: None where that cannot be told.
     """
@@ -41,18 +43,28 @@ def host_info() -> HostInfo:
     logical = os.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or logical
     flags = _cpu_field("flags")
-    limits = (text_of(_CGROUP / name) for name in ("memory.max", "memory/memory.limit_in_bytes"))  # cgroup version 2 or 1
     return HostInfo(
         hostname=socket.gethostname(),
         cpu_name=_cpu_field("model name") or platform.processor() or platform.machine(),
         logical_cores=logical,
         physical_cores=physical,
         usable_cores=_usable_cores(physical, logical=logical),
-        memory_bytes=min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.isdigit())]),
+        memory_bytes=memory_bytes(),
         boot_id=text_of(Path("/proc/sys/kernel/random/boot_id")),
         virtual_machine=None if flags is None else "hypervisor" in flags.split(),
         on_battery=_on_battery(),
     )
+
+
+def memory_bytes(*, cgroup: Path = _CGROUP) -> int:
+    """Memory of this host, or the container's limit where that is less, just now: virtual machines and pods grow."""
+    limits = (text_of(cgroup / name) for name in ("memory.max", "memory/memory.limit_in_bytes"))  # version 2 or 1
+    return min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.isdigit())])
+
+
+def allotted_cores(*, cgroup: Path = _CGROUP) -> float:
+    """Logical processors that this process may use, all at once: those of its set, or the quota of its container if less."""
+    return min(len(os.sched_getaffinity(0)), _quota(cgroup))
 
 
 def container(environ: Mapping[str, str], *, root: Path = Path("/")) -> str | None:
@@ -88,10 +100,19 @@ def clock_limit(*, root: Path = Path("/")) -> tuple[float, float] | None:
 
 def _usable_cores(physical: int, *, logical: int) -> int:
     allowed = max(1, round(len(os.sched_getaffinity(0)) * physical / logical))
-    quota = text_of(_CGROUP / "cpu.max").split()  # "150000 100000": microseconds a period, or "max 100000"
-    if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
-        allowed = min(allowed, int(quota[0]) // int(quota[1]))
+    quota = _quota(_CGROUP)
+    if math.isfinite(quota):
+        allowed = min(allowed, int(quota))
     return max(1, min(physical, allowed))
+
+
+def _quota(cgroup: Path) -> float:
+    """Processor seconds a second that the container may use; infinity without such a limit."""
+    for limit, period in _QUOTAS:  # "150000 100000": microseconds a period, or "max 100000"; version 1 has a file each, and -1
+        words = [*text_of(cgroup / limit).split(), *(text_of(cgroup / period).split() if period else ())]
+        if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
+            return int(words[0]) / int(words[1])
+    return math.inf
 
 
 def _on_battery() -> bool | None:

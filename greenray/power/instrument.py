@@ -20,12 +20,12 @@ from greenray.gpu.base import foreign_processes
 from greenray.power.activity import TreeActivity
 from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
 from greenray.power.estimate.counter import CounterEnergy
-from greenray.power.gpu_reading import GpuSensor, calibrate, prepare_counter, read_gpu
-from greenray.power.host import host_info
+from greenray.power.gpu_reading import GpuSensor, calibrate, prepare_counter, read_gpu, under_load
+from greenray.power.host import allotted_cores, host_info, sees_all_processes
 from greenray.power.rapl import powercap_root, survey
 from greenray.power.recorder import Recorder
 from greenray.power.sensors import Setup, open_sensors
-from greenray.power.sharing import IdlePower, modelled_idle
+from greenray.power.sharing import IdlePower, core_share, modelled_idle
 from greenray.power.trace import Trace
 from greenray.power.wall.meter import WallSensor
 from greenray.power.window import WindowReading, read_wall
@@ -37,7 +37,7 @@ _BEYOND_S = 2.0  # of a window: what else its figures may rest on
 class Instrument:
     """Everything that measures for one worker: the sensors of this host, open until `close`.
 
-    `gpu` is None on a host without one; its counter moves every `counter_period_s`, None where there is none or it stands still.
+    `gpu` is None on a host without one.
     """
 
     def __init__(self, *, accelerator: str | None, hz: float, cpu_model: CpuModel, wall_meter: WallMeter | None = None) -> None:
@@ -61,10 +61,15 @@ class Instrument:
             raise self._gpu_sensor.gpu.lost()
         self.host = host_info()
         no_meter = survey(setup.powercap_root).problem
+        self._boards = (0, 0) if gpu is None else registry.boards()
         self._host_share = HostShare(logical_cores=self.host.logical_cores, model=cpu_model, no_meter=no_meter)
-        self._memory_level = None if gpu is None else gpu.memory_used_bytes()
+        self.share_host(idle=None, workers=1)
         calibrate([] if self._gpu_sensor is None else [self._gpu_sensor])
-        self.counter_period_s = None if self._gpu_sensor is None else self._gpu_sensor.facts.period_s
+
+    @property
+    def counter_period_s(self) -> float | None:
+        """How often the GPU's counter moves, by what was seen last; None where there is none or it stands still."""
+        return None if self._gpu_sensor is None else self._gpu_sensor.facts.period_s
 
     @property
     def energy_scope(self) -> str:
@@ -89,11 +94,13 @@ class Instrument:
             time.sleep(seconds)
             recorder.stop()
             idle = idle_of(recorder.trace())
-        return idle or modelled_idle(self._host_share.model, logical_cores=self.host.logical_cores)
+        return idle or modelled_idle(self._host_share.model, logical_cores=self._host_share.counted.cores)
 
-    def share_host(self, *, idle: IdlePower, workers: int) -> None:
+    def share_host(self, *, idle: IdlePower | None, workers: int) -> None:
         """Sets what the sharing rule needs from the next recording on; `workers` are counted busy or not."""
-        self._host_share = replace(self._host_share, idle=idle, workers=max(1, workers))
+        workers, logical_cores = max(1, workers), self.host.logical_cores
+        cores = core_share(logical_cores=logical_cores, allotted=allotted_cores(), boards=self._boards, workers=workers)
+        self._host_share = replace(self._host_share, idle=idle, workers=workers, modelled=cores)
 
     def require_gpu(self) -> None:
         """Raises `MeasurementError` when the GPU no longer answers; nothing to check on a host without one."""
@@ -116,14 +123,14 @@ class Recording:
     def __init__(self, instrument: Instrument) -> None:
         self._sensor, self._gpu = instrument._gpu_sensor, instrument.gpu
         self._hz, self._host_share, self._energy_scope = instrument._hz, instrument._host_share, instrument.energy_scope
-        self._memory_level = instrument._memory_level
-        self._memory_before = None if self._gpu is None else self._gpu.memory_used_bytes()
+        self._held_before = None if self._gpu is None else self._gpu.memory_held_bytes()
+        self._sees_all = sees_all_processes()
         self._tree = TreeActivity()
         self._ours: set[int] = set()
         self._looks: list[tuple[float, list[int] | None]] = []
-        self.look()
         self._prepared: CounterEnergy | None = None
         self._recorder = Recorder([*instrument._sensors, self._tree], hz=self._hz)
+        self.look()
         self._recorder.start()
         self._recorder.wait_past(0.0, limit_s=5.0)
 
@@ -149,6 +156,27 @@ class Recording:
             if time.monotonic() >= deadline_s:
                 return False
             time.sleep(0.05)
+
+    def warming(self, seconds: float = 5.0) -> float | None:
+        """By how much the GPU's temperature rose over the last `seconds`, in C: a second's mean against that of another before.
+
+        None without a GPU, when it does not tell its temperature, or when the trace is shorter.
+        """
+        if self._sensor is None:
+            return None
+        times, celsius = self._recorder.latest_slow(self._sensor.name, seconds=seconds + 1.0).known("temperature_c")
+        since_s = time.monotonic() - times
+        before, now = celsius[since_s > seconds], celsius[since_s < 1.0]
+        return float(now.mean() - before.mean()) if len(before) and len(now) else None
+
+    def loaded(self, *, start_s: float, end_s: float) -> None:
+        """Measures the counter's period again, by a window in which the GPU worked; readings go by it from now on."""
+        if self._sensor is None or self._sensor.facts.counter_missing is not None:
+            return
+        samples = self._recorder.trace().series[self._sensor.name].fast.within(start_s, end_s)
+        facts = under_load(self._sensor.facts, samples)
+        if facts is not self._sensor.facts:
+            self._sensor.facts, self._prepared = facts, None
 
     def read(self, *, start_s: float, end_s: float, device: str, gpu_idle_w: float | None = None) -> WindowReading:
         """The figures of one window (CLOCK_MONOTONIC); waits, a few sampling and counter periods at most, for its end.
@@ -196,7 +224,8 @@ class Recording:
         return self._recorder.trace()
 
     def look(self) -> None:
-        """Note who is on the GPU now; to be called at the edges of windows, while the cell lives."""
+        """Note who is on the GPU now, and read what is read slowly; for the edges of windows, while the cell lives."""
+        self._recorder.mark()
         if self._gpu is not None:
             self._ours |= {*self._tree.pids(), os.getpid()}
             self._looks.append((time.monotonic(), self._gpu.processes()))
@@ -215,8 +244,8 @@ class Recording:
                 pids=pids,
                 ours=self._ours,
                 uses_gpu=uses_gpu,
-                memory_before_bytes=self._memory_before,
-                memory_level_bytes=self._memory_level,
+                held_bytes=self._held_before,
+                sees_all=self._sees_all,
             )
             for _, pids in (*before, *inside, *after)
         ]

@@ -1,9 +1,11 @@
 """The sampling thread: reads every sensor at a steady rate, outside the process that does the work."""
 
 import logging
+import statistics
 import threading
 import time
 from array import array
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 SLOW_HZ = 5.0
 _INTERRUPTED_S = 1e-3
+_LATEST = 31  # readings by which it is known how long one takes just now: with a driver that is busy, all take longer
 _LATE_S = 0.05
 STEP = 0.9727
 """The sampling step as a share of 1 / hz. A little short of it, so that the samples never run in step with a counter that itself
@@ -52,34 +55,45 @@ class _Sampled:
 
     def __init__(self, sensor: Sampler) -> None:
         self._sensor = sensor
-        self.fast, self._slow = _Buffer(sensor.fast), _Buffer(sensor.slow)
+        self.fast, self.slow = _Buffer(sensor.fast), _Buffer(sensor.slow)
         self._faults: list[tuple[float, str]] = []
         self._failing: str | None = None
-        self._quickest_s: float | None = None
+        self._took_s: deque[float] = deque(maxlen=_LATEST)
+
+    @property
+    def last_s(self) -> float:
+        """Time of the latest reading."""
+        return (self.fast if self._sensor.fast else self.slow).last_s()
 
     def sample(self) -> None:
         sensor, clock = self._sensor, time.monotonic
+        if not sensor.fast:
+            return
         before_s, values, after_s = clock(), sensor.sample(), clock()
-        if after_s - before_s > (self._quickest_s or 0.0) + _INTERRUPTED_S:
+        if after_s - before_s > (statistics.median(self._took_s) if self._took_s else 0.0) + _INTERRUPTED_S:
             # The thread lost its processor on the way, so nobody knows to which moment the reading belongs: read again.
             before_s, values, after_s = clock(), sensor.sample(), clock()
-        took_s = after_s - before_s
-        self._quickest_s = took_s if self._quickest_s is None else min(self._quickest_s, took_s)
+        self._took_s.append(after_s - before_s)
         # The reading belongs to some moment of the call: the middle halves the doubt.
         self.fast.append((before_s + after_s) / 2, values)
-        fault = sensor.fault
-        if fault is not self._failing:
-            self._failing = fault
-            if fault is not None:
-                self._faults.append((before_s, fault))
-                logger.warning("%s: %s", sensor.name, fault)
+        self._note_fault(before_s)
 
     def sample_slow(self) -> None:
         if self._sensor.slow:
-            self._slow.append(time.monotonic(), self._sensor.sample_slow())
+            self.slow.append(time.monotonic(), self._sensor.sample_slow())
+            if not self._sensor.fast:
+                self._note_fault(self.slow.last_s())
+
+    def _note_fault(self, at_s: float) -> None:
+        fault = self._sensor.fault
+        if fault is not self._failing:
+            self._failing = fault
+            if fault is not None:
+                self._faults.append((at_s, fault))
+                logger.warning("%s: %s", self._sensor.name, fault)
 
     def series(self) -> Series:
-        sensor, fast, slow, faults = self._sensor, self.fast.readings(), self._slow.readings(), tuple(self._faults)
+        sensor, fast, slow, faults = self._sensor, self.fast.readings(), self.slow.readings(), tuple(self._faults)
         return Series(sensor=sensor.name, part=sensor.part, fast=fast, slow=slow, range_j=sensor.range_j, faults=faults)
 
 
@@ -96,7 +110,7 @@ class Recorder:
         self._followers = [sensor for sensor in sensors if isinstance(sensor, Follower)]
         self._begin_s, self._end_s = float("inf"), float("inf")
         self._hz = hz
-        self._stopping = threading.Event()
+        self._stopping, self._marked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="greenray-recorder", daemon=True)
 
     def start(self) -> None:
@@ -116,19 +130,32 @@ class Recorder:
 
     def last_s(self) -> float:
         """Time of the latest complete round of samples."""
-        return min((one.fast.last_s() for one in self._sampled.values()), default=float("inf"))
+        return min((one.last_s for one in self._sampled.values()), default=float("inf"))
+
+    def mark(self) -> None:
+        """Has the slow readings taken in the next round too: one close to an edge is worth as much as many around it."""
+        self._marked.set()
 
     def wait_past(self, moment_s: float, *, limit_s: float) -> None:
         """Waits until every sensor was read after a moment, at most `limit_s` seconds past it or past now."""
         look_s = 0.5 / self._hz
         clock = AwakeClock(longest_turn_s=look_s + _LATE_S)  # stopped together, the sampling thread may be the last to go on
         deadline_s = max(moment_s, clock()) + limit_s
+        marked = False
         while self.running() and self.last_s() < moment_s and clock() < deadline_s:
+            if not marked and time.monotonic() >= moment_s:
+                self.mark()
+                marked = True
             time.sleep(min(look_s, max(moment_s - time.monotonic(), 0.001)))
 
     def latest(self, sensor: str, *, seconds: float) -> Readings:
         """The fast readings of one sensor over about the last `seconds`."""
         found = self._sampled[sensor].fast.readings(last=int(seconds * self._hz / STEP) + 1)
+        return found.within(time.monotonic() - seconds, float("inf"))
+
+    def latest_slow(self, sensor: str, *, seconds: float) -> Readings:
+        """The slow readings of one sensor over about the last `seconds`."""
+        found = self._sampled[sensor].slow.readings(last=int(2 * seconds * SLOW_HZ) + 1)
         return found.within(time.monotonic() - seconds, float("inf"))
 
     def trace(self) -> Trace:
@@ -155,10 +182,14 @@ class Recorder:
                 continue
             for one in self._sampled.values():
                 one.sample()
-            if now_s >= slow_due_s:
+            marked = self._marked.is_set()
+            if marked or now_s >= slow_due_s:
+                self._marked.clear()
                 for one in self._sampled.values():
                     one.sample_slow()
+            if now_s >= slow_due_s:
                 slow_due_s += slow_period_s * (1 + int((now_s - slow_due_s) / slow_period_s))
             due_s += period_s * (1 + int((now_s - due_s) / period_s))
         for one in self._sampled.values():
             one.sample()
+            one.sample_slow()

@@ -24,8 +24,8 @@ TOLERANCE = 0.03
 class IdlePower:
     """The host's idle power in watts: all processors together, and memory, None where it is not metered.
 
-    `source` is rapl, modelled, or assumed (metered, but no idle interval was: `cpu_w` is then the config's figure); `seconds` is
-    the length of the interval, 0 when nothing was measured.
+    `source` is rapl, modelled, or inferred (metered, but no idle interval was, see `inferred_idle`); `seconds` is the length of
+    the interval, 0 when nothing was measured.
     """
 
     cpu_w: float
@@ -46,12 +46,54 @@ def share_j(*, host_j: float, idle_w: float, duration_s: float, workers: int, ce
     return idle_j / workers + (host_j - idle_j) * ratio
 
 
-def modelled_idle(model: CpuModel, *, logical_cores: int) -> IdlePower:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreShare:
+    """How many of a host's logical cores a model counts, for all the workers that share it.
+
+    `by` is host (all of them), allotted (those that the container or process may use) or boards (the container's share of the
+    host's GPUs): of a large host a pod with one GPU is not the only user.
+    """
+
+    cores: float
+    by: str = "host"
+
+
+def core_share(*, logical_cores: int, allotted: float, boards: tuple[int, int], workers: int) -> CoreShare:
+    """See `CoreShare`.
+
+    Args:
+        logical_cores: the host's; `allotted` is how many of them this container or process may use.
+        boards: GPUs that are seen here, and how many the host has.
+        workers: W of the rule above, wherever on the host they are.
+    """
+    seen, on_bus = boards
+    # A container has a worker for each of its boards; the others are in containers of their own, and have as much.
+    containers = workers / min(workers, max(1, seen))
+    if allotted < logical_cores:
+        return CoreShare(cores=min(logical_cores, allotted * containers), by="allotted")
+    if 0 < seen < on_bus:
+        return CoreShare(cores=min(logical_cores, logical_cores * seen / on_bus * containers), by="boards")
+    return CoreShare(cores=logical_cores)
+
+
+def inferred_idle(model: CpuModel, *, host_j: float, dram_j: float | None, host_s: float, duration_s: float) -> IdlePower:
+    """Idle power of a metered host whose idle power nobody has read: what its meter tells beyond the model's busy cores.
+
+    So a cell alone gets all of the meter's energy but what its neighbours' seconds cost, and no assumed idle power is mixed with
+    a real meter. Of memory nothing is known to be active.
+    """
+    busy_j = max(0.0, model.active_w_per_core - model.idle_w_per_core) * host_s
+    duration_s = max(duration_s, 1e-9)
+    dram_w = None if dram_j is None else dram_j / duration_s
+    return IdlePower(cpu_w=max(0.0, host_j - busy_j) / duration_s, dram_w=dram_w, source="inferred")
+
+
+def modelled_idle(model: CpuModel, *, logical_cores: float) -> IdlePower:
     """Idle power by the config's assumption."""
     return IdlePower(cpu_w=model.idle_w_per_core * logical_cores)
 
 
-def modelled_host_j(model: CpuModel, *, logical_cores: int, host_s: float, duration_s: float) -> float:
+def modelled_host_j(model: CpuModel, *, logical_cores: float, host_s: float, duration_s: float) -> float:
     """Energy of a host without a meter: every core draws one assumed power when idle, another in its `host_s` busy seconds."""
     idle_w, active_w = model.idle_w_per_core, model.active_w_per_core
     return idle_w * logical_cores * duration_s + max(0.0, active_w - idle_w) * host_s

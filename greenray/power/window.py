@@ -95,7 +95,9 @@ class WindowReading:
             "cpu_energy_j": cpu.energy.energy_j,
             "cpu_energy_source": cpu.source,
             "cpu_energy_error_j": cpu.energy.error_j,
-            "cpu_idle_w": cpu.idle.cpu_w,
+            "cpu_idle_w": self._idle_w()["cpu"],
+            "modelled_cores": cpu.host_share.counted.cores if cpu.source == "modelled" else None,
+            "modelled_cores_by": cpu.host_share.counted.by if cpu.source == "modelled" else None,
             "cpu_active_energy_j": active_j["cpu"],
             "cpu_apportioned": cpu.host_share.workers > 1,
             "dram_energy_j": cpu.dram.energy_j,
@@ -128,13 +130,19 @@ class WindowReading:
     def _active(self) -> dict[str, float | None]:
         """What is left of each part's energy without its idle power, J; slightly below 0 where a part did nothing."""
         # A cell's part of the host's idle power is the even one of the sharing rule; the GPU is the cell's alone.
-        workers, idle = self.cpu.host_share.workers, self.cpu.idle
-        idle_w = {"gpu": self.gpu_idle_w, "cpu": idle.cpu_w / workers, "dram": idle.dram_w and idle.dram_w / workers}
+        sharing = {"gpu": 1, "cpu": self.cpu.host_share.workers, "dram": self.cpu.host_share.workers}
+        idle_w = {name: watts and watts / sharing[name] for name, watts in self._idle_w().items()}
         left_j: dict[str, float | None] = {}
         for name, energy in self._parts().items():
             watts = idle_w[name]
             left_j[name] = None if energy.energy_j is None or watts is None else energy.energy_j - watts * self.duration_s
         return left_j
+
+    def _idle_w(self) -> dict[str, float | None]:
+        """Idle power of each part, all of its host; None where nobody has measured or modelled it."""
+        idle = self.cpu.idle
+        known = idle.source != "inferred"
+        return {"gpu": self.gpu_idle_w, "cpu": idle.cpu_w if known else None, "dram": idle.dram_w if known else None}
 
     def _grade(self, check: WallCheck) -> tuple[str | None, list[str]]:
         """The main part's grade; its reasons, and what else is not as it should be."""
@@ -147,8 +155,8 @@ class WindowReading:
         main = "gpu" if self.device == "cuda" else "cpu"
         missing = {name: energy for name, energy in self._in_scope().items() if energy.energy_j is None and name != main}
         reasons += [f"{name}: {energy.reason}" for name, energy in missing.items()]
-        if "dram" in self._in_scope() and self.cpu.idle.dram_w is None:
-            reasons.append("dram: its idle power is unknown, so it is shared by processor time alone and nothing is active")
+        if "dram" in self._in_scope() and self._idle_w()["dram"] is None:
+            reasons.append("dram: its idle power is unknown, so workers share it evenly and nothing is active")
         if self.wall != NO_WALL_METER:
             reasons += [reason for reason in (self.wall.reason and f"wall: {self.wall.reason}", check.reason) if reason]
         return grade, reasons

@@ -10,11 +10,11 @@ What a task declares is read by `plan` and the config, so importing a task must 
         stage.step(model)
     task.evaluate(model)                 # in `evaluate`
 
-and for training `training_batch` and `loss` in between, `save` at the end.
+and for training `training_batches` and `loss` in between, `save` at the end.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -47,7 +47,13 @@ class QualityMeasure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a cell asks of its task; `checkpoint` is the folder of the trained model for `checkpoint` refs."""
+    """What a cell asks of its task.
+
+    Attributes:
+        checkpoint: folder of the trained model for `checkpoint` refs.
+        in_flight: iterations on a GPU that may be begun and not done. Any stage will do for 2; one whose copies go over a
+            `transfer.DoubleBuffer` has them overlap with work.
+    """
 
     model: "ModelRef"
     dataset: "DatasetRef"
@@ -56,6 +62,7 @@ class Job:
     training: bool
     trust: "Trust"
     checkpoint: str | None = None
+    in_flight: int = 1
 
 
 class Amount(NamedTuple):
@@ -71,7 +78,8 @@ class Stage:
 
     Attributes:
         samples: units of work in one iteration.
-        step: runs one iteration on the model it is given; whoever measures waits for the device.
+        step: asks for one iteration on the model it is given. Whoever measures waits for the device, and may ask for the next
+            iteration before that, so a step had better not wait for the device itself.
     """
 
     name: str
@@ -118,6 +126,7 @@ class Task(ABC):
         preload: modules that its cells import, for the fork server.
         family, split, training_samples: model_type of the model's configuration, the split that is measured and evaluated, and
             how many samples there are to learn from; once `prepare` knows it.
+        settings: what `prepare` has set by itself, for the row's `settings`.
     """
 
     name: ClassVar[str]
@@ -131,6 +140,7 @@ class Task(ABC):
     family: str | None = None
     split: str | None = None
     training_samples: int = 0
+    settings: Mapping[str, Any] = {}
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -179,6 +189,10 @@ class Task(ABC):
     @abstractmethod
     def training_batch(self, rows: "Tensor") -> TrainingBatch:
         """The training samples of these numbers, on the device."""
+
+    def training_batches(self, order: "Tensor") -> "Iterator[TrainingBatch]":
+        """The batches of one epoch, on the device; `order` are the samples' numbers, shape (batches, samples)."""
+        return map(self.training_batch, order)
 
     @abstractmethod
     def loss(self, outputs: Any, targets: "Tensor") -> "tuple[Tensor, Tensor | None]":

@@ -3,14 +3,16 @@
 import itertools
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenray.tasks import checkpoints
 from greenray.tasks.base import Amount, Evaluation, Inputs, QualityMeasure, Stage, Task, TrainingBatch
-from greenray.tasks.labelled import Batches, Labelled, Pool, Purpose, to_device
+from greenray.tasks.labelled import Batches, Labelled, Purpose, to_device
+from greenray.tasks.training_data import Pool
+from greenray.tasks.transfer import DoubleBuffer
 
 if TYPE_CHECKING:
     import torch
@@ -74,17 +76,20 @@ class Classification(Task):
         train = self.read(job.dataset, purpose="train") if job.training else test
         self._plan = plan = self.plan(train)
         self.family, self.split = plan.family, test.split
+        self._ahead = DoubleBuffer() if job.device == "cuda" and job.in_flight > 1 else None
         self._batches = Batches(
             lambda rows: self.encode(test, rows, plan=plan),
             total=len(test),
             batch_size=job.batch_size,
             pinned=job.device == "cuda",
         )
+        self.settings = {"pinned_bytes": self._batches.pinned_bytes} if job.device == "cuda" else {}
         if not job.training:
-            return Amount(samples=self._batches.samples_kept, iterations=len(self._batches.kept))
-        self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels)
+            return Amount(samples=self._batches.samples_ready, iterations=self._batches.ready)
+        self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels, device=job.device)
+        self.settings = {**self.settings, "training_data": self._pool.where}
         self.training_samples = len(train)
-        return Amount(samples=self._batches.samples_kept + len(train), iterations=0)
+        return Amount(samples=self._batches.samples_ready + len(train), iterations=0)
 
     def load(self) -> "nn.Module":
         return checkpoints.build(self._plan, auto_model=self.auto_model)
@@ -106,7 +111,8 @@ class Classification(Task):
 
     def predict(self, model: "nn.Module", batch: Inputs) -> "torch.Tensor":
         """Predicted outputs of one batch, shape (batch,), on the device."""
-        answer: torch.Tensor = model(**to_device(batch, self.job.device)).logits.argmax(dim=-1)
+        inputs = to_device(batch, self.job.device) if self._ahead is None else self._ahead(batch)
+        answer: torch.Tensor = model(**inputs).logits.argmax(dim=-1)
         return answer
 
     def evaluate(self, model: "nn.Module") -> Evaluation:
@@ -124,7 +130,10 @@ class Classification(Task):
         return replace(answers, predictions=predictions, quality=correct / len(predictions), low=low, high=high)
 
     def training_batch(self, rows: "torch.Tensor") -> TrainingBatch:
-        return self._pool.batch(rows, device=self.job.device)
+        return self._pool.batch(rows)
+
+    def training_batches(self, order: "torch.Tensor") -> Iterator[TrainingBatch]:
+        return self._pool.batches(order)
 
     def loss(self, outputs: Any, targets: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
         """Cross entropy."""

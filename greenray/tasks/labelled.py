@@ -6,15 +6,15 @@ is evaluated on the other. The seed is no setting, because results on different 
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenray.tasks.base import Inputs, TrainingBatch
+from greenray.tasks.base import Inputs
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 Purpose = Literal["train", "test"]
 Encode = Callable[[Sequence[int]], Inputs]
@@ -24,7 +24,8 @@ SPLIT_SEED = 20_240_601
 TEST_SHARE = 0.2
 # Ready inputs are kept up to this many bytes; the others are made again whenever they are needed.
 KEPT_BYTES = 2 << 30
-_CHUNK = 256
+PINNED_SHARE, PINNED_MOST_BYTES = 1 / 64, 1 << 30
+"""Of the host's memory, and at most: what a cell pins, neither its host nor its neighbours (eight boards' cells, say) can use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,56 +67,52 @@ def draw(rows: "np.ndarray[Any, Any]", *, samples: int | None) -> "np.ndarray[An
 
 
 class Batches:
-    """Batches of `total` samples in host memory, pinned for CUDA; `kept` are those to run the load with, at least one.
+    """Batches of `total` samples in host memory; `kept` are those to run the load with, at least one, pinned for CUDA.
 
     Every batch is full: a short last one is filled up with samples from the beginning, so that every iteration does the
-    same work; whoever counts answers drops the surplus.
+    same work; whoever counts answers drops the surplus. What may not be pinned any more is no part of the load, for it takes
+    longer to copy: it is kept ready as it is.
     """
 
-    def __init__(self, encode: Encode, *, total: int, batch_size: int, pinned: bool, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self,
+        encode: Encode,
+        *,
+        total: int,
+        batch_size: int,
+        pinned: bool,
+        kept_bytes: int = KEPT_BYTES,
+        pinned_most_bytes: int | None = None,
+    ) -> None:
         self._encode = encode
         self._total = total
         self._batch_size = batch_size
-        self._pinned = pinned
         self.count = math.ceil(total / batch_size)
         first = self._make(0)
-        kept = max(1, min(self.count, kept_bytes // _bytes(first)))
-        self.kept: tuple[Inputs, ...] = (first, *map(self._make, range(1, kept)))
-        self.samples_kept = min(total, kept * batch_size)
-        """Different samples in the kept batches."""
+        self.ready = max(1, min(self.count, kept_bytes // bytes_of(first)))
+        """Batches that need not be made again."""
+        most_bytes = pinned_bound() if pinned_most_bytes is None else pinned_most_bytes
+        kept = max(1, min(self.ready, most_bytes // bytes_of(first))) if pinned else self.ready
+        made = (first, *map(self._make, range(1, self.ready)))
+        self.kept: tuple[Inputs, ...] = tuple(map(_pin, made[:kept])) if pinned else made
+        self._spare = made[kept:]
+        self.pinned_bytes = kept * bytes_of(first) if pinned else 0
+        self.samples_ready = min(total, self.ready * batch_size)
+        """Different samples in the batches that are ready."""
 
     def __iter__(self) -> Iterator[Inputs]:
         """Every batch of the split, in order."""
-        return itertools.chain(self.kept, map(self._make, range(len(self.kept), self.count)))
+        return itertools.chain(self.kept, self._spare, map(self._make, range(self.ready, self.count)))
 
     def _make(self, index: int) -> Inputs:
         first = index * self._batch_size
-        inputs = self._encode([row % self._total for row in range(first, first + self._batch_size)])
-        return _pin(inputs) if self._pinned else inputs
+        return self._encode([row % self._total for row in range(first, first + self._batch_size)])
 
 
-class Pool:
-    """Samples to be drawn from in any order, for training: made ready once if they fit into memory, else at every draw."""
-
-    def __init__(self, encode: Encode, labels: Sequence[int], *, kept_bytes: int = KEPT_BYTES) -> None:
-        import torch
-
-        self._encode = encode
-        self._labels = torch.tensor(labels)
-        self._kept: Inputs | None = None
-        if _bytes(encode([0])) * len(labels) <= kept_bytes:
-            parts = [encode(range(start, min(start + _CHUNK, len(labels)))) for start in range(0, len(labels), _CHUNK)]
-            self._kept = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def batch(self, rows: "torch.Tensor", *, device: str) -> TrainingBatch:
-        """Inputs and labels (rows,) of these samples, on the device."""
-        kept = self._kept
-        inputs = self._encode(rows.tolist()) if kept is None else {name: values[rows] for name, values in kept.items()}
-        inputs = to_device(_pin(inputs) if device == "cuda" else inputs, device)
-        return TrainingBatch(inputs=inputs, targets=self._labels[rows].to(device))
+def pinned_bound() -> int:
+    """Bytes that a cell pins at most."""
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(PINNED_MOST_BYTES, int(PINNED_SHARE * memory_bytes))
 
 
 def to_device(inputs: Inputs, device: str) -> Inputs:
@@ -127,5 +124,6 @@ def _pin(inputs: Inputs) -> Inputs:
     return {name: values.pin_memory() for name, values in inputs.items()}
 
 
-def _bytes(inputs: Inputs) -> int:
+def bytes_of(inputs: Inputs) -> int:
+    """Bytes that they take."""
     return sum(values.nbytes for values in inputs.values())

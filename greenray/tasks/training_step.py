@@ -23,6 +23,7 @@ class TrainingStep:
         backward: gradients from the loss.
         update: new weights from the gradients.
         states: what else changes with the steps, such as a gradient scaler: objects with `state_dict` and `load_state_dict`.
+        accumulation: batches whose mean gradient moves the weights once.
     """
 
     model: "nn.Module"
@@ -31,14 +32,24 @@ class TrainingStep:
     backward: "Callable[[Tensor], object]"
     update: Callable[[], object]
     states: list[Any] = field(default_factory=list)
+    accumulation: int = 1
+    _accumulated: int = 0
 
     def __call__(self, batch: TrainingBatch) -> "tuple[Tensor, Tensor | None]":
         """Train on one batch; returns what `forward` did, the loss without its graph."""
         loss, right = self.forward(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.backward(loss)
-        self.update()
+        if not self._accumulated:
+            self.optimizer.zero_grad(set_to_none=True)
+        self.backward(loss if self.accumulation == 1 else loss / self.accumulation)
+        self._accumulated = (self._accumulated + 1) % self.accumulation
+        if self.complete:
+            self.update()
         return loss.detach(), right
+
+    @property
+    def complete(self) -> bool:
+        """Whether the weights have moved by all that was learnt so far."""
+        return not self._accumulated
 
 
 def plain_step(task: Task, model: "nn.Module", optimizer: "torch.optim.Optimizer") -> TrainingStep:
@@ -64,7 +75,7 @@ def rehearse(step: TrainingStep, batch: TrainingBatch, *, times: int) -> None:
     before = [tensor.detach().to("cpu", copy=True) for tensor in tensors]  # in host memory: the board's may just do
     states = [(one, copy.deepcopy(one.state_dict())) for one in (step.optimizer, *step.states)]
     with torch.random.fork_rng():
-        for _ in range(times):
+        for _ in range(times * step.accumulation):
             step(batch)
     with torch.no_grad():
         for tensor, kept in zip(tensors, before, strict=True):

@@ -41,6 +41,7 @@ class WorkerInfo:
         host: for people. Two nodes of a cluster can share a name, and two containers of one machine have different ones.
         machine: what tells machines apart: cells on one machine share its processors and its energy.
         uses_cuda: whether a fresh process ran on the GPU with this torch.
+        unusable: why none did, in torch's words, and how to mend it; None where one did, and without a board.
     """
 
     host: str
@@ -56,6 +57,7 @@ class WorkerInfo:
     energy_scope: str
     sees_store: bool
     versions: dict[str, str]
+    unusable: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -106,6 +108,7 @@ class AttemptResult:
         j_per_sample: mean of the steady windows, for people who watch; None with several stages; not in the store.
         steady_j: energy per sample of each steady window that is used, as `j_per_sample`; `steady_s` is their time together.
         gpu_lost: why the worker's GPU must not be used any more; not in the store.
+        suspect: whether the end may be the board's doing, so that it was looked at; not in the store.
         contended: whether others took enough of the host's processors to matter while it was measured; not in the store.
     """
 
@@ -129,6 +132,7 @@ class AttemptResult:
     steady_j: tuple[float, ...] = ()
     steady_s: float = 0.0
     gpu_lost: str | None = None
+    suspect: bool = False
     contended: bool = False
 
     @classmethod

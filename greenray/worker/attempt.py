@@ -5,6 +5,7 @@ and already during the run for the steady windows: those that others have spoile
 """
 
 import contextlib
+import os
 import shutil
 import time
 import uuid
@@ -21,6 +22,8 @@ from greenray.processes.launcher import Launcher, LaunchError
 from greenray.store import tables
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
+from greenray.worker.binding import BoardCores
+from greenray.worker.board import may_be_the_boards
 from greenray.worker.caches import CompileCaches
 from greenray.worker.monitor import CellMonitor, steady_figures
 from greenray.worker.rows import cell_row
@@ -39,14 +42,23 @@ def run_attempt(
     launcher: Launcher,
     caches: CompileCaches,
     memory_limit_bytes: int,
+    board_cores: BoardCores | None = None,
 ) -> AttemptResult:
-    """Run one cell in a fresh process, measure it and commit it. Raises StoreError if the rows cannot be written."""
+    """Run one cell in a fresh process, measure it and commit it. Raises StoreError if the rows cannot be written.
+
+    A cell that uses a board is bound to its processors of `board_cores`.
+    """
     cell = assignment.cell
     store = open_store(settings.out)
     run_id = str(uuid.uuid4())
     checkpoint = store.scratch() / f"checkpoint-{run_id}" if cell.phase == "training" else None
     measure = settings.measure
     threads = measure.threads_of(usable_cores=info.usable_cores, workers_sharing=assignment.workers_sharing)
+    cores = None
+    if cell.device == "cuda" and board_cores is not None:
+        cores = board_cores.of_cell(workers_sharing=assignment.workers_sharing)
+    if cores is not None:
+        threads = min(threads, measure.threads_of(usable_cores=cores.physical, workers_sharing=cores.sharing))
     windows = min(measure.max_windows, max(measure.min_windows, assignment.windows or _WINDOWS))
     most_windows = windows + measure.max_windows
     # Before the cell starts and the recording begins: it may have to come over a network.
@@ -66,6 +78,9 @@ def run_attempt(
             gpu = instrument.gpu if cell.device == "cuda" else None
             process = launcher.start(env=cell_environment(gpu, threads=threads, caches=lent.folder), log_path=log_path)
             recording.follow(process.pid)
+            if cores is not None:
+                with contextlib.suppress(OSError):  # it has ended; or it may not run there: the row's settings say where it ran
+                    os.sched_setaffinity(process.pid, cores.cores)  # before it has a task, and so before it has other threads
             # One update more: where a window begins within a period decides whether n periods hold n updates.
             updates_s = (measure.min_counter_updates + 1) * (instrument.counter_period_s or 0.0)
             task = CellTask(
@@ -107,6 +122,7 @@ def run_attempt(
         duration_s=end_s - begin_s,
         threads=threads,
         warm=lent.warm,
+        not_bound=board_cores.reason if board_cores is not None and cell.device == "cuda" else None,
     )
     predictions: dict[str, Sequence[int]] = {}
     if done := outcome.done:
@@ -128,6 +144,7 @@ def run_attempt(
         tactic=cell.tactic_slug,
         **steady_figures(rows),
         gpu_lost=monitor.gpu_lost,
+        suspect=cell.device == "cuda" and outcome.status != "ok" and may_be_the_boards(outcome, ready=monitor.ready),
         contended=any(window["contention"] for window in rows if window["kind"] in ("steady", "epoch")),
     )
 
@@ -139,6 +156,8 @@ def cell_environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
+        # By default as many compile workers as the host has processors, up to 32, and their memory counts to the cell.
+        "TORCHINDUCTOR_COMPILE_THREADS": str(threads),
         "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
         "TRITON_CACHE_DIR": str(caches / "triton"),
     }

@@ -13,16 +13,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Window
+from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Warming, Warmth, Window
 from greenray.errors import MeasurementError
 from greenray.gpu.base import Gpu
 from greenray.power.grade import worse
 from greenray.power.instrument import Recording
 from greenray.power.window import WindowReading
 
+_UNDER_LOAD = ("warmup", "steady", "epoch")  # by the first of each the board's meter is looked at again
+
 
 class CellMonitor:
-    """Listens to one cell; `gpu_lost` says why the worker's GPU must not be used any more, None while it may.
+    """Listens to one cell; `gpu_lost` says why the worker's GPU must not be used any more, None while it may; `ready` whether the
+    cell had its device.
 
     `windows` usable steady windows of a stage are wanted, and at most `most_windows` of it are taken.
     """
@@ -46,10 +49,12 @@ class CellMonitor:
         self._verdicts: dict[str | None, Verdicts] = {}  # one a stage
         self._idle_settled: bool | None = None
         self.gpu_lost: str | None = None
+        self.ready = False
 
     def handle(self, message: AnyMessage) -> Message | None:
         """Answer one message. Raises MeasurementError if the cell runs on another GPU than the one that is measured."""
         if isinstance(message, Ready):
+            self.ready = True
             gpu = self._gpu if self._device == "cuda" else None
             if gpu is not None and (message.gpu_uuid is None or not gpu.is_same(message.gpu_uuid)):
                 self.gpu_lost = f"CUDA ran on board {message.gpu_uuid}, {gpu.uuid} is measured"
@@ -59,10 +64,15 @@ class CellMonitor:
             # Without a GPU there is nothing to settle: a processor's idle power is the host's, read while no cell runs.
             self._idle_settled = None if self._gpu is None else steady
             return Settled(steady=steady)
+        elif isinstance(message, Warming):
+            return Warmth(seconds=message.seconds, rise_c=self._recording.warming(message.seconds))
         elif isinstance(message, Window):
             self._recording.look()
             # Wall clock of the start, for people: computed now, while both clocks are at hand.
+            first = message.kind not in {window.kind for window, _ in self._windows}
             self._windows.append((message, time.time() - (time.monotonic() - message.start_s)))
+            if first and message.kind in _UNDER_LOAD:
+                self._recording.loaded(start_s=message.start_s, end_s=message.end_s)
             if message.kind == "steady":
                 return Verdict(enough=self._enough(message), stage=message.stage)
         return None

@@ -59,7 +59,7 @@ class HostSource:
             self._activity = HostActivity()
 
     def sample(self) -> Sample:
-        host_s, stolen_s, _ = self._activity.sample() if self._activity else (math.nan,) * 3
+        host_s, stolen_s, _ = self._activity.sample_slow() if self._activity else (math.nan,) * 3
         own = set(tree_of(*self._own))
         others: dict[int, tuple[str, float]] = {}
         for process in psutil.process_iter(["name", "cpu_times"]):

@@ -26,7 +26,7 @@ _FROM_CELL = {
     "seed",
 }
 _FROM_INFO = ("host", "cpu_name", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version")
-_NO_COLUMNS = {"type", "status", "error", "refused", "labels", "predictions", "versions"}
+_NO_COLUMNS = {"type", "status", "error", "refused", "device_error", "labels", "predictions", "versions"}
 
 
 def cell_row(
@@ -41,7 +41,9 @@ def cell_row(
     duration_s: float,
     threads: int,
     warm: bool,
+    not_bound: str | None = None,
 ) -> dict[str, Any]:
+    """`not_bound`: why a cell with a board was not bound to the processors close to it; None if it was, or has none."""
     last_word: Any = outcome.done or outcome.failed
     grades = [w["grade"] for w in windows if w["kind"] in ("steady", "epoch") and w["grade"] and w["rejected"] is None]
     versions: Mapping[str, str] = info.versions | (last_word.versions if last_word else {})
@@ -70,6 +72,8 @@ def cell_row(
             row[f"{kind}_energy_j"] = None if None in energies else sum(energies)
     if last_word is not None:
         said = last_word.model_dump(exclude=_NO_COLUMNS, exclude_none=True)
+        if not_bound is not None and "settings" in said:
+            said["settings"]["cores_not_bound"] = not_bound
         row |= {name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in said.items()}
     if outcome.done is not None:
         row["samples_evaluated"] = sum(w["samples"] for w in windows if w["kind"] == "evaluate") or None
@@ -94,7 +98,7 @@ def unmeasured_row(
 
 
 def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
-    cell = assignment.cell
+    cell, hyper = assignment.cell, assignment.cell.hyperparameters
     task = task_class(cell.task)
     return cell.model_dump(include=_FROM_CELL) | {
         "run_id": run_id,
@@ -108,6 +112,6 @@ def _declared(assignment: Assignment, *, run_id: str) -> dict[str, Any]:
         "model_revision": cell.model.revision,
         "dataset": cell.dataset.id,
         "dataset_split": cell.dataset.split,
-        "hyperparameters": cell.hyperparameters.model_dump_json() if cell.hyperparameters else None,
+        "hyperparameters": hyper.model_dump_json(include={*hyper.identity()}) if hyper else None,
         "tactic_params": json.dumps([step.model_dump() for step in cell.tactic], sort_keys=True),
     }

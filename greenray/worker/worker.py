@@ -6,33 +6,35 @@ The class knows nothing of Ray but the id of its accelerator; `greenray.driver.r
 import contextlib
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
-from pathlib import Path
 
 from greenray import __version__
 from greenray.cell.preload import CELL_TARGET, SETTLE, preload_modules
-from greenray.cell.protocol import AnyMessage, Failed, Probe, Ready
+from greenray.cell.protocol import Failed, Probe, Ready
 from greenray.errors import MeasurementError
 from greenray.gpu import registry
 from greenray.gpu.base import Gpu
+from greenray.power.host import memory_bytes
 from greenray.power.instrument import Instrument
-from greenray.power.sharing import IdlePower, modelled_idle
+from greenray.power.sharing import IdlePower
 from greenray.processes import forkserver
 from greenray.processes import tree as processes
+from greenray.processes.launcher import Spawn
 from greenray.store.registry import open_store
 from greenray.worker.assignment import Assignment, AttemptResult, Live, WorkerInfo, WorkerSettings
-from greenray.worker.attempt import cell_environment, run_attempt
+from greenray.worker.attempt import run_attempt
+from greenray.worker.binding import board_cores
+from greenray.worker.board import fault_of
 from greenray.worker.caches import CompileCaches
+from greenray.worker.probe import HOST_MEMORY_SHARE, probe, reason_of
 from greenray.worker.quiet import HostSource, QuietHost, own_roots
-from greenray.worker.supervise import supervise
 
-_PROBE_TIMEOUT_S = 120.0
 _MEMORY_TIMEOUT_S = 60.0
 _MEMORY_SLACK_BYTES = 64 * 2**20
-_HOST_MEMORY_SHARE = 0.8
+_BOARD_TIMEOUT_S = 60.0
 
 
 class Worker:
@@ -69,11 +71,18 @@ class Worker:
         if wall_problem := self._instrument.wall_problem():
             self._notes.append(wall_problem)
         gpu = self._instrument.gpu
-        uses_cuda = gpu is not None and self._gpu_works(gpu)
+        unusable = None if gpu is None else self._unusable(gpu)
         if reason := self._launcher.fallback_reason:
             self._notes.append(f"cells are spawned, which takes seconds each: {reason}")
         sees_store = settings.probe is None or open_store(settings.out).exists(settings.probe)
-        self._info = worker_info(self._instrument, uses_cuda=uses_cuda, sees_store=sees_store, notes=self._notes)
+        self._info = worker_info(
+            self._instrument,
+            uses_cuda=gpu is not None and unusable is None,
+            unusable=unusable,
+            sees_store=sees_store,
+            notes=self._notes,
+        )
+        self._board_cores = None if gpu is None else board_cores(gpu, among=registry.gpus())
         self._idle_memory = None if gpu is None else gpu.memory_used_bytes()
         self._caches = CompileCaches()
         self._quiet = QuietHost(
@@ -100,9 +109,8 @@ class Worker:
         alone = assignment.workers_sharing == 1
         if alone:
             self._quiet.wait()
-        idle = assignment.idle or modelled_idle(self._settings.cpu_model, logical_cores=self._instrument.host.logical_cores)
-        self._instrument.share_host(idle=idle, workers=assignment.workers_sharing)
-        memory = int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE) // assignment.workers_sharing
+        self._instrument.share_host(idle=assignment.idle, workers=assignment.workers_sharing)
+        memory = int(memory_bytes() * HOST_MEMORY_SHARE) // assignment.workers_sharing
         result = run_attempt(
             assignment,
             settings=self._settings,
@@ -111,9 +119,13 @@ class Worker:
             launcher=self._launcher,
             caches=self._caches,
             memory_limit_bytes=min(memory, self._settings.cell_memory_bytes or memory),
+            board_cores=self._board_cores,
         )
         if alone:
             self._quiet.ended(contended=result.contended)
+        gpu = self._instrument.gpu
+        if gpu is not None and result.suspect and result.gpu_lost is None:
+            result = replace(result, gpu_lost=self._fault_of(gpu))
         return result
 
     def live(self) -> Live:
@@ -131,44 +143,37 @@ class Worker:
             self._quiet.close()
             self._caches.close()
 
-    def _gpu_works(self, gpu: Gpu) -> bool:
-        """Whether a fresh process computes on the GPU that is measured; goes over to spawn if a forked one cannot."""
-        answer = self._probe(Probe(device="cuda"))
+    def _fault_of(self, gpu: Gpu) -> str | None:
+        """Why the board must not be used any more, None if it can still be read and computes."""
+
+        def compute() -> str | None:
+            return reason_of(probe(self._launcher, Probe(device="cuda"), gpu=gpu, deadline_s=_BOARD_TIMEOUT_S))
+
+        return fault_of(gpu, period_s=self._instrument.counter_period_s, compute=compute)
+
+    def _unusable(self, gpu: Gpu) -> str | None:
+        """Why torch cannot compute on the GPU that is measured, None if it can; goes over to spawn if a forked process cannot."""
+        answer = probe(self._launcher, Probe(device="cuda"), gpu=gpu)
         without_cuda = isinstance(answer, Failed) and answer.status == "unsupported"
         if not isinstance(answer, Ready) and not without_cuda and isinstance(self._launcher, forkserver.ForkServer):
-            why = answer.error if isinstance(answer, Failed) else "it gave no answer"
-            self._launcher = forkserver.fall_back(self._launcher, reason=f"a forked process cannot use its GPU: {why}")
-            answer = self._probe(Probe(device="cuda"))
+            with Spawn(target=CELL_TARGET) as fresh:
+                second = probe(fresh, Probe(device="cuda"), gpu=gpu)
+            if isinstance(second, Ready):  # else forking is not the reason
+                why = f"a forked process cannot use its GPU: {reason_of(answer)}"
+                self._launcher, answer = forkserver.fall_back(self._launcher, reason=why), second
         if not isinstance(answer, Ready):
-            reason = answer.error if isinstance(answer, Failed) else "the probe gave no answer"
-            self._notes.append(f"the board is measured but not used: {reason}")
-            return False
+            built_for = answer.versions.get("cuda") if isinstance(answer, Failed) else None
+            return gpu.unusable(reason_of(answer) or "", built_for=built_for).sentence
         if answer.gpu_uuid is None or not gpu.is_same(answer.gpu_uuid):
             self._refused = f"CUDA runs on board {answer.gpu_uuid} where {gpu.uuid} is measured"
-            return False
-        return True
+        return None
 
     def _warm_compiler(self, assignment: Assignment) -> None:
         """Bring compiler and headers into the page cache before the first cell that compiles: no cell is to pay for that."""
         compiles = any(step.name == "compile" for step in assignment.cell.tactic)
         if compiles and assignment.cell.device not in self._warm:
             self._warm.add(assignment.cell.device)
-            self._probe(Probe(device=assignment.cell.device, warm_compiler=True))
-
-    def _probe(self, probe: Probe) -> Ready | Failed | None:
-        heard: list[AnyMessage] = []
-        with tempfile.TemporaryDirectory(prefix="greenray-probe-") as folder:
-            gpu = self._instrument.gpu if probe.device == "cuda" else None
-            env = cell_environment(gpu, threads=1, caches=Path(folder))
-            process = self._launcher.start(env=env, log_path=Path(folder) / "probe.log")
-            supervise(
-                process,
-                task=probe,
-                deadline_s=_PROBE_TIMEOUT_S,
-                memory_limit_bytes=int(self._instrument.host.memory_bytes * _HOST_MEMORY_SHARE),
-                handle=heard.append,
-            )
-        return next((message for message in heard if isinstance(message, Ready | Failed)), None)
+            probe(self._launcher, Probe(device=assignment.cell.device, warm_compiler=True), gpu=self._instrument.gpu)
 
     def _wait_for_memory(self) -> None:
         """Wait until the GPU's memory is back where it was: a cell must not share it with its predecessor's remains."""
@@ -184,7 +189,9 @@ class Worker:
             time.sleep(0.1)
 
 
-def worker_info(instrument: Instrument, *, uses_cuda: bool, sees_store: bool, notes: Sequence[str] = ()) -> WorkerInfo:
+def worker_info(
+    instrument: Instrument, *, uses_cuda: bool, sees_store: bool, unusable: str | None = None, notes: Sequence[str] = ()
+) -> WorkerInfo:
     """What a worker with this instrument tells of itself and its host."""
     gpu, host = instrument.gpu, instrument.host
     return WorkerInfo(
@@ -198,6 +205,7 @@ def worker_info(instrument: Instrument, *, uses_cuda: bool, sees_store: bool, no
         power_limit_w=gpu.power_limit_w if gpu else None,
         driver_version=gpu.driver_version if gpu else None,
         uses_cuda=uses_cuda,
+        unusable=unusable,
         energy_scope=instrument.energy_scope,
         sees_store=sees_store,
         versions={

@@ -225,6 +225,21 @@ def test_short_profiles_state_their_error(tmp_path: Path) -> None:
     assert found["the first 2 epochs predict the training energy"].error == pytest.approx(150 / 110 - 1)
 
 
+def test_epochs_that_were_measured_together_count_one_by_one(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    sweep.train("vit-tiny", family="vit", epochs_j=[20.0, 30.0, 60.0], held=[2, 3, 6])
+    analysis = analyse(sweep.finish())
+    (run,) = analysis.training
+    assert (run.epochs, run.energy_j, run.epoch_energy_j) == (11, 110, 10)
+    assert run.epoch_time_s == pytest.approx(6 / 11)
+    found = errors(analysis)
+    assert found["the first 2 epochs predict the training energy"].error == pytest.approx(0.0)
+    assert found["the first 5 epochs predict the training energy"].error == pytest.approx(0.0)
+    for name in ("the first epoch predicts", "the first 3 epochs predict"):
+        missed = found[f"{name} the training energy"]
+        assert (missed.error, missed.note) == (None, "no training run with known energy is measured in windows that end there")
+
+
 def test_descriptors_need_enough_models_and_find_a_power_law(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.0)
     for index in range(6):

@@ -69,9 +69,9 @@ class Window:
 
 def look(load: Load, host: HostActivity, seconds: float) -> Window:
     """Take one window."""
-    before, own_s = host.sample(), time.process_time()
+    before, own_s = host.sample_slow(), time.process_time()
     passes, wall_s = load.run(seconds)
-    own_s, after = time.process_time() - own_s, host.sample()
+    own_s, after = time.process_time() - own_s, host.sample_slow()
     busy, steal, pressure = ((end - begin) / wall_s for begin, end in zip(before, after, strict=True))
     neighbours, own_busy = busy - own_s / wall_s, own_s / wall_s
     refused = contention.contention(

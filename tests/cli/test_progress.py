@@ -8,6 +8,7 @@ from rich.live import Live as RichLive
 
 from greenray.cli.progress import LiveWatcher, PlainWatcher
 from greenray.config.settings import Limits
+from greenray.driver.pool import Starting
 from greenray.driver.progress import Snapshot, WorkerView
 from greenray.worker.assignment import Live
 from tests.driver.pretend_pool import fresh, plan_of, result_of
@@ -49,3 +50,46 @@ def test_a_wait_stands_in_the_live_table_in_place_of_the_time() -> None:
     first, second, *_ = text.getvalue().splitlines()
     assert f"vit-tiny compile  waits for a quiet host: {BUSY}" in first
     assert "vit-tiny compile  3 s" in second
+
+
+def starting(**hosts: list[float]) -> list[Starting]:
+    return [Starting(host=host, since_s=since_s) for host, times in hosts.items() for since_s in times]
+
+
+def test_workers_that_take_long_to_start_are_said_now_and_then_where_there_is_no_terminal() -> None:
+    text = io.StringIO()
+    watcher = PlainWatcher(Console(file=text, width=200))
+    for second in range(100):
+        watcher.starting(starting(one=[second], two=[second, second] if second < 30 else []))
+    watcher.starting([])
+    for second in range(25):
+        watcher.starting(starting(one=[second]))
+    assert text.getvalue().splitlines() == [
+        "waiting for 3 workers to start, 0:00:20 so far: one, two (2)",
+        "waiting for 1 worker to start, 0:00:40 so far: one",
+        "waiting for 1 worker to start, 0:01:20 so far: one",
+        "waiting for 1 worker to start, 0:00:20 so far: one",
+    ]
+
+
+def test_a_terminal_shows_at_once_what_is_starting_before_the_first_cell_and_beside_running_ones() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    live = RichLive(console=console, auto_refresh=False)
+    watcher = LiveWatcher(live, limits=Limits())
+
+    def shown() -> str:
+        text.truncate(0)
+        console.print(live.get_renderable())
+        return text.getvalue()
+
+    watcher.starting(starting(one=[3.0, 1.0]))
+    assert "waiting for 2 workers to start, 0:00:03 so far: one (2)" in shown()
+    watcher.starting(starting(one=[9.0]))
+    watcher.update(seen(None))
+    page = shown()
+    assert "vit-tiny compile  3 s" in page
+    assert "waiting for 1 worker to start, 0:00:09 so far: one" in page
+    watcher.starting([])
+    watcher.update(seen(None))
+    assert "to start" not in shown()

@@ -54,6 +54,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "sampling_hz": 50,
         "threads": "auto",
         "quiet_wait_s": 20,
+        "in_flight": 1,
     }
 
 
@@ -82,6 +83,8 @@ def test_a_core_is_left_to_the_recorder_unless_threads_are_named(threads: Any, c
             lambda d: d["experiments"][1].update(tactics=[{"prune-global": {"amount": 2}}]),
             ["experiments[1].tactics[0]", "prune-global", "amount"],
         ),
+        (lambda d: d["experiments"][1].update(tactics=[["bf16", "default"]]), ["experiments[1].tactics[0]", "default", "beside"]),
+        (lambda d: d["experiments"][1].update(tactics=[{"default": {"amount": 1}}]), ["experiments[1].tactics[0]", "'default'"]),
         (lambda d: d["experiments"][1].update(tactics=[{"prune-global": {"amnt": 0.1}}]), ["amnt", "its parameters: amount"]),
         (lambda d: d["experiments"][0]["models"][0].update(architecture="vti"), ["experiments[0].models[0]", "vti", "convnext"]),
         (lambda d: d["experiments"][0]["models"][0].update(preset="huge"), ["huge", "tiny, small"]),
@@ -94,6 +97,10 @@ def test_a_core_is_left_to_the_recorder_unless_threads_are_named(threads: Any, c
         (lambda d: d["experiments"][1].update(devices=["gpu"]), ["experiments[1].devices[0]", "'gpu'", "cuda"]),
         (lambda d: d["experiments"][1].update(models=[{"from": "trian"}]), ["serve", "trian"]),
         (lambda d: d["experiments"][1].update(epochs=3), ["epochs", "training"]),
+        (lambda d: d["experiments"][1].update(precision="bf16"), ["precision", "training"]),
+        (lambda d: d["experiments"][0].update(precision="int8"), ["experiments[0].precision", "'int8'", "tf32"]),
+        (lambda d: d["experiments"][0].update(gradient_accumulation=0), ["experiments[0].gradient_accumulation", "0"]),
+        (lambda d: d["measure"].update(in_flight=3), ["measure.in_flight", "3", "1 or 2"]),
         (lambda d: d["experiments"][1].update(name="train"), ["train"]),
         (lambda d: d.update(name="Quick Start"), ["name", "'Quick Start'"]),
         (lambda d: d["measure"].update(window_s=0), ["measure.window_s", "0"]),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenray.config.chains import BY_DEVICE
 from greenray.config.load import build
 from greenray.config.matrix import Asked, expand, rounds_asked
 from greenray.config.spec import SweepConfig
@@ -56,7 +57,8 @@ def test_bracket_ids_are_what_they_were_and_carry_the_visit() -> None:
     "change",
     [
         {"name": "other"},
-        {"measure": {"window_s": 30}},
+        {"measure": {"window_s": 30, "in_flight": 2}},
+        {"experiments": [{**TRAIN, "precision": "fp32", "gradient_accumulation": 1}, SERVE]},
         {"limits": {"max_attempts": 5}},
         {"host": {"exclusive_hosts": False}},
         {"folder": "/elsewhere"},
@@ -72,7 +74,14 @@ def test_ids_do_not_depend_on_names_and_order_of_experiments_and_tactics() -> No
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"experiments": [{**TRAIN, "epochs": 16}]}, {"experiments": [{**TRAIN, "batch_sizes": [32]}]}]
+    "change",
+    [
+        {"seed": 1},
+        {"experiments": [{**TRAIN, "epochs": 16}]},
+        {"experiments": [{**TRAIN, "batch_sizes": [32]}]},
+        {"experiments": [{**TRAIN, "precision": "bf16"}]},
+        {"experiments": [{**TRAIN, "gradient_accumulation": 4}]},
+    ],
 )
 def test_ids_depend_on_what_is_declared(change: dict[str, Any]) -> None:
     assert not set(ids(build({"name": "t", "experiments": [TRAIN], **change})).values()) & set(GOLDEN.values())
@@ -191,3 +200,21 @@ GOLDEN = {
     "serve resnet-tiny bf16+compile": "c1-35dcb2938340a016",
 }
 GOLDEN_BRACKETS = ["c1-dc39c1a83189c333", "c1-5f30f61a5ef8651a", "c1-fd59f74302dceee5", "c1-fe1ecc77a079c55e"]
+
+
+def slugs(*tactics: Any, device: str) -> list[str]:
+    blocks = expand(config({**SERVE, "models": ["o/m"], "tactics": list(tactics), "devices": [device]}), auto_device="cpu")
+    return [cell.tactic_slug for block in blocks for cell in block.cells]
+
+
+def test_the_default_tactics_are_those_of_the_device() -> None:
+    papers = ["dynamic-quantization", "compile", "prune-local", "prune-global"]
+    assert slugs("default", device="cpu") == papers
+    assert slugs("default", device="cuda") == [*papers, "tf32", "bf16", "bf16+compile", "bf16+int8-dynamic+compile"]
+    assert slugs("default", "compile", ["bf16", "prune-local"], device="cpu") == [*papers, "bf16+prune-local"]
+
+
+def test_default_stands_for_the_whole_list() -> None:
+    assert ids(config(TRAIN, {**SERVE, "tactics": "default"})) == ids(config(TRAIN, {**SERVE, "tactics": [*BY_DEVICE["cpu"]]}))
+    (experiment,) = config({**SERVE, "models": ["o/m"], "tactics": "default", "rounds": {"min": 3, "max": 5}}).experiments
+    assert experiment.compares

@@ -165,6 +165,11 @@ def test_ray_is_the_version_that_is_installed() -> None:
     assert cluster(BASE)["rayVersion"] == pins["ray"]
 
 
+def gibibytes(folder: Path) -> int:
+    """Memory of a worker pod."""
+    return int(worker(folder)["containers"][0]["resources"]["limits"]["memory"].removesuffix("Gi"))
+
+
 def test_an_overlay_of_ones_own_reaches_the_job(mine: Path) -> None:
     images = {container["image"] for pod in pods(mine) for container in pod["containers"]}
     assert images == {"registry.example.org/greenray:0.1.0-cuda"}
@@ -172,6 +177,8 @@ def test_an_overlay_of_ones_own_reaches_the_job(mine: Path) -> None:
     assert group["minReplicas"] <= group["replicas"] == group["maxReplicas"] == 4
     resources = worker(mine)["containers"][0]["resources"]
     assert resources["requests"]["nvidia.com/gpu"] == resources["limits"]["nvidia.com/gpu"] == 8
+    assert resources["requests"]["memory"] == resources["limits"]["memory"]
+    assert gibibytes(mine) / 8 >= gibibytes(BASE)  # the cells of 8 GPUs share it
     names = {volume["name"]: volume for volume in worker(mine)["volumes"]}
     assert names["results"]["persistentVolumeClaim"]["claimName"] == "greenray-results-mine"
     assert names["config"]["configMap"]["name"] == documents(mine)["ConfigMap"]["metadata"]["name"]

@@ -16,10 +16,11 @@ from greenray.gpu.nvidia.vendor import on_bus
 from greenray.gpu.nvidia.vendor import problems as nvidia_problems
 from greenray.power.host import HostInfo, clock_limit, container, sees_all_processes
 from greenray.power.rapl import Survey
-from tests.simnvml import Board, environment
+from tests.simnvml import DRIVER_VERSION, Board, environment, uuid_of
 from tests.support import ROOT
+from tests.support.plugins import pretend_cuda, pretend_fault
 from tests.support.powercap import AMD, INTEL, make_tree
-from tests.support.running import COMMAND
+from tests.support.running import COMMAND, PLUGINS
 
 NO_TREE = Survey(problem="no RAPL package under /sys/class/powercap")
 REFUSED = Survey(problem="RAPL cannot be read: no permission for intel-rapl:0")
@@ -292,6 +293,7 @@ def test_boards_through_the_command(simnvml):
     (report,) = json.loads(ended.stdout)
     gpus = report["gpus"]
     assert report["able"] is False
+    assert report["problems"][0]["what"].startswith("Torch cannot use CUDA: ")
     assert [gpu["best_grade"] for gpu in gpus[:6]] == ["A", None, "C", "B", "B", "C"]
     assert [gpu["source"] for gpu in gpus] == ["counter", None, "power", "counter", "counter", "power", "counter"]
     assert gpus[0]["counter_period_s"] == pytest.approx(0.05, rel=0.02)
@@ -321,6 +323,27 @@ def test_boards_through_the_command(simnvml):
         for command in problem["commands"]:
             assert any(line.strip() == command for line in lines), command  # whole, to be copied
     assert "\x1b" not in page
+
+
+def test_a_driver_too_old_for_torch_is_the_first_thing_to_mend(simnvml):
+    """In torch's own words, with the driver that there is and the one that is needed; the board can be measured all the same."""
+    env = {
+        **environment(simnvml, boards=[Board(more={"mig": 1}), Board(more={"persistence": 0})]),
+        "PYTHONPATH": f"{PLUGINS}{os.pathsep}{ROOT}",
+        pretend_cuda.BOARDS: f"{uuid_of(0)},{uuid_of(1)}",
+        pretend_fault.OLD_DRIVER: "12080",
+    }
+    (report,) = json.loads(doctor("--json", env=env).stdout)
+    first = report["problems"][0]
+    assert first["part"] == "GPU"
+    assert [pretend_fault.TOO_OLD.format(12080) in problem["what"] for problem in report["problems"]].count(True) == 1
+    assert pretend_fault.TOO_OLD.format(12080) in first["what"]
+    assert f"driver {DRIVER_VERSION}, and torch's CUDA 13.0 needs 580 or later" in first["what"]
+    assert first["commands"] == ["pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu126"]
+    assert report["gpus"][1]["source"] == "counter"
+    del env[pretend_fault.OLD_DRIVER]
+    (report,) = json.loads(doctor("--json", env=env).stdout)
+    assert [problem["part"] for problem in report["problems"] if problem["part"].startswith("GPU")] == ["GPU 0", "GPU 1"]
 
 
 def test_a_host_without_boards_is_able(tmp_path):

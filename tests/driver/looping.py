@@ -27,6 +27,7 @@ class Sweep:
         self.plan: Plan = plan_of(*experiments, **{"limits": LIMITS, **config})
         self.notes = Notes()
         self.interrupts = Interrupts()
+        self.declared: list[list[tuple[str, str]]] = []  # who had been refused, each time the manifest was to be written
 
     def run(self) -> "Sweep":
         VisitLoop(
@@ -35,6 +36,7 @@ class Sweep:
             pool=self.pool,
             watcher=self.notes,
             interrupts=self.interrupts,
+            declared=lambda: self.declared.append(list(self.pool.refused)),
             clock=lambda: self.pool.now,
         ).run()
         return self

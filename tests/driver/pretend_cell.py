@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from greenray.cell.protocol import CellTask, Channel, Done, Ready, Verdict, Window
+from greenray.processes.cores import as_text
 from tests import simnvml
 
 CONTROL, STRANGER = "GREENRAY_TEST_CONTROL", "GREENRAY_TEST_STRANGER"
@@ -96,7 +97,8 @@ def _run(
         answer = channel.receive(timeout_s=30)
         assert isinstance(answer, Verdict)
         enough = answer.enough
-    channel.send(Done(model_family="resnet", dtype="float32", labels=[0, 1], predictions=[0, 1]))
+    settings = {"cores": as_text(os.sched_getaffinity(0))}
+    channel.send(Done(model_family="resnet", dtype="float32", labels=[0, 1], predictions=[0, 1], settings=settings))
     return 0
 
 

@@ -3,7 +3,7 @@
 Configs, plans, results and the watcher that go with it, for the tests of the driver's decisions.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from greenray.config.load import build
 from greenray.config.spec import SweepConfig
 from greenray.driver.ledger import Stored
 from greenray.driver.plan import Plan
-from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, WorkerSlot
+from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, Starting, WorkerSlot
 from greenray.driver.progress import Snapshot
 from greenray.power.sharing import IdlePower
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
@@ -163,7 +163,7 @@ class PretendPool:
         self.now = 1000.0
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.spare: list[WorkerSlot] = []
-        self.starting = 0
+        self.starting: list[Starting] = []
         self.idle_act = Act(seconds=5.0)
         self.began: list[Began] = []
         self.readings: list[tuple[str, float]] = []
@@ -237,9 +237,13 @@ class Notes:
         self.said: list[str] = []
         self.results: list[AttemptResult] = []
         self.snapshots: list[Snapshot] = []
+        self.waited_for: list[Starting] = []
 
     def say(self, text: str) -> None:
         self.said.append(text)
+
+    def starting(self, workers: Sequence[Starting]) -> None:
+        self.waited_for += workers
 
     def finished(self, cell: Cell, result: AttemptResult) -> None:
         assert cell.cell_id == result.cell_id

@@ -103,10 +103,10 @@ CASES = {
     "host to itself": on_host("alone", "A", cell="busy"),
     "busy neighbour": on_host("neighbour", "B", "neighbours kept ", "used all the same: none of "),
     "shared host": on_host("alone, two workers", "B", "apportioned between 2 workers"),
-    "idle never read": on_host("alone, no idle", "B", "idle power was assumed, not measured"),
+    "idle never read": on_host("alone, no idle", "B", "idle power was not measured"),
     "neighbours that are cells": on_host("neighbour beside, two workers", "B", "apportioned between 2 workers"),
     "all of it": on_host(
-        "neighbour, no idle", "C", "idle power was assumed, not measured", "neighbours kept ", "used all the same: none of "
+        "neighbour, no idle", "C", "idle power was not measured", "neighbours kept ", "used all the same: none of "
     ),
     "no RAPL": on_host("none", "D", "processor energy is modelled from CPU time (no RAPL package under ", source="modelled"),
     "RAPL denied": on_host(
@@ -156,7 +156,7 @@ class Host(HostActivity):
             tree.follow(pid)
         self.cell = self._trees[0].follow
 
-    def sample(self) -> tuple[float, float, float]:
+    def sample_slow(self) -> tuple[float, float, float]:
         used = [tree.sample()[0] for tree in self._trees]
         return (sum(one for one in used if one == one), math.nan, math.nan)
 

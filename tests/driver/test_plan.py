@@ -141,6 +141,12 @@ def test_what_was_measured_otherwise_or_elsewhere_is_not_mixed_in(store: Store) 
     cpu_model = {"idle_w_per_core": 9.0}
     with pytest.raises(ConfigError, match=r"\(cpu_model: idle_w_per_core was 1.5 and is 9.0\)"):
         check_measured_alike(config_of(fresh("bf16"), host={"cpu_model": cpu_model}), Stored.read(store), out="OUT")
+    older = plan.manifest(HERE)
+    del older["measure"]["in_flight"]  # a key that came later: the default is what was done then
+    tables.write_manifest(store, sweep="t", manifest=older)
+    check_measured_alike(config_of(fresh("bf16")), Stored.read(store), out="OUT")
+    with pytest.raises(ConfigError, match=r"\(measure: in_flight was 1 and is 2\)"):
+        check_measured_alike(config_of(fresh("bf16"), measure={"in_flight": 2}), Stored.read(store), out="OUT")
     read(store, *TACTICS).check_hardware(HERE, out="OUT")
     elsewhere = [dataclasses.replace(HERE[0], cpu_name="another processor")]
     with pytest.raises(ConfigError, match="measured on a processor, which is not present now; give a new folder"):

@@ -52,6 +52,12 @@ class MadeGpu(Gpu):
     def memory_used_bytes(self) -> int | None:
         return 1 << 20
 
+    def memory_held_bytes(self) -> int | None:
+        return 0
+
+    def cpu_affinity(self) -> list[int] | None:
+        return None
+
     def processes(self) -> list[int] | None:
         return []
 
@@ -63,6 +69,9 @@ class MadeGpu(Gpu):
 
     def is_same(self, uuid: str) -> bool:
         return self.uuid == uuid
+
+    def unusable(self, why: str, *, built_for: str | None) -> Problem:
+        return Problem(part="GPU", what=f"{why}.", mend="Make another.")
 
     def details(self) -> dict[str, object]:
         return {"made_of": "nothing"}

@@ -89,7 +89,9 @@ def test_doctor_shows_it_with_its_vendors_advice():
     assert (gpu["uuid"], gpu["source"], gpu["best_grade"], gpu["made_of"]) == ("MADE-0", "counter", "A", "nothing")
     assert (report["able"], report["gpu_problem"]) == (True, None)
     told = [problem["what"] for problem in report["problems"] if problem["part"].startswith("GPU")]
-    assert told == ["It is made of nothing."]  # NVIDIA, of whom there is nothing here, is no problem
+    of_torch, *others = told
+    assert of_torch.startswith("torch cannot use CUDA: ")
+    assert others == ["It is made of nothing."]  # NVIDIA, of whom there is nothing here, is no problem
     console = Console(record=True, width=100, file=io.StringIO())
     show_host({**report, "error": None}, console=console)
     page = console.export_text()

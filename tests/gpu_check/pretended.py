@@ -1,10 +1,10 @@
 """Jobs where the boards are simulated: `python -m tests.gpu_check.pretended NAME PARAMS` computes on the processor.
 
-What torch says of its device comes from `tests/support/plugins/pretend_cuda.py`; streams, events and a small memory that can be
-full are added here. Nothing runs beside anything else, so loops differ by nothing but noise.
+What torch says of its device, its streams and its events comes from `tests/support/plugins/pretend_cuda.py`; a small memory
+that can be full is added here, and what the compiler asks for. Unless `pretend_device` is told how long work takes, nothing runs
+beside anything else, and loops differ by nothing but noise.
 """
 
-import contextlib
 import importlib
 import sys
 from types import SimpleNamespace
@@ -15,21 +15,6 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 MEMORY_BYTES = 64 << 20
-
-
-class _Here:
-    """A stream, or an event, of a device that has always done what it was asked for."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        """Streams and events take priorities, devices and flags."""
-
-    def synchronize(self) -> None:
-        torch.cuda.synchronize()
-
-    def record(self, *_: Any) -> None:
-        """It has happened."""
-
-    wait_event = wait_stream = record
 
 
 class _Memory(TorchFunctionMode):
@@ -51,11 +36,6 @@ def install() -> None:
     pretend_cuda.install()
     memory = _Memory()
     memory.__enter__()
-    if torch.cuda.Event.__module__.startswith("torch"):
-        stream = _Here()
-        torch.cuda.Stream = torch.cuda.Event = _Here
-        torch.cuda.stream = lambda _: contextlib.nullcontext()
-        torch.cuda.current_stream = lambda *_: stream
     # The compiler asks for these, and then compiles for the processor.
     uuid = str(torch.cuda.get_device_properties(0).uuid)
     told = SimpleNamespace(uuid=uuid, name="pretended", gcnArchName="none", major=9, minor=0)

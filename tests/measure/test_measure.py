@@ -76,7 +76,7 @@ def test_children_count_and_standard_streams_are_the_commands(tmp_path):
     assert (found["exit_code"], cpu["source"], cpu["grade"]) == (5, "modelled", "D")
     assert 0.6 <= cpu["cpu_seconds"] < 1.5
     # The model is linear, so the share can be told exactly: idle power of the host, and 4.5 W more for each busy processor.
-    expected_j = 1.5 * found["logical_cores"] * found["duration_s"] + 4.5 * cpu["cpu_seconds"]
+    expected_j = 1.5 * cpu["modelled_cores"] * found["duration_s"] + 4.5 * cpu["cpu_seconds"]
     assert cpu["energy_j"] == pytest.approx(expected_j, rel=1e-6)
     assert cpu["energy_j"] <= cpu["host_energy_j"] * (1 + 1e-9)
     assert found["duration_s"] == found["end_monotonic_s"] - found["start_monotonic_s"]
@@ -171,6 +171,18 @@ def test_rapl_is_read_where_there_is_a_tree(tmp_path):
     assert found["energy_scope"] == "cpu+dram"
     assert "left out: memory" not in run.stderr
     assert any(line.startswith("total CPU + DRAM") for line in run.stderr.splitlines())
+
+
+def test_a_meter_without_a_word_about_idle_gives_the_command_what_the_host_drew(tmp_path):
+    env = {"GREENRAY_POWERCAP_ROOT": str(make_tree(tmp_path, INTEL))}
+    with LiveTree(Path(env["GREENRAY_POWERCAP_ROOT"]), idle_w=70, active_w=0):
+        _, found = measure(tmp_path, "sleep", "1", env=env)
+    cpu = found["cpu"]
+    assert cpu["energy_j"] == pytest.approx(70 * found["duration_s"], rel=0.03)
+    assert found["dram"]["energy_j"] == pytest.approx(cpu["energy_j"] / 10, rel=0.03)
+    assert cpu["idle_w"] is None
+    assert cpu["grade"] != "A"
+    assert any("--idle S" in reason for reason in cpu["reasons"])
 
 
 def test_the_table_fits_the_terminal_and_has_no_colour_elsewhere(simnvml):

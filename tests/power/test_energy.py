@@ -192,6 +192,29 @@ def test_a_gap_inside_hurts_the_power_integral_but_not_the_counter():
     assert "no power reading for 0.4" in integral.reason
 
 
+def test_a_call_that_stalled_is_bridged_with_a_wider_error():
+    """A few pauses of 0.1 s and more in 10 s, wherever power just was; beyond 2 % of the window nothing is made up."""
+    board = Board(wave="square", low_w=80, high_w=620, period_s=0.7)
+    samples = made_readings(board, seconds=12, start_s=1000)
+    start_s, end_s = 1001.0, 1011.0
+
+    def without(*stalls):
+        kept = np.ones(len(samples.times), dtype=bool)
+        for begin_s, length_s in stalls:
+            kept &= (samples.times < begin_s) | (samples.times > begin_s + length_s)
+        return readings(samples.times[kept], **{name: column[kept] for name, column in samples.columns.items()})
+
+    truth_j = true_energy_j(board, start_s, end_s)
+    whole = power_energy(samples, start_s, end_s, hz=50)
+    for begin_s in np.arange(1002.0, 1002.7, 0.05):
+        bridged = power_energy(without((begin_s, 0.15)), start_s, end_s, hz=50)
+        assert abs(bridged.energy_j - truth_j) <= bridged.error_j
+        assert bridged.error_j > whole.error_j
+    assert power_energy(without((1002, 0.1), (1004, 0.1)), start_s, end_s, hz=50).energy_j is not None
+    too_long = power_energy(without((1002, 0.12), (1004, 0.12)), start_s, end_s, hz=50)
+    assert (too_long.energy_j, too_long.reason[:20]) == (None, "no power reading for")
+
+
 def test_a_gap_at_an_edge_widens_the_error_and_ends_in_unknown():
     whole = counter_energy(steady(), hz=50, period_s=0.02).between(START_S + 2.2, START_S + 5)
     samples = without(steady(), START_S + 2, START_S + 2.4)

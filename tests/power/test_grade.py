@@ -68,7 +68,7 @@ ALONE = CpuReading(
     [
         ({}, "A", None),
         ({"host_share": replace(SHARE, workers=4)}, "B", "apportioned between 4"),
-        ({"idle": IdlePower(cpu_w=1.0, source="assumed")}, "B", "assumed"),
+        ({"idle": IdlePower(cpu_w=1.0, source="inferred")}, "B", "idle power was not measured"),
         ({"neighbours_busy": None}, "B", "activity is unknown"),
         ({"contention": "neighbours kept 1.50 of 4 processors busy"}, "B", "kept 1.50 of 4"),
         ({"host_share": replace(SHARE, workers=2), "contention": "tasks waited"}, "C", "apportioned"),

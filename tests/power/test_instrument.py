@@ -49,7 +49,7 @@ instrument.close()
 period_s = instrument.counter_period_s
 print(json.dumps({"windows": windows, "scope": instrument.energy_scope, "period_s": period_s, "settled": settled,
                   "columns": list(rows), "sensors": sorted(set(rows["sensor"])), "lengths": [len(v) for v in rows.values()],
-                  "sample_s": [t for t, s in zip(rows["monotonic_s"], rows["sensor"]) if s == "cpu:host"]}))
+                  "sample_s": [t for t, s in zip(rows["monotonic_s"], rows["sensor"]) if s == "cpu:cell"]}))
 """
 
 

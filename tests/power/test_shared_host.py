@@ -60,9 +60,9 @@ class Workers:
 
     def window(self) -> Seen:
         host = HostActivity()
-        start_s, host_s, cells_s = time.monotonic(), host.sample()[0], [used_s(pid) for pid in self.pids]
+        start_s, host_s, cells_s = time.monotonic(), host.sample_slow()[0], [used_s(pid) for pid in self.pids]
         time.sleep(WINDOW_S)
-        end_s, host_s = time.monotonic(), host.sample()[0] - host_s
+        end_s, host_s = time.monotonic(), host.sample_slow()[0] - host_s
         cells_s = [used_s(pid) - before for pid, before in zip(self.pids, cells_s, strict=True)]
         host.close()
         readings = [row_of(recording, start_s=start_s, end_s=end_s) for recording in self.recordings]

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from greenray.config.settings import CpuModel
 from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
-from greenray.power.sharing import IdlePower, share_j
+from greenray.power.grade import grade_cpu
+from greenray.power.sharing import CoreShare, IdlePower, core_share, share_j
 from greenray.power.trace import Series, Trace, readings
+from greenray.power.window import WindowReading
 
+AT = {"start_s": 2.0, "end_s": 7.0}
 watts = st.floats(0, 500)
 seconds = st.floats(0.01, 100)
 
@@ -64,6 +67,45 @@ def test_without_rapl_the_same_rule_is_modelled():
     assert cpu.host.energy_j == pytest.approx(1.5 * 8 * 5 + 4.5 * 15)
     assert cpu.energy.energy_j == pytest.approx(1.5 * 8 * 5 / 2 + 4.5 * 5)
     assert cpu.energy.error_j is None
+
+
+@pytest.mark.parametrize(
+    ("case", "cores", "by"),
+    [
+        ({}, 256, "host"),
+        ({"boards": (1, 8)}, 32, "boards"),  # a pod with one GPU
+        ({"boards": (1, 8), "workers": 8}, 256, "boards"),  # eight of them, each in a pod of its own: 32 for each
+        ({"boards": (8, 8), "workers": 8}, 256, "host"),
+        ({"boards": (4, 8), "workers": 4}, 128, "boards"),
+        ({"boards": (1, 8), "allotted": 16}, 16, "allotted"),  # what is allotted is surer
+        ({"boards": (1, 8), "allotted": 16, "workers": 2}, 32, "allotted"),
+        ({"boards": (8, 8), "allotted": 128, "workers": 8}, 128, "allotted"),
+        ({"allotted": 2.5}, 2.5, "allotted"),
+        ({"boards": (0, 8)}, 256, "host"),
+    ],
+)
+def test_a_model_counts_the_cores_that_are_the_sweeps(case, cores, by):
+    given_ = {"logical_cores": 256, "allotted": 256, "boards": (0, 0), "workers": 1, **case}
+    assert core_share(**given_) == CoreShare(cores=cores, by=by)
+
+
+def test_a_pod_with_one_gpu_is_not_charged_for_the_whole_node():
+    share = core_share(logical_cores=256, allotted=256, boards=(1, 8), workers=1)
+    cpu = read_cpu(host_trace(package_w=0, cell=1, host=90), HostShare(logical_cores=256, model=CpuModel(), modelled=share), **AT)
+    assert cpu.energy.energy_j == pytest.approx(1.5 * 32 * 5 + 4.5 * 5)
+    assert cpu.idle.cpu_w == 48
+    _, (reason,) = grade_cpu(replace(cpu, contention=None))
+    assert "for 32 of 256 cores: the share of the host's GPUs that is seen from here" in reason
+
+
+def test_a_meter_is_never_mixed_with_an_assumed_idle_power():
+    """A host that draws 70 W, and a command that sleeps: it gets all but what the others' seconds cost."""
+    cpu = read_cpu(host_trace(package_w=70, cell=0.001, host=0.02), HostShare(logical_cores=2, model=CpuModel()), **AT)
+    assert cpu.energy.energy_j == pytest.approx(70 * 5 - 4.5 * 0.019 * 5, rel=1e-3)
+    assert cpu.idle.source == "inferred"
+    row = WindowReading(device="cpu", duration_s=5, energy_scope="cpu", cpu=cpu).row()
+    assert (row["cpu_idle_w"], row["cpu_active_energy_j"], row["modelled_cores"]) == (None, None, None)
+    assert any("idle power was not measured" in reason for reason in row["grade_reasons"])
 
 
 def test_a_cell_that_nobody_follows_is_unknown():

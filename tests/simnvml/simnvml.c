@@ -16,9 +16,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6,
-       INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
+       INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, UNKNOWN = 999 };
 enum { FIELD_ENERGY = 83, FIELD_POWER_AVERAGE = 185, FIELD_POWER_INSTANT = 186 };
 enum { SCOPE_GPU = 0, SCOPE_MODULE = 1 };
 enum { MAX_BOARDS = 32, MAX_PROCESSES = 16, TEXT = 96 };
@@ -31,6 +32,7 @@ typedef struct {
     double gain;                                         /* instant power = gain x true power */
     double instant_ms;                                   /* instant power moves every so many ms; 0: always */
     double reset_at, frozen_from, lost_from;             /* moments of faults; 0: never */
+    double xid_from;                                     /* from then on it tells who it is, and neither energy nor power */
     int no_counter, no_instant, module_scope, no_permission, no_processes, mig, persistence;
     unsigned long long throttle, memory_total, memory_used;
     double limit_w, default_limit_w, temperature_c, heating_c_per_s, heating_from;
@@ -39,6 +41,15 @@ typedef struct {
     int processes;
     unsigned pid[MAX_PROCESSES];
     unsigned long long pid_bytes[MAX_PROCESSES];
+    /* ---- hosts and their processes ---- */
+    double stall_ms, stall_every_s, stall_at;            /* every call made then returns stall_ms later: at each multiple, or once */
+    char namespace[16];                                  /* whose pids are listed; see list_processes */
+    char cpus[TEXT];                                     /* processors of the board's NUMA node, "0-15,64-79"; empty: not told */
+    double capability;                                   /* compute capability, 8.0 is GA100; power usage follows it */
+    double warming_c, warming_tau_s;                     /* from heating_from on: this much warmer in the end, by 1 - exp(-t / tau) */
+    double loaded_counter_ms, loaded_from;               /* the counter's step from that moment on */
+    unsigned long long memory_reserved;                  /* by the driver; part of memory_used */
+    int no_memory_v2;
 } Board;
 
 static Board boards[MAX_BOARDS];
@@ -96,9 +107,8 @@ static double noise(uint64_t board, int64_t k) {
     return (double)(z >> 11) / 4503599627370496.0 - 1.0;
 }
 
-/* The last moment up to t at which the counter moved. */
-static double last_update_s(const Board *b, double t) {
-    double step = b->counter_ms * 1e-3, offset = b->offset_ms * 1e-3;
+static double last_update_by(const Board *b, double t, double step_ms) {
+    double step = step_ms * 1e-3, offset = b->offset_ms * 1e-3;
     for (int64_t k = (int64_t)floor((t - offset) / step) + 1;; k--) {
         double moment = offset + step * (double)k + 1e-3 * b->jitter_ms * noise((uint64_t)(b - boards), k);
         if (moment <= t) return moment;
@@ -107,9 +117,16 @@ static double last_update_s(const Board *b, double t) {
 
 static int failed(double moment, double t) { return moment > 0 && t >= moment; }
 
+/* The last moment up to t at which the counter moved. */
+static double last_update_s(const Board *b, double t) {
+    if (b->loaded_counter_ms <= 0 || !failed(b->loaded_from, t)) return last_update_by(b, t, b->counter_ms);
+    return fmax(last_update_by(b, b->loaded_from, b->counter_ms), last_update_by(b, t, b->loaded_counter_ms));
+}
+
 static int counter_mj(const Board *b, unsigned long long *value) {
     double t = now_s();
     if (failed(b->lost_from, t)) return GPU_IS_LOST;
+    if (failed(b->xid_from, t)) return UNKNOWN;
     if (b->no_permission) return NO_PERMISSION;
     if (b->no_counter) return NOT_SUPPORTED;
     if (failed(b->frozen_from, t)) t = b->frozen_from;
@@ -121,12 +138,14 @@ static int counter_mj(const Board *b, unsigned long long *value) {
 
 /* ---- configuration ---- */
 
-static void set_processes(Board *b, const char *value) {   /* "123:1048576,456:0" */
+static void set_processes(Board *b, const char *value) {   /* "123:1048576,456:0"; "self" is whoever asks */
     b->processes = 0;
     for (const char *at = value; at && *at && b->processes < MAX_PROCESSES;) {
         unsigned pid = 0;
         unsigned long long bytes = 0;
-        if (sscanf(at, "%u:%llu", &pid, &bytes) >= 1 && pid) {
+        int self = !strncmp(at, "self", 4);
+        if (self) { pid = (unsigned)getpid(); sscanf(at, "self:%llu", &bytes); }
+        if (self || (sscanf(at, "%u:%llu", &pid, &bytes) >= 1 && pid)) {
             b->pid[b->processes] = pid;
             b->pid_bytes[b->processes++] = bytes;
         }
@@ -147,8 +166,13 @@ static int set_key(Board *b, const char *key, const char *value) {
 #define WHOLE(field) if (!strcmp(key, #field)) { b->field = whole; return 1; }
     NUMBER(low_w) NUMBER(high_w) NUMBER(period_s) NUMBER(duty) NUMBER(phase_s)
     NUMBER(counter_ms) NUMBER(jitter_ms) NUMBER(offset_ms) NUMBER(base_j) NUMBER(gain) NUMBER(instant_ms)
-    NUMBER(reset_at) NUMBER(frozen_from) NUMBER(lost_from)
+    NUMBER(reset_at) NUMBER(frozen_from) NUMBER(lost_from) NUMBER(xid_from)
     NUMBER(clock2_from) NUMBER(clock_period_s)
+    NUMBER(stall_ms) NUMBER(stall_every_s) NUMBER(stall_at) NUMBER(capability) NUMBER(warming_c) NUMBER(warming_tau_s)
+    NUMBER(loaded_counter_ms) NUMBER(loaded_from)
+    WHOLE(memory_reserved) WHOLE(no_memory_v2)
+    if (!strcmp(key, "namespace")) { snprintf(b->namespace, sizeof b->namespace, "%s", value); return 1; }
+    if (!strcmp(key, "cpus")) { snprintf(b->cpus, sizeof b->cpus, "%s", value); return 1; }
     NUMBER(limit_w) NUMBER(default_limit_w) NUMBER(temperature_c) NUMBER(heating_c_per_s) NUMBER(heating_from)
     WHOLE(no_counter) WHOLE(no_instant) WHOLE(module_scope) WHOLE(no_permission) WHOLE(no_processes) WHOLE(mig)
     WHOLE(persistence) WHOLE(throttle) WHOLE(memory_total) WHOLE(memory_used) WHOLE(utilization) WHOLE(clock_mhz) WHOLE(clock2_mhz) WHOLE(bus)
@@ -194,7 +218,8 @@ static void set_defaults(void) {
         b->low_w = 80; b->high_w = 300; b->period_s = 1; b->duty = 0.5;
         b->counter_ms = 20; b->base_j = 1e6; b->gain = 1;
         b->limit_w = 700; b->temperature_c = 45; b->utilization = 90; b->clock_mhz = 1980;
-        b->memory_total = 80ull << 30; b->memory_used = 512ull << 20;
+        b->memory_total = 80ull << 30; b->memory_used = b->memory_reserved = 512ull << 20;
+        b->capability = 9.0; b->warming_tau_s = 60;
         b->bus = 0x10 + i; b->persistence = 1;
     }
 }
@@ -215,6 +240,17 @@ static void read_control(void) {
 
 /* ---- the library ---- */
 
+/* A call stalls, as calls do while another process makes a context: it returns when the stall is over. */
+static void stall(const Board *b) {
+    if (b->stall_ms <= 0) return;
+    double t = now_s(), from = b->stall_at;
+    if (b->stall_every_s > 0) from = floor(t / b->stall_every_s) * b->stall_every_s;
+    double left = from + 1e-3 * b->stall_ms - t;
+    if (from <= 0 || t < from || left <= 0) return;
+    struct timespec pause = {(time_t)left, (long)(1e9 * (left - floor(left)))};
+    nanosleep(&pause, NULL);
+}
+
 /* Every call on a board starts here: is the library up, is the handle one of ours, is the board still there? */
 static int check(void *handle, Board **board) {
     pthread_mutex_lock(&lock);
@@ -224,6 +260,7 @@ static int check(void *handle, Board **board) {
     uintptr_t i = (uintptr_t)handle - 1;
     if (i >= board_count) return INVALID_ARGUMENT;
     *board = &boards[i];
+    stall(*board);
     return failed(boards[i].lost_from, now_s()) ? GPU_IS_LOST : SUCCESS;
 }
 #define BOARD(handle) Board *b; int state = check(handle, &b); if (state) return state
@@ -292,8 +329,13 @@ int nvmlDeviceGetMinorNumber(void *handle, unsigned *index) { return nvmlDeviceG
 int nvmlDeviceGetName(void *handle, char *text, unsigned size) { BOARD(handle); snprintf(text, size, "%s", b->name); return SUCCESS; }
 int nvmlDeviceGetUUID(void *handle, char *text, unsigned size) { BOARD(handle); snprintf(text, size, "%s", b->uuid); return SUCCESS; }
 int nvmlDeviceGetBrand(void *handle, unsigned *brand) { BOARD(handle); *brand = 14; return SUCCESS; }
-int nvmlDeviceGetArchitecture(void *handle, unsigned *arch) { BOARD(handle); *arch = 9; return SUCCESS; }
-int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) { BOARD(handle); *major = 9; *minor = 0; return SUCCESS; }
+int nvmlDeviceGetArchitecture(void *handle, unsigned *arch) { BOARD(handle); *arch = b->capability < 8 ? 5 : b->capability < 8.85 ? 7 : b->capability < 9 ? 8 : 9; return SUCCESS; }
+int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
+    BOARD(handle);
+    *major = (int)floor(b->capability + 0.01);
+    *minor = (int)lround(10 * (b->capability - *major));
+    return SUCCESS;
+}
 
 typedef struct { char legacy[16]; unsigned domain, bus, device, id, subsystem; char bus_id[32]; } Pci;
 int nvmlDeviceGetPciInfo_v3(void *handle, Pci *pci) {
@@ -317,7 +359,11 @@ static unsigned instant_mw(const Board *b) {
     if (b->instant_ms > 0) t = floor(t * 1e3 / b->instant_ms) * b->instant_ms * 1e-3;
     return (unsigned)(1000 * b->gain * power_w(b, t));
 }
-int nvmlDeviceGetPowerUsage(void *handle, unsigned *mw) { BOARD(handle); *mw = average_mw(b); return SUCCESS; }
+int nvmlDeviceGetPowerUsage(void *handle, unsigned *mw) {   /* instant power up to GA100, afterwards over 1 s */
+    BOARD(handle);
+    *mw = b->capability < 8.05 ? instant_mw(b) : average_mw(b);
+    return SUCCESS;
+}
 int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *mw) { BOARD(handle); *mw = (unsigned)(1000 * b->limit_w); return SUCCESS; }
 int nvmlDeviceGetPowerManagementDefaultLimit(void *handle, unsigned *mw) {   /* the enforced one unless default_limit_w is set */
     BOARD(handle);
@@ -341,6 +387,7 @@ int nvmlDeviceGetFieldValues(void *handle, int count, FieldValue *values) {
         v->timestamp = (int64_t)(now_s() * 1e6);
         v->state = NOT_SUPPORTED;
         v->type = 1;
+        if (failed(b->xid_from, now_s())) { v->state = UNKNOWN; continue; }
         if (v->field == FIELD_ENERGY) {
             v->type = 3;
             v->state = counter_mj(b, &v->value.u64);
@@ -359,7 +406,8 @@ int nvmlDeviceGetTemperature(void *handle, unsigned sensor, unsigned *celsius) {
     BOARD(handle);
     (void)sensor;
     double since = b->heating_from > 0 ? fmax(0, now_s() - b->heating_from) : 0;
-    *celsius = (unsigned)(b->temperature_c + b->heating_c_per_s * since);
+    double warmer = b->warming_c * (1 - exp(-since / b->warming_tau_s));
+    *celsius = (unsigned)(b->temperature_c + b->heating_c_per_s * since + warmer);
     return SUCCESS;
 }
 /* The SM clock: clock2_mhz from clock2_from on, or in the second half of each clock_period_s; else clock_mhz. */
@@ -386,18 +434,35 @@ int nvmlDeviceGetMemoryInfo(void *handle, Memory *m) {
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } MemoryV2;
 int nvmlDeviceGetMemoryInfo_v2(void *handle, MemoryV2 *m) {
     BOARD(handle);
-    m->total = b->memory_total; m->reserved = 0; m->used = b->memory_used; m->free = b->memory_total - b->memory_used;
+    if (b->no_memory_v2) return NOT_SUPPORTED;
+    m->total = b->memory_total; m->reserved = b->memory_reserved < b->memory_used ? b->memory_reserved : b->memory_used;
+    m->used = b->memory_used - m->reserved; m->free = b->memory_total - b->memory_used;
     return SUCCESS;
 }
 
 typedef struct { unsigned pid; unsigned long long bytes; unsigned gpu_instance, compute_instance; } Process;
+/* As configured, or as seen in a container with pids of its own: "own" lists only those that exist for whoever asks (drivers that
+ * know of namespaces), "host" lists all by numbers that nobody knows here (those that do not). */
+static unsigned list_processes(const Board *b, Process *list) {
+    unsigned found = 0;
+    for (int i = 0; i < b->processes; i++) {
+        unsigned pid = b->pid[i];
+        char path[32];
+        snprintf(path, sizeof path, "/proc/%u", pid);
+        if (!strcmp(b->namespace, "own") && access(path, F_OK)) continue;
+        if (!strcmp(b->namespace, "host")) pid += 1u << 23;
+        list[found++] = (Process){pid, b->pid_bytes[i], 0xFFFFFFFFu, 0xFFFFFFFFu};
+    }
+    return found;
+}
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, Process *list) {
     BOARD(handle);
     if (b->no_processes) return NOT_SUPPORTED;
     unsigned room = list ? *count : 0;
-    *count = (unsigned)b->processes;
+    Process listed[MAX_PROCESSES];
+    *count = list_processes(b, listed);
     if (room < *count) return INSUFFICIENT_SIZE;
-    for (unsigned i = 0; i < *count; i++) list[i] = (Process){b->pid[i], b->pid_bytes[i], 0xFFFFFFFFu, 0xFFFFFFFFu};
+    if (*count) memcpy(list, listed, *count * sizeof *list);
     return SUCCESS;
 }
 int nvmlDeviceGetComputeRunningProcesses_v2(void *handle, unsigned *count, Process *list) { return nvmlDeviceGetComputeRunningProcesses_v3(handle, count, list); }
@@ -409,3 +474,15 @@ int nvmlDeviceGetGraphicsRunningProcesses_v3(void *handle, unsigned *count, Proc
 }
 int nvmlDeviceGetGraphicsRunningProcesses_v2(void *handle, unsigned *count, Process *list) { return nvmlDeviceGetGraphicsRunningProcesses_v3(handle, count, list); }
 int nvmlDeviceGetMPSComputeRunningProcesses_v3(void *handle, unsigned *count, Process *list) { return nvmlDeviceGetGraphicsRunningProcesses_v3(handle, count, list); }
+
+int nvmlDeviceGetCpuAffinity(void *handle, unsigned size, unsigned long *set) {
+    BOARD(handle);
+    if (!b->cpus[0]) return NOT_SUPPORTED;
+    unsigned bits = 8 * sizeof *set;
+    memset(set, 0, size * sizeof *set);
+    for (const char *at = b->cpus; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        unsigned first, last, read = (unsigned)sscanf(at, "%u-%u", &first, &last);
+        for (unsigned cpu = first; read && cpu <= (read > 1 ? last : first) && cpu < size * bits; cpu++) set[cpu / bits] |= 1ul << cpu % bits;
+    }
+    return SUCCESS;
+}

@@ -8,11 +8,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from greenray.cell import main as cell_module
-from greenray.cell.protocol import CellTask, Channel, Done, Failed, Message, Ready, Settle, Settled, Verdict, Window
+from greenray.cell.protocol import (
+    CellTask,
+    Channel,
+    Done,
+    Failed,
+    Message,
+    Ready,
+    Settle,
+    Settled,
+    Verdict,
+    Warming,
+    Warmth,
+    Window,
+)
 from greenray.config.cell import Cell
+from greenray.config.chains import TacticStep
 from greenray.config.refs import DatasetRef, Hyperparameters, ModelRef
 from greenray.config.settings import Measure, Trust
-from greenray.config.spec import TacticStep
 from greenray.tactics.registry import build
 from greenray.tasks.base import Job
 
@@ -124,6 +137,8 @@ def drive(task: CellTask, *, enough_after: int = 2, deadline_s: float = 120.0) -
             conversation.messages.append(message)
             if isinstance(message, Settle):
                 worker.send(Settled(steady=True))
+            elif isinstance(message, Warming):
+                worker.send(Warmth(seconds=message.seconds, rise_c=0.0))
             elif isinstance(message, Window) and message.kind == "steady":
                 of_stage = [window for window in conversation.of("steady") if window.stage == message.stage]
                 enough = sum(window.rejected is None for window in of_stage) >= enough_after

@@ -146,9 +146,12 @@ class Sweep:
         )
         return row
 
-    def train(self, model: str, *, family: str, epochs_j: Sequence[float | None], **columns: Any) -> dict[str, Any]:
-        """A training cell with one window an epoch."""
-        settings = json.dumps({"epochs": len(epochs_j), "learning_rate": 0.001, "schedule": "one-cycle"})
+    def train(
+        self, model: str, *, family: str, epochs_j: Sequence[float | None], held: Sequence[int] = (), **columns: Any
+    ) -> dict[str, Any]:
+        """A training cell with one window an epoch; or windows of that energy that hold so many each."""
+        many = held or [1] * len(epochs_j)
+        settings = json.dumps({"epochs": sum(many), "learning_rate": 0.001, "schedule": "one-cycle"})
         shared = {
             "model": model,
             "model_family": family,
@@ -158,9 +161,10 @@ class Sweep:
             "accuracy": 0.95,
         }
         windows = [
-            self._window(index, "epoch", start=10.0 + 2 * index, end=12.0 + 2 * index, energy_j=energy, samples=1437)
-            | {"epoch": index + 1, "loss": 2.3 / (index + 1), "train_accuracy": 0.5}
-            for index, energy in enumerate(epochs_j)
+            self._window(index, "epoch", start=10.0 + 2 * index, end=12.0 + 2 * index, energy_j=energy, samples=1437 * epochs)
+            | {"epoch": sum(many[: index + 1]), "loss": 2.3 / (index + 1), "train_accuracy": 0.5}
+            | ({"epochs": epochs} if held else {})
+            for index, (energy, epochs) in enumerate(zip(epochs_j, many, strict=True))
         ]
         return self.cell("baseline", energy_j=None, windows=windows, **(shared | columns))
 

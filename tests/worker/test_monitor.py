@@ -23,14 +23,20 @@ from pathlib import Path
 from greenray.config.settings import CpuModel
 from greenray.power.instrument import Instrument
 from greenray.worker.monitor import CellMonitor
-from greenray.cell.protocol import Ready, Settle, Window
+from greenray.cell.protocol import Ready, Settle, Warming, Window
 from tests.simnvml import Board, environment, uuid_of, write_control
 
 story, control, library = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 work_s = time.monotonic() + 6.0
 board = {
-    # 80 W until work begins, then 300 W.
-    "step": Board(wave="square", high_w=300, period_s=600, phase_s=-work_s % 600),
+    # 80 W until work begins, then 300 W; it heats up all the while.
+    "step": Board(
+        wave="square",
+        high_w=300,
+        period_s=600,
+        phase_s=-work_s % 600,
+        more={"heating_c_per_s": 4, "heating_from": time.monotonic()},
+    ),
     "clock moves once": Board(more={"clock2_mhz": 1410}),
     "clock never holds": Board(more={"clock2_mhz": 1410, "clock_period_s": 2.0}),
     "never settles": Board(wave="square", period_s=0.5),
@@ -77,10 +83,12 @@ if "settle" not in story:
         heard = monitor.handle(Window(kind="steady", start_s=start_s, end_s=end_s, samples=4, iterations=1))
         verdicts.append(heard.enough)
         start_s = end_s
+warmths = [monitor.handle(Warming(seconds=seconds)).rise_c for seconds in (2.0, 500.0)]
 rows, attempt = monitor.read_all(begin_s=begin_s, end_s=time.monotonic())
 recording.stop()
 instrument.close()
 print(json.dumps({"rows": rows, "attempt": attempt.row(), "verdicts": verdicts, "steady": answer.steady,
+                  "warmths": warmths,
                   "waited_s": settled_s - asked_s, "after_change_s": changed_s and settled_s - changed_s}, default=str))
 """
 STORIES = ("step", "clock moves once", "clock never holds", "never settles", "settles later")
@@ -133,6 +141,13 @@ def test_active_is_gross_less_idle(told: Callable[[str], dict[str, Any]]) -> Non
         assert row["active_energy_j"] == pytest.approx(row["gpu_active_energy_j"] + row["cpu_active_energy_j"])
         assert 0 < row["active_energy_j"] < row["total_energy_j"]
     assert story["attempt"]["active_energy_j"] < story["attempt"]["total_energy_j"]
+
+
+def test_a_cell_that_asks_is_told_how_fast_its_board_heats_up(told: Callable[[str], dict[str, Any]]) -> None:
+    rise_c, longer_than_recorded = told("step")["warmths"]
+    assert rise_c == pytest.approx(8, abs=2.5)  # whole degrees, five times a second
+    assert longer_than_recorded is None
+    assert told("clock moves once")["warmths"] == [0.0, None]
 
 
 def test_a_change_of_clock_rejects_its_window_and_one_more_is_taken(told: Callable[[str], dict[str, Any]]) -> None:

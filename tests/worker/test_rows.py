@@ -21,9 +21,9 @@ from tests.driver.pretend_pool import slot
 CPU = CpuReading(energy=Energy(energy_j=1.0), idle=IdlePower(cpu_w=1.0), host_share=HostShare(logical_cores=1, model=CpuModel()))
 
 
-def row_of(*windows: dict[str, Any], done: Done | None = None) -> dict[str, Any]:
+def row_of(*windows: dict[str, Any], done: Done | None = None, **more: Any) -> dict[str, Any]:
     model = {"architecture": "vit", "preset": "tiny"}
-    experiment = {"name": "e", "phase": "inference", "models": [model], "datasets": ["digits"]}
+    experiment = {"name": "e", "phase": "inference", "models": [model], "datasets": ["digits"], **more}
     cell = expand(build({"name": "t", "experiments": [experiment]}), auto_device="cpu")[0].cells[0]
     return cell_row(
         Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1),
@@ -62,3 +62,12 @@ def test_the_row_says_what_quality_is_and_how_many_samples_are_behind_it() -> No
     assert found["quality_higher_is_better"] is True
     assert found["evaluation_unit"] == found["unit"] == "image"
     assert row_of(done=Done())["samples_evaluated"] is None
+
+
+def test_hyperparameters_that_came_later_are_named_where_they_are_not_the_default() -> None:
+    """Trainings are told apart by this text: what was stored before must have the same."""
+    before = '{"epochs":3,"learning_rate":0.001,"schedule":"one-cycle","optimizer":"adamw","weight_decay":0.01}'
+    training = {"phase": "training", "epochs": 3}
+    assert row_of(**training)["hyperparameters"] == row_of(**training, precision="fp32")["hyperparameters"] == before
+    named = row_of(**training, precision="bf16", gradient_accumulation=2)["hyperparameters"]
+    assert named == before[:-1] + ',"precision":"bf16","gradient_accumulation":2}'

@@ -10,6 +10,9 @@ import pynvml
 
 logger = logging.getLogger(__name__)
 
+_LAST_INSTANT = (8, 0)
+"""Compute capability of GA100: up to there nvmlDeviceGetPowerUsage tells instant power, afterwards a 1 s average (NVML's manual).
+It matters with drivers before 530, which have no field for instant power."""
 _SCOPES = ((pynvml.NVML_POWER_SCOPE_GPU, "gpu"), (pynvml.NVML_POWER_SCOPE_MODULE, "module"))
 
 
@@ -74,6 +77,9 @@ class NvmlMeter:
         self._energy = function("nvmlDeviceGetTotalEnergyConsumption")
         self._fields = function("nvmlDeviceGetFieldValues")
         self._usage = function("nvmlDeviceGetPowerUsage")
+        capability = ask("nvmlDeviceGetCudaComputeCapability", handle)
+        self._usage_is_instant = capability is not None and tuple(capability) <= _LAST_INSTANT
+        self._reads_usage = False
         self._mj, self._mw = ctypes.c_ulonglong(), ctypes.c_uint()
         self._mj_at, self._mw_at = ctypes.byref(self._mj), ctypes.byref(self._mw)
         self.counter_missing, self.lost = self._find_counter()
@@ -96,7 +102,10 @@ class NvmlMeter:
             self._value.fieldId, self._value.scopeId = pynvml.NVML_FI_DEV_POWER_INSTANT, scope
             if self._fields is not None and self._fields(self._handle, 1, self._values_at) == 0 and self._value.nvmlReturn == 0:
                 return name
-        return "average" if self._usage is not None and self._usage(self._handle, self._mw_at) == 0 else None
+        self._reads_usage = self._usage is not None and self._usage(self._handle, self._mw_at) == 0
+        if not self._reads_usage:
+            return None
+        return "gpu" if self._usage_is_instant else "average"
 
     def sample(self) -> tuple[float, float]:
         counter_j = power_w = math.nan
@@ -107,7 +116,7 @@ class NvmlMeter:
                 counter_j = self._mj.value * 1e-3
             else:
                 fault = _fault(code)
-        if self.power_source == "average":
+        if self._reads_usage:
             if self._usage(self._handle, self._mw_at) == 0:
                 power_w = self._mw.value * 1e-3
         elif self.power_source is not None:
@@ -132,4 +141,4 @@ class NvmlMeter:
 
     def close(self) -> None:
         self._energy = self._fields = self._usage = None
-        self.power_source = None
+        self.power_source, self._reads_usage = None, False

@@ -16,8 +16,8 @@ from typing import Any
 import pynvml
 
 from greenray.errors import MeasurementError
-from greenray.gpu.base import Gpu
-from greenray.gpu.nvidia import nvml
+from greenray.gpu.base import Gpu, Problem
+from greenray.gpu.nvidia import drivers, nvml
 from greenray.gpu.nvidia.advice import problems as problems
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ PRELOAD_ENVIRONMENT: Mapping[str, str | None] = {
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # else torch.cuda.is_available() makes CUDA calls; torchao asks at import
 }
 start = nvml.start
+_AFFINITY_WORDS = 64  # of 64 processors each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,17 @@ class NvidiaGpu(Gpu):
         info = nvml.ask("nvmlDeviceGetMemoryInfo", self.handle)
         return None if info is None else int(info.used)
 
+    def memory_held_bytes(self) -> int | None:
+        # Whether `used` of version 2 counts what is reserved, NVML's own pages disagree on; what is free is neither.
+        info = nvml.ask("nvmlDeviceGetMemoryInfo", self.handle, pynvml.nvmlMemory_v2)
+        return None if info is None else int(info.total - info.free - info.reserved)
+
+    def cpu_affinity(self) -> list[int] | None:
+        words = nvml.ask("nvmlDeviceGetCpuAffinity", self.handle, _AFFINITY_WORDS)
+        if words is None:
+            return None
+        return [64 * place + bit for place, word in enumerate(words) for bit in range(64) if word >> bit & 1]
+
     def processes(self) -> list[int] | None:
         compute = nvml.ask("nvmlDeviceGetComputeRunningProcesses", self.handle)
         if compute is None:
@@ -67,6 +79,9 @@ class NvidiaGpu(Gpu):
 
     def is_same(self, uuid: str) -> bool:
         return _bare(self.uuid) == _bare(uuid) != ""  # CUDA leaves out the `GPU-` prefix
+
+    def unusable(self, why: str, *, built_for: str | None) -> Problem:
+        return drivers.unusable(why, driver=self.driver_version, built_for=built_for)
 
     def details(self) -> dict[str, object]:
         default_w = nvml.ask_number("nvmlDeviceGetPowerManagementDefaultLimit", self.handle, per=1000)

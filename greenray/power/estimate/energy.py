@@ -12,6 +12,8 @@ from greenray.power.trace import Floats, Readings
 
 NO_LENGTH = "the window has no length"
 GAP_PERIODS = 5  # a pause of more sampling periods than this is a gap
+BRIDGED_SHARE = 0.02
+"""Of a window: so much of its power may be missing. Calls stall for 100 ms and more while another process makes a context."""
 GAP_SHARE = 0.1  # a gap at an edge may widen the error up to this share of the energy
 _RAPL_MOST_W = 1e4  # no processor, memory or platform uses more
 SURE = 2.2
@@ -112,7 +114,10 @@ def uneven_j(mean_w: Floats, length_s: Floats) -> Floats:
 
 
 def power_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, lag_s: float = 0.0) -> Energy:
-    """Integral of the column power_w from start_s to end_s; any gap inside makes it unknown.
+    """Integral of the column power_w from start_s to end_s.
+
+    Gaps that add up to more than `BRIDGED_SHARE` of the window make it unknown. Over shorter ones power goes on in a straight
+    line, and may have been anything that it was elsewhere in the window.
 
     Args:
         hz: sampling rate, which says what a gap is.
@@ -125,15 +130,19 @@ def power_energy(samples: Readings, start_s: float, end_s: float, *, hz: float, 
     power_w = np.maximum(power_w, 0.0)
     if len(times) < 2 or times[0] > start_s or times[-1] < end_s:
         return unknown("power was not read over the whole window")
-    for begin, end in gaps_of(times, hz=hz):
-        if begin < end_s and end > start_s:
-            return unknown(f"no power reading for {end - begin:.2f} s")
+    # A sampling period between two readings is as it should be; of what is longer only that inside counts.
+    gaps = [(end - begin, min(end, end_s) - max(begin, start_s) - 1 / hz) for begin, end in gaps_of(times, hz=hz)]
+    missed_s = sum(max(inside_s, 0.0) for _, inside_s in gaps)
+    if missed_s > BRIDGED_SHARE * (end_s - start_s):
+        return unknown(f"no power reading for {max(gap_s for gap_s, inside_s in gaps if inside_s > 0):.2f} s")
     length_s = np.diff(times)
     climbed_j = np.concatenate([[0.0], np.cumsum(length_s * (power_w[1:] + power_w[:-1]) / 2)])
     touched = (times[1:] > start_s) & (times[:-1] < end_s)
     # A step between two samples lies anywhere between them: uniform, so its variance is a twelfth of the range squared.
     stretches_j = np.abs(np.diff(power_w)) * length_s / np.sqrt(12)
     slack_j = 1.96 * float(np.sqrt(np.sum(stretches_j[touched] ** 2)))
+    if missed_s > 0:
+        slack_j += missed_s * float(np.ptp(power_w[np.append(touched, False) | np.append(False, touched)]))
     if lag_s > 0:
         beside = np.append(touched, False) | np.append(False, touched)
         near = power_w[beside | ((times >= start_s - lag_s) & (times <= end_s + lag_s))]

@@ -34,6 +34,7 @@ def show(attempts: tuple[int, float], analysis: Analysis) -> Section:
             "duration": lambda a: quantity(a.cell["duration_s"], "s"),
             "energy": lambda a: quantity(a.cell["energy_j"], "J"),
             "board idle": _idle,
+            "board memory": _memory,
             "grade": lambda a: a.grade or "",
             "cell": lambda a: a.cell["cell_id"],
             "remark": lambda a: a.cell["error"] or ("; ".join(a.missing_reasons) if a.windows_without_energy else ""),
@@ -43,6 +44,14 @@ def show(attempts: tuple[int, float], analysis: Analysis) -> Section:
         heading="All cells",
     )
     return section("cells", "What happened to each cell", Text(text), without_empty(table))
+
+
+def _memory(arm: Arm) -> str:
+    """The peak while it was measured, and beside it that of loading and optimising where that was another."""
+    peak, before = (arm.cell[f"peak_gpu_memory{when}_bytes"] for when in ("", "_load"))
+    if peak is None:
+        return ""
+    return quantity(peak, "B") + (f" ({quantity(before, 'B')} before)" if before is not None and before != peak else "")
 
 
 def _idle(arm: Arm) -> str:

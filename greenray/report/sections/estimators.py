@@ -55,13 +55,16 @@ def show(estimators: list[Estimator], analysis: Analysis) -> Section:
 
 def short_profiles(runs: Iterable[TrainingRun]) -> list[Estimator]:
     """Errors of "total = epochs x mean of the first k epochs" over training runs at least twice as long as the profile."""
-    complete = [[float(e) for e in run.epochs_j if e is not None] for run in runs if run.energy_j]
+    complete = [run for run in runs if run.energy_j]
     found = []
     for k in FIRST_EPOCHS:
-        usable = [epochs for epochs in complete if len(epochs) >= 2 * k]
-        errors = [abs(sum(epochs[:k]) / k * len(epochs) / sum(epochs) - 1) for epochs in usable]
+        profiles = [(run, run.first_energy_j(k)) for run in complete if run.epochs >= 2 * k]
+        errors = [
+            abs(first_j / k * run.epochs / run.energy_j - 1) for run, first_j in profiles if first_j is not None and run.energy_j
+        ]
         name = f"the first {k} epochs predict the training energy" if k > 1 else "the first epoch predicts the training energy"
-        found.append(_estimator(name, errors, missing=f"no training run with known energy has {2 * k} epochs"))
+        why = "is measured in windows that end there" if profiles else f"has {2 * k} epochs"
+        found.append(_estimator(name, errors, missing=f"no training run with known energy {why}"))
     return found
 
 

@@ -13,6 +13,9 @@ PARTS = {
     "Settings of the cells": ("phase", "device", "dtype", "attention", "num_threads", "batch_size", "switches"),
 }
 
+_OF_ONE_RUN = ("warmup", "gradient_scale")
+"""How these settings begin that are no settings: what became of a run."""
+
 
 def load(analysis: Analysis) -> Sequence[Arm] | None:
     return [arm for arm in analysis.arms if arm.ok] or analysis.arms or None
@@ -30,6 +33,6 @@ def show(arms: Sequence[Arm], analysis: Analysis) -> Section:
 def _value(arm: Arm, column: str) -> str:
     """A column of the row; as switches, those that were set: what was observed on the way (warm-up) is none."""
     if column == "switches":
-        given = {key: value for key, value in json_of(arm.cell, "settings").items() if not key.startswith("warmup")}
+        given = {key: value for key, value in json_of(arm.cell, "settings").items() if not key.startswith(_OF_ONE_RUN)}
         return ", ".join(f"{key.replace('_', ' ')} {json.dumps(value).strip(chr(34))}" for key, value in sorted(given.items()))
     return "" if arm.cell[column] is None else str(arm.cell[column])

@@ -20,7 +20,7 @@ def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
             "model": lambda r: analysis.labels[r.arm.key],
             "tactic": lambda r: r.arm.cell["tactic"],
             "settings": lambda r: r.settings,
-            "epochs": lambda r: str(len(r.epochs_s)),
+            "epochs": lambda r: str(r.epochs),
             "energy / epoch": lambda r: quantity(r.epoch_energy_j, "J"),
             "energy, all epochs": lambda r: quantity(r.energy_j, "J"),
             "active, all epochs": lambda r: "" if r.active_j is None else quantity(r.active_j, "J"),

@@ -2,7 +2,9 @@
 
 Which board that is follows CUDA's rules from CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER. Further variables, with UUIDs between
 commas, tell about the boards: BOARDS are all of them in the order of NVML, the last the fastest; LIES answer with the UUID of
-another; TURNS do so in cells and not yet in the probe before them; FALLS are lost at the end of the first cell on them.
+another; TURNS do so in cells and not yet in the probe before them; FALLS are lost at the end of the first cell on them. What
+else goes wrong with drivers and boards: `pretend_fault.py`. How long its work takes, and that nobody waits for it unasked:
+`pretend_device.py`.
 """
 
 import os
@@ -43,17 +45,25 @@ def current_uuid() -> str:
     return LIE if lies else uuid.removeprefix("GPU-")
 
 
-def end() -> int:
-    """The last call of a cell: the peak of its memory, and the end of a board that falls."""
+def end() -> None:
+    """The last call of a cell: the end of a board that falls."""
+    import pretend_fault
+    import torch
+
     uuid = visible_boards()[0]
+    pretend_fault.strike(torch, uuid)
     if uuid in os.environ.get(FALLS, ""):
         with Path(os.environ[CONTROL]).open("a") as control:
             control.write(f"{os.environ[BOARDS].split(',').index(uuid)}.lost_from={time.monotonic()}\n")
-    return 1 << 20
 
 
-def install() -> None:
-    """Makes this process's torch believe in it; to be called in the process of a cell or a probe."""
+def install() -> Any:
+    """Makes this process's torch believe in it, in this thread; to be called in the process of a cell or a probe.
+
+    Returns what further threads enter: `with install()(): ...`
+    """
+    import pretend_device
+    import pretend_fault
     import torch
     from torch.overrides import TorchFunctionMode
 
@@ -63,18 +73,23 @@ def install() -> None:
         def __torch_function__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
             if function is torch.Tensor.pin_memory:
                 return arguments[0]
+            if function is torch.Tensor.record_stream:
+                return None
+            pretend_device.asked(function, arguments, keywords or {})
             arguments = tuple(_here(value) for value in arguments)
             return function(*arguments, **{name: _here(value) for name, value in (keywords or {}).items()})
 
     # Asked only by builds of torch that have CUDA.
     torch.cuda.device_count = lambda: len(visible_boards())
     torch.cuda.is_current_stream_capturing = lambda: False
-    torch.cuda.is_available = lambda: bool(visible_boards())
+    torch.cuda.is_available = lambda: bool(visible_boards()) and pretend_fault.OLD_DRIVER not in os.environ
+    pretend_fault.install(torch, visible=visible_boards)
     torch.cuda.get_device_properties = lambda *_: SimpleNamespace(uuid=current_uuid())
     torch.cuda.get_device_capability = lambda *_: (9, 0)
-    torch.cuda.synchronize = lambda *_: None
-    torch.cuda.max_memory_allocated = lambda *_: end()
+    torch.cuda.is_bf16_supported = lambda *_, **__: True
+    pretend_device.install(last_call=end)
     OnProcessor().__enter__()
+    return OnProcessor
 
 
 def _here(value: Any) -> Any:

@@ -1,0 +1,44 @@
+"""Boards that waited for their host, where the host asked for one iteration after the other."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from greenray.analysis.arms import Arm
+from greenray.analysis.wording import common, count
+
+BOUND = 1.15
+_TOLD = ("synchronized_samples_per_s", "unsynchronized_samples_per_s", "device_time_share")
+_MOST_NAMED = 6
+
+
+def waiting_boards(arms: Sequence[Arm]) -> Iterator[str]:
+    """What a reader must know of them, in one text; nothing where there are none. `arms` are those of whole cells."""
+    faster = {arm.key: found for arm in arms if arm.ok and (found := _could_be_faster(arm)) is not None}
+    bound = [arm for arm in arms if faster.get(arm.key, 1.0) > BOUND]
+    if not bound:
+        return
+    part = f"{len(bound)} of" if len(bound) < len(faster) else "all"
+    unit = common((arm.cell["unit"] or "sample" for arm in bound), "sample")
+    yield (
+        f"The board waits for its host: in {part} {count(len(faster), 'cell')} on a GPU it could do up to "
+        f"{max(faster.values()):.1f} times the work ({_which(bound)}). What it draws meanwhile is idle power, and energy per "
+        f"{unit} is that x time to a large part: a tactic is judged there by what it leaves to the host, not to the board. A "
+        "larger batch, compile with mode reduce-overhead (CUDA graphs) or in_flight: 2 under measure would show what it can do."
+    )
+
+
+def _could_be_faster(arm: Arm) -> float | None:
+    """By which factor, if nobody waited for each iteration or all of it were launched at once; None where neither is known."""
+    waited, free, share = (arm.cell[name] for name in _TOLD)
+    known = [free / waited] if waited and free else []
+    return max([*known, 1 / share] if share else known, default=None)
+
+
+def _which(arms: Sequence[Arm]) -> str:
+    """Models and batches with their tactics, each once."""
+    tactics: dict[str, set[str]] = defaultdict(set)
+    for arm in arms:
+        tactics[f"{arm.cell['model']} on batches of {arm.cell['batch_size']}"].add(arm.cell["tactic"])
+    named = [f"{where}: {', '.join(sorted(names))}" for where, names in sorted(tactics.items())]
+    more = [f"and {len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
+    return "; ".join([*named[:_MOST_NAMED], *more])
