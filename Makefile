@@ -1,6 +1,8 @@
 # Two commands are all a newcomer needs: `make sweep` and `make test`. Both set up .venv first; a second call installs nothing.
 
 PYTHON ?= python3
+# Set for a host whose own packages are to be used, as where none can be fetched: `make gpu-check INSTALLED=1`.
+INSTALLED ?=
 CONFIG ?= configs/quickstart.yaml
 NAME = $(shell sed -n 's/^name: *//p' $(CONFIG) | head -n 1)
 OUT ?= results/$(NAME)
@@ -48,8 +50,8 @@ format: $(READY) ## let ruff mend what it can
 bench: $(READY) ## benchmarks, beside their peers
 	$(BIN)/python -m tests.benchmarks.run
 
-gpu-check: $(READY) ## check the instrument on a real GPU, with a report; skipped where there is none
-	$(BIN)/python -m tests.gpu_check.check $(ARGS)
+gpu-check: $(if $(INSTALLED),,$(READY)) ## check the instrument on a real GPU, with a report; skipped where there is none
+	$(if $(INSTALLED),$(PYTHON),$(BIN)/python) -m tests.gpu_check.check $(ARGS)
 
 clean: ## remove .venv, caches and benchmark leftovers; results stay
 	rm -rf $(VENV) .venv-peers .venv-meters .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

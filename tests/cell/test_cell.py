@@ -5,6 +5,7 @@ import socket
 import statistics
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,7 @@ class TestInference:
         assert done.size_bytes is not None
         assert 4 * done.parameters < done.size_bytes < 4.5 * done.parameters
         assert done.flops_per_sample == 2 * (done.macs_per_sample or 0) > 1e6
-        assert done.versions["torch"] == torch.__version__
+        assert done.versions["torch"] == metadata.version("torch")
         assert done.settings["inference_mode"] is True
         assert served.of("evaluate")[0].samples == 360
 

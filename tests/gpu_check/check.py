@@ -1,28 +1,15 @@
 """`make gpu-check`: the instrument on a real board, with a report that is written anew as each section ends.
 
-    python -m tests.gpu_check.check                                    # everything, at most 9 minutes, into results/gpu-check/
-    python -m tests.gpu_check.check --sections 1,2,3,4,5,6 --keep-traces tests/power/data  # the instrument, with traces to keep
-    python -m tests.gpu_check.check --sections 7 --out results/gpu-check-vit                   # one sweep with all the time
-    python -m tests.gpu_check.check --quick                                                    # a look at everything
+    python -m tests.gpu_check.check --part 1                         # a first session on a board, part by part, 1 to 5
+    python -m tests.gpu_check.check --sections 1,2,6 --keep-traces DIR    # some sections, with traces to keep as test data
+    python -m tests.gpu_check.check --quick                          # a look at everything
 
 Without a GPU that torch can use it says so in one sentence and ends with 0. Else: 0 when every section is ok or unclear, 1
-when one is off, failed or cut short, 2 for bad arguments.
-
-On a host where GreenRay is not installed, run it from the root of the repository with what is missing on PYTHONPATH:
-
-    mkdir -p /tmp/site && tar -xJf .gpu/site.tar.xz -C /tmp/site && export PYTHONPATH=/tmp/site:$PWD
-    python -m tests.gpu_check.check --sections 1,2,3,4,5,6 --keep-traces $OUT/traces --out $OUT
-    python -m tests.gpu_check.check --sections 7 --out $OUT      # in a run of its own: a report replaces the one before
-    python -m tests.gpu_check.check --sections 8 --out $OUT
-
-Sections 1 to 6 need torch with CUDA, numpy, scipy, psutil, pydantic, pyyaml and nvidia-ml-py (`pynvml`). Sections 7 and 8 run
-`greenray sweep` and need all that GreenRay needs but `datasets`; what is missing ends those sections with a sentence, not the
-check.
+when one is off, failed or cut short, 2 for bad arguments. What it needs, on a host where GreenRay is not installed either, and
+the commands of a first session stand in the README beside this file.
 
 Time: every section has a limit (`tests.gpu_check.sections`), and the whole has one (`--limit-s`, 540). What is past it is
-killed, and the report says so.
-Sections 1 to 6 take about 6 minutes at full length, the two sweeps 3 and 5: all of it fits into 9 minutes
-with --quick only, otherwise the sweeps are cut short.
+killed, and the report says so. Each part fits into that; all of them together do so with --quick only.
 """
 
 import argparse
@@ -47,7 +34,7 @@ from tests.gpu_check import report
 from tests.gpu_check.finding import Finding, finding_of
 from tests.gpu_check.load import ROOT
 from tests.gpu_check.rig import first_board
-from tests.gpu_check.sections import LOAD, SECTIONS
+from tests.gpu_check.sections import LOAD, ORDER, PARTS, SECTIONS
 
 LIMIT_S = 540.0
 LEAST_S = 3.0
@@ -178,12 +165,14 @@ _numbers.__name__ = f"list of sections ({min(SECTIONS)} to {max(SECTIONS)}, as 1
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.gpu_check.check", description="Check the instrument on a real board.")
-    parser.add_argument("--sections", type=_numbers, default=list(SECTIONS), help="for example 1,2,5  [default: all]")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--sections", type=_numbers, default=list(ORDER), help="for example 1,2,5  [default: all]")
+    chosen.add_argument("--part", type=int, choices=list(PARTS), help="a part of a first session, with its sections in order")
     parser.add_argument("--out", type=Path, default=Path("results/gpu-check"), help="folder of the report")
     parser.add_argument("--quick", action="store_true", help="shorter recordings: a look, not a result")
     parser.add_argument("--scale", type=float, help="factor on the lengths of all recordings  [default: 1, with --quick 0.3]")
     parser.add_argument("--limit-s", type=float, default=LIMIT_S, help="seconds for everything  [default: 540]")
-    parser.add_argument("--keep-traces", type=Path, metavar="DIR", help="keep a few short traces there (section 2)")
+    parser.add_argument("--keep-traces", type=Path, metavar="DIR", help="keep a few short traces there (sections 1 and 2)")
     parser.add_argument("--load", default=LOAD, help=argparse.SUPPRESS)
     asked = parser.parse_args(argv)
     scale = asked.scale if asked.scale is not None else QUICK if asked.quick else 1.0
@@ -196,7 +185,8 @@ def main(argv: list[str] | None = None) -> int:
     host["recordings"] = "full length" if scale == 1 else f"{scale:g} of the full length: a look, not a result"
     left_s = asked.limit_s - (time.monotonic() - started_s)
     keep = None if asked.keep_traces is None else asked.keep_traces.resolve()
-    findings = run_all(asked.sections, out=asked.out, host=host, limit_s=left_s, scale=scale, load=asked.load, keep=keep)
+    numbers = asked.sections if asked.part is None else PARTS[asked.part]
+    findings = run_all(numbers, out=asked.out, host=host, limit_s=left_s, scale=scale, load=asked.load, keep=keep)
     print(f"{report.summary(findings)}; report: {asked.out / report.NAME}.md")
     return 0 if all(finding.verdict in ("ok", "unclear") for finding in findings.values()) else 1
 

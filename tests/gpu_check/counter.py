@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from greenray.power.gpu_reading import calibrate
-from greenray.power.trace import Floats
+from greenray.power.trace import Floats, Series, readings
+from tests.gpu_check import traces
 from tests.gpu_check.finding import Finding, Table
-from tests.gpu_check.rig import Rig
+from tests.gpu_check.rig import Rig, Stretch
 
+_POLLED_S, _BURSTS_S = 6.0, 0.71
 _SCOPES = {
     "gpu": "of the GPU",
     "module": "of the whole module (GPU and its neighbours)",
@@ -73,7 +75,7 @@ def run(rig: Rig) -> Finding:
             rows.append([mode, _ms(found.period_s), _ms(found.jitter_s)])
             if found.period_s is not None:
                 periods.append(found.period_s)
-        times, counter_j, power_w = _poll(rig, seconds=6 * rig.scale)
+        times, counter_j, power_w = _poll(rig, mode, seconds=_POLLED_S * rig.scale)
         for what, values in (("counter", counter_j), ("instant power", power_w)):
             moved = movement(times, values)
             polled.append(
@@ -81,6 +83,13 @@ def run(rig: Rig) -> Finding:
             )
             data[f"{what} {mode}"] = {"changes": moved.changes, "median_s": moved.median_s, "poll_s": moved.poll_s}
         data[f"resolution_j {mode}"] = resolution_j(counter_j)
+    if rig.keep is not None:
+        rig.load.play("bursts", period_s=_BURSTS_S, duty=0.4)
+        time.sleep(1.0 * rig.scale)
+        _poll(rig, "bursts", seconds=_POLLED_S * rig.scale)
+        notes.append(
+            "What was polled is kept, with bursts of work beside it: which moment a reading tells of can be found there."
+        )
     rig.load.play("none")
     data["periods_s"] = periods
     steps = [data[f"resolution_j {mode}"] for mode in ("none", "steady") if data[f"resolution_j {mode}"] is not None]
@@ -122,15 +131,22 @@ def _verdict(rig: Rig, periods: list[float], stale_s: float | None) -> Any:
     return ("ok" if spread <= 0.02 else "off"), summary
 
 
-def _poll(rig: Rig, *, seconds: float) -> tuple[Floats, Floats, Floats]:
-    """Times, counter and instant power."""
+def _poll(rig: Rig, mode: str, *, seconds: float) -> tuple[Floats, Floats, Floats]:
+    """Times, counter and instant power; kept as a trace where traces are kept."""
     rows: list[tuple[float, float, float]] = []
     until_s = time.monotonic() + seconds
     while (now_s := time.monotonic()) < until_s:
         rows.append((now_s, *rig.sensor.sample()))
         time.sleep(0.0004)
     table = np.array(rows)
-    return table[:, 0], table[:, 1], table[:, 2]
+    times, counter_j, power_w = table[:, 0], table[:, 1], table[:, 2]
+    if rig.keep is not None:
+        margin_s = min(0.5, seconds / 4)
+        series = Series(sensor=rig.sensor.name, part="gpu", fast=readings(times, counter_j=counter_j, power_w=power_w))
+        stretch = Stretch(series=series, facts=rig.facts, start_s=times[0] + margin_s, end_s=times[-1] - margin_s)
+        period_s = _BURSTS_S if mode == "bursts" else None
+        traces.keep(rig.keep, f"polled-{mode}", stretch, gpu=rig.gpu, load=mode, seconds=seconds, period_s=period_s)
+    return times, counter_j, power_w
 
 
 def _ms(seconds: float | None) -> float | None:

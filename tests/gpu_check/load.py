@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from greenray.errors import MeasurementError
 from greenray.gpu.base import Gpu
+from tests.gpu_check.job import Job
 from tests.support import ROOT
 
 Truth = Callable[[float, float], float]
@@ -26,13 +27,22 @@ _FIRST_S, _ANSWER_S = 120.0, 60.0  # importing torch and making a context can ta
 
 
 class Load(Protocol):
-    """Makes the board work. Modes: `none` (no process), `context`, `model` (loaded, idle), `steady`, `bursts`."""
+    """Makes the board work. Modes: `none` (no process), `context`, `model` (loaded, idle), `steady`, `bursts`.
+
+    `contexts` goes on beside a mode: processes that make a context, hold it for a moment and end.
+    """
 
     def play(self, mode: str, *, period_s: float = 0.0, duty: float = 0.0) -> dict[str, Any]:
         """Begins a mode, which goes on until the next; returns once it runs, with what is known about it."""
 
     def work(self, kind: str, *, seconds: float) -> float:
         """Iterations a second of `gpu-bound` or `launch-bound` work, run for so long."""
+
+    def job(self, name: str, **params: Any) -> Job:
+        """Starts a job of `tests.gpu_check.jobs` on the board, in a process of its own; the caller closes it."""
+
+    def contexts(self) -> Job:
+        """Starts the coming and going of contexts: a row of the seconds that each one took to be made; the caller closes it."""
 
     def truth(self) -> Truth | None:
         """True energy between two moments of what is played now, J; None on a real board, where nobody knows it."""
@@ -66,6 +76,12 @@ class CudaLoad:
 
     def work(self, kind: str, *, seconds: float) -> float:
         return float(self._ask({"do": kind, "seconds": seconds}, timeout_s=self._answer_s + seconds)["rate"])
+
+    def job(self, name: str, **params: Any) -> Job:
+        return Job([sys.executable, "-m", "tests.gpu_check.jobs", name, json.dumps(params)], self._environ())
+
+    def contexts(self) -> Job:
+        return Job([sys.executable, "-m", "tests.gpu_check.contexts"], self._environ())
 
     def truth(self) -> Truth | None:
         return None
@@ -122,8 +138,7 @@ class CudaLoad:
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             self._command,
-            # By UUID, so that the load is on the very board that is metered.
-            env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": self._uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+            env={**self._environ(), "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -134,6 +149,10 @@ class CudaLoad:
         found = self._ask({"do": "context"}, timeout_s=_FIRST_S)["uuid"]
         if found.removeprefix("GPU-") != self._uuid.removeprefix("GPU-"):
             raise MeasurementError(f"CUDA opened board {found} where {self._uuid} was asked for")
+
+    def _environ(self) -> dict[str, str]:
+        """By UUID, so that the load is on the very board that is metered."""
+        return {**os.environ, "CUDA_VISIBLE_DEVICES": self._uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
     def _why(self) -> str:
         self._log.seek(0)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from greenray.errors import MeasurementError
 from greenray.gpu import registry
@@ -17,6 +18,7 @@ from greenray.power.trace import EMPTY, Series
 from tests.gpu_check.load import Load, Truth
 
 HZ = 50.0
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,18 +89,25 @@ class Rig:
         """Records the mode that plays for `seconds` times the scale, from `settle_s` on."""
         time.sleep(settle_s * min(1.0, self.scale))
         truth = self.load.truth()
+        _, stretch = self.record_while(lambda: time.sleep(seconds * self.scale))
+        return replace(stretch, truth=truth)
+
+    def record_while(self, work: Callable[[], Answer]) -> tuple[Answer, Stretch]:
+        """Records while something is done; what it returns, and the recording from its beginning to its end."""
         recorder = Recorder([self.sensor], hz=HZ)
         recorder.start()
         # Past both edges by some updates of a slow counter, so that each edge lies between two.
         margin_s = 0.1 + 4 * (self.facts.period_s or 0.1)
-        time.sleep(margin_s)
-        start_s = time.monotonic()
-        time.sleep(seconds * self.scale)
-        end_s = time.monotonic()
-        time.sleep(margin_s)
-        recorder.stop()
+        try:
+            time.sleep(margin_s)
+            start_s = time.monotonic()
+            answer = work()
+            end_s = time.monotonic()
+            time.sleep(margin_s)
+        finally:
+            recorder.stop()
         series = recorder.trace().series[self.sensor.name]
-        return Stretch(series=series, facts=self.facts, start_s=start_s, end_s=end_s, truth=truth)
+        return answer, Stretch(series=series, facts=self.facts, start_s=start_s, end_s=end_s)
 
 
 def first_board() -> tuple[Gpu, list[Gpu]]:

@@ -34,15 +34,26 @@ class Section:
 
 
 SECTIONS: dict[int, Section] = {
-    1: Section(title="counter and instant power", target="tests.gpu_check.counter:run", limit_s=45),
+    1: Section(title="counter and instant power", target="tests.gpu_check.counter:run", limit_s=60),
     2: Section(title="counter against integrated power", target="tests.gpu_check.agreement:run", limit_s=100),
     3: Section(title="idle", target="tests.gpu_check.idle:run", limit_s=85),
     4: Section(title="error against window length", target="tests.gpu_check.windows:run", limit_s=150),
     5: Section(title="cost of looking", target="tests.gpu_check.overhead:run", limit_s=95),
     6: Section(title="identity", target="tests.gpu_check.identity:run", limit_s=60),
-    7: Section(title="ViT-B under every tactic", target="tests.gpu_check.sweeps:run_vit", limit_s=300),
-    8: Section(title="quickstart under every tactic", target="tests.gpu_check.sweeps:run_quickstart", limit_s=500),
+    7: Section(title="ViT-B under every tactic", target="tests.gpu_check.sweeps:run_vit", limit_s=530),
+    8: Section(title="quickstart under every tactic", target="tests.gpu_check.sweeps:run_quickstart", limit_s=530),
+    9: Section(title="imports and the fork server", target="tests.gpu_check.starting:run", limit_s=120),
+    10: Section(title="latency of each call", target="tests.gpu_check.latency:run", limit_s=90),
+    11: Section(title="does looking wake the board", target="tests.gpu_check.watching:run", limit_s=150),
+    12: Section(title="waiting after every batch", target="tests.gpu_check.loops:run", limit_s=200),
+    13: Section(title="int8 eager and compiled", target="tests.gpu_check.quantised:run", limit_s=160),
+    14: Section(title="two minutes from cold", target="tests.gpu_check.warming:run", limit_s=215),
+    15: Section(title="training data", target="tests.gpu_check.feeding:run", limit_s=80),
+    16: Section(title="a full board and a killed process", target="tests.gpu_check.ends:run", limit_s=150),
 }
+PARTS: dict[int, tuple[int, ...]] = {1: (9, 10, 1, 2, 6, 11, 3), 2: (4, 5, 12, 13), 3: (14, 15, 16), 4: (7,), 5: (8,)}
+"""A first session on a board, in its order, in parts that each fit into the time of one run; see the README beside this file."""
+ORDER = tuple(number for part in PARTS.values() for number in part)
 
 
 def attribute(target: str) -> Any:

@@ -1,14 +1,10 @@
 """The whole check on simulated boards: what each section finds, the report, and what happens when something goes wrong."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +12,11 @@ import pytest
 
 from tests import simnvml
 from tests.benchmarks.paired import ratio_of
-from tests.gpu_check import report
-from tests.gpu_check.finding import Finding, Table
-from tests.gpu_check.load import ROOT
 from tests.gpu_check.overhead import verdict_of
-from tests.gpu_check.sections import SECTIONS
+from tests.gpu_check.simulated import PLAIN, WAVES, Ended, check, command, environment
 from tests.support.running import wait_until
 
-WAVES = "tests.gpu_check.waves:open_load"
-PLAIN = simnvml.Board(jitter_ms=0.5, more={"instant_ms": 40})
 GENEROUS = simnvml.Board(jitter_ms=0.5, more={"gain": 1.08})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    code: int
-    took_s: float
-    said: str
-    out: Path
-    data: dict[str, Any]
-
-    def section(self, number: int) -> dict[str, Any]:
-        return self.data["sections"][str(number)]
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "tests.gpu_check.check", *map(str, arguments)]
-
-
-def environment(folder: Path, library: Path, *boards: simnvml.Board, **more: Any) -> dict[str, str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    return {
-        **kept,
-        **simnvml.environment(library, boards=boards, control=folder / "control", **more),
-        "PYTHONPATH": str(ROOT),
-    }
-
-
-def check(folder: Path, env: Mapping[str, str], *arguments: object, load: str = WAVES) -> Ended:
-    out = folder / "out"
-    started_s = time.monotonic()
-    done = subprocess.run(
-        command("--out", out, "--load", load, *arguments), env=env, capture_output=True, text=True, timeout=150, check=False
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    file = out / "gpu-check.json"
-    data = json.loads(file.read_text()) if file.exists() else {}
-    return Ended(code=done.returncode, took_s=time.monotonic() - started_s, said=done.stdout, out=out, data=data)
 
 
 @pytest.fixture(scope="module")
@@ -276,35 +229,3 @@ def test_without_a_gpu_one_sentence_says_so(tmp_path: Path, library: Path, board
     assert done.stdout.endswith(").\n")
     assert done.stdout.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("sections", ["0", "1,9", "two", ""])
-def test_an_unknown_section_is_an_error(sections: str) -> None:
-    done = subprocess.run(command("--sections", sections), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert "invalid list of sections (1 to 8, as 1,2,5) value" in done.stderr
-
-
-def test_make_runs_the_check() -> None:
-    done = subprocess.run(
-        ["make", "-n", "gpu-check", "ARGS=--quick"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
-    )
-    assert "-m tests.gpu_check.check --quick\n" in done.stdout
-
-
-def test_the_page_says_what_was_not_reached_and_escapes_what_it_is_given() -> None:
-    titles = {number: SECTIONS[number].title for number in (1, 2)}
-    finding = Finding(
-        verdict="off",
-        summary="Too slow.",
-        method="Looked.",
-        tables=[Table(title="T", columns=["a", "b"], rows=[["x|y\nz", None], [0.123456, 7]])],
-        notes=["A note."],
-    )
-    page = report.markdown(host={"board": "B|1"}, titles=titles, findings={1: finding})
-    assert "- board: B\\|1" in page
-    assert "| 1 | counter and instant power | **off** | Too slow. |" in page
-    assert "| 2 | counter against integrated power | not reached | the time ran out, or the check was stopped |" in page
-    assert "| x\\|y z | unknown |\n| 0.1235 | 7 |" in page
-    assert "- A note." in page
-    assert report.summary({1: finding, 2: finding}) == "2 off"

@@ -3,11 +3,12 @@
 Chosen by `--load tests.gpu_check.waves:open_load`; needs a control file (`tests.simnvml.environment(..., control=...)`).
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 from greenray.gpu import registry
 from greenray.gpu.base import Gpu
 from tests import simnvml
+from tests.gpu_check.job import Job
 from tests.gpu_check.load import Truth
+from tests.support import ROOT
 
 # A little ripple on the steady load, as on a real board: instant power then changes whenever it is refreshed.
 MODES = {
@@ -25,6 +28,7 @@ MODES = {
     "steady": simnvml.Board(wave="sine", low_w=299.8, high_w=300.2, period_s=0.07),
     "bursts": simnvml.Board(wave="square", low_w=80.0, high_w=620.0),
 }
+EMPTY_BYTES, HELD_BYTES = 512 << 20, 16 << 30  # the first is the simulated board's own default
 _WAVE = ("wave", "low_w", "high_w", "period_s", "duty", "phase_s")
 _COUNT = (
     "import sys, time\n"
@@ -36,6 +40,19 @@ _COUNT = (
 )
 
 
+class HoldingJob(Job):
+    """A job of which the board shows a process and its memory until it is killed."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], *, show: Callable[..., None]) -> None:
+        super().__init__(command, environ)
+        self._show = show
+        self._show(memory_used=EMPTY_BYTES + HELD_BYTES, processes=f"{self.pid}:{HELD_BYTES}")
+
+    def kill(self) -> None:
+        super().kill()
+        self._show(memory_used=EMPTY_BYTES, processes="")
+
+
 class WaveLoad:
     """A `Load` that sets the wave of a simulated board."""
 
@@ -44,6 +61,7 @@ class WaveLoad:
         assert found is not None, "the simulated boards have no control file"
         self._control = Path(found[1])
         self._index = gpu.index
+        self._uuid = gpu.uuid
         self._playing = simnvml.Board()
         self.play("none")
 
@@ -59,6 +77,20 @@ class WaveLoad:
     def work(self, kind: str, *, seconds: float) -> float:
         command = [sys.executable, "-c", _COUNT, str(seconds)]
         return float(subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout)
+
+    def job(self, name: str, **params: Any) -> Job:
+        """On the processor, with small models; the board's wave stays what it is. What `hold` holds, the board shows."""
+        command = [sys.executable, "-m", "tests.gpu_check.pretended", name, json.dumps({**params, "small": True})]
+        if name != "hold":
+            return Job(command, self._environ())
+        return HoldingJob(command, self._environ(), show=self._show)
+
+    def _show(self, **entries: object) -> None:
+        simnvml.write_control(self._control, **{f"{self._index}.{key}": value for key, value in entries.items()})
+
+    def contexts(self) -> Job:
+        """No board, no context: a process that tells of none."""
+        return Job([sys.executable, "-c", "print('{\"end\": true}')"], self._environ())
 
     def truth(self) -> Truth | None:
         board = self._playing
@@ -79,6 +111,12 @@ class WaveLoad:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _environ(self) -> dict[str, str]:
+        boards = ",".join(gpu.uuid for gpu in registry.gpus())
+        path = os.pathsep.join([str(ROOT / "tests" / "support" / "plugins"), os.environ.get("PYTHONPATH", "")])
+        few = {"OMP_NUM_THREADS": "1"}  # beside other tests two threads wait for each other
+        return {**os.environ, **few, "PYTHONPATH": path, "GREENRAY_TEST_BOARDS": boards, "CUDA_VISIBLE_DEVICES": self._uuid}
 
 
 class SwappedLoad(WaveLoad):

@@ -79,6 +79,9 @@ def install() -> Any:
             arguments = tuple(_here(value) for value in arguments)
             return function(*arguments, **{name: _here(value) for name, value in (keywords or {}).items()})
 
+    # Asked only by builds of torch that have CUDA.
+    torch.cuda.device_count = lambda: len(visible_boards())
+    torch.cuda.is_current_stream_capturing = lambda: False
     torch.cuda.is_available = lambda: bool(visible_boards()) and pretend_fault.OLD_DRIVER not in os.environ
     pretend_fault.install(torch, visible=visible_boards)
     torch.cuda.get_device_properties = lambda *_: SimpleNamespace(uuid=current_uuid())
