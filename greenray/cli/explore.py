@@ -54,10 +54,12 @@ def tactics() -> None:
     from greenray.cli.console import make_console, table
     from greenray.tactics.registry import TACTICS, tactic_class
 
-    grid = table("tactic", "devices", "parameters", "what it does", "needs", "source")
+    grid = table("tactic", "devices", "parameters", "what it does, what it needs, where it comes from")
     grid.columns[-1].overflow = "fold"  # an address is of no use without its end
     for name in TACTICS:
         cls = tactic_class(name)
-        params = ", ".join(f"{key}={value}" for key, value in cls.Params().model_dump(mode="json").items())
-        grid.add_row(name, ", ".join(cls.devices), params or "-", cls.summary, cls.needs or "-", cls.source or "-")
+        params = "\n".join(f"{key}={value}" for key, value in cls.Params().model_dump(mode="json").items())
+        needs = f"needs: {cls.needs}" if cls.needs else ""
+        grid.add_row(name, ", ".join(cls.devices), params, "\n".join(filter(None, (cls.summary, needs, cls.source))))
+        grid.add_section()
     make_console().print(grid, markup=False)
