@@ -1,4 +1,4 @@
-"""Sections 7 and 8: real sweeps on the board, under every tactic of the registry: a ViT-B-sized model, and the quickstart."""
+"""Sections 7 and 8: real sweeps on the board, under every tactic and the chains that some need: a ViT-B-sized model, and the quickstart."""
 
 import json
 import os
@@ -15,10 +15,15 @@ import yaml
 
 from greenray.store import tables
 from greenray.store.registry import open_store
-from greenray.tactics.registry import TACTICS
+from greenray.tactics.registry import TACTICS, tactic_class
 from tests.gpu_check.finding import Finding, Table
 from tests.gpu_check.load import ROOT
 from tests.gpu_check.rig import Rig
+
+ALONE = tuple(name for name in TACTICS if not tactic_class(name).changes_hardware)
+"""Every tactic but those that would change a setting of a board, which need not be ours."""
+CHAINS = ("bf16+compile", "int8-dynamic+compile", "bf16+int8-dynamic+compile", "fp8-dynamic+compile", "bf16+sparse-2-4")
+ASKED = [*ALONE, *(chain.split("+") for chain in CHAINS)]
 
 FINE = ("ok", "unsupported", "not_applied")
 # Before the section's own end: the cell in flight ends, or is stopped, and the rows are read.
@@ -60,12 +65,12 @@ def run_quickstart(rig: Rig) -> Finding:
 
 
 def quickstart_config() -> dict[str, Any]:
-    """configs/quickstart.yaml, one round of it, with every tactic of the registry in its experiment `serve`."""
+    """configs/quickstart.yaml, one round of it, with all that is asked for in its experiment `serve`."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text(encoding="utf-8"))
     for experiment in config["experiments"]:
         experiment["rounds"] = 1  # whether all can be measured is asked here, not how sure a comparison is
         if experiment["name"] == "serve":
-            experiment["tactics"] = list(TACTICS)
+            experiment["tactics"] = ASKED
     return config
 
 
@@ -81,7 +86,7 @@ def vit_config(model: Path) -> dict[str, Any]:
                 "models": [{"id": str(model)}],
                 # Handwritten digits, resized to 224 x 224: needs no download, and the work is the same for any picture.
                 "datasets": [{"id": "digits", "samples": 256}],
-                "tactics": list(TACTICS),
+                "tactics": ASKED,
                 "batch_sizes": [64],
                 "devices": ["auto"],
                 "rounds": 1,
