@@ -1,4 +1,4 @@
-"""Sections 7 and 8: real sweeps on the board, under every tactic and the chains that some need: a ViT-B-sized model, and the quickstart."""
+"""Sections 7 and 8: real sweeps on the board, under every tactic and the chains that some need: a ViT-B, and the quickstart."""
 
 import json
 import os
