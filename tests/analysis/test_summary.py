@@ -186,5 +186,5 @@ def test_a_visit_that_another_has_made_good_leaves_no_round_without_a_result(tmp
         died: dict[str, Any] = {"energy_j": None, "status": "failed", "error": "CUDA error"}
         sweep.cell("baseline", bracket="open", visit=1, **row, **died)
         if number == 1:
-            sweep.cell("baseline", bracket="open", visit=2, cell_id="c1-2", energy_j=0.004, **row)
+            sweep.cell("baseline", bracket="open", visit=2, cell_id=f"c1-{2:016x}", energy_j=0.004, **row)
     assert analyse(sweep.finish()).without_result == ("m: baseline failed in 1 of 2 rounds (CUDA error).",)
