@@ -86,7 +86,7 @@ class Instrument:
 
     def measure_idle(self, seconds: float) -> IdlePower:
         """The host's idle power over the next `seconds`, when no cell runs. A host without a meter answers at once."""
-        metered = [sensor for sensor in self._sensors if sensor.part in ("cpu", "dram")]
+        metered = [sensor for sensor in self._sensors if sensor.part in ("cpu", "dram", "activity")]
         idle = None
         if any(sensor.part == "cpu" for sensor in metered):
             recorder = Recorder(metered, hz=self._hz)
