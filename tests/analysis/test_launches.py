@@ -60,6 +60,12 @@ def test_a_host_that_is_slower_than_its_board_makes_it_wait_too(tmp_path: Path) 
     assert "in 2 of 3 cells on a GPU it could do up to 5.0 times the work (vit-tiny on batches of 32: baseline, bf16)" in text
 
 
+def test_nobody_is_advised_to_do_what_is_done_already(tmp_path: Path) -> None:
+    text = headline(swept(tmp_path / "out", ratios={"baseline": 1.3, "bf16": 1.0, "x": 1.0}, in_flight=2))
+    assert "A larger batch or compile with mode reduce-overhead" in text
+    assert "in_flight" not in text
+
+
 def test_where_nobody_waits_nothing_is_said(tmp_path: Path) -> None:
     assert "waits for its host" not in headline(swept(tmp_path / "out", ratios={"baseline": 1.05, "bf16": 1.1, "x": 1.14}))
 
