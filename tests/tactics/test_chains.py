@@ -48,6 +48,28 @@ def test_chains_apply_in_order_and_keep_everyones_evidence(
     hold(names, net, context, check)
 
 
+@pytest.mark.parametrize("first", ["compile", "onnxruntime"])
+@pytest.mark.parametrize("second", ["compile", "onnxruntime", "tensorrt"])
+def test_one_compiler_is_enough(first: str, second: str) -> None:
+    with pytest.raises(Unsupported, match="leave out one of the two"):
+        Chain([(first, {}), (second, {})]).check(Context(device="cpu"))
+
+
+@pytest.mark.parametrize("name", ["channels-last", "prune-structured", "bf16", "autocast"])
+def test_what_changes_the_model_stands_before_compile(name: str) -> None:
+    with pytest.raises(Unsupported, match=f"compile compiles what stands before it in the chain: put {name} before compile"):
+        Chain([("compile", {}), (name, {})]).check(Context(device="cpu"))
+    Chain([("compile", {}), ("batch-size", {}), ("null-check", {})]).check(Context(device="cpu"))
+
+
+@pytest.mark.parametrize("name", ["channels-last", "attention", "cudnn-benchmark"])
+@pytest.mark.usefixtures("cuda")
+def test_what_another_runtime_chooses_itself_is_refused_before_it(name: str) -> None:
+    for runtime in ("onnxruntime", "tensorrt"):
+        with pytest.raises(Unsupported, match=f"{runtime} chooses .* itself: leave out {name} before it"):
+            Chain([(name, {}), (runtime, {})]).check(Context(device="cuda"))
+
+
 def test_a_cast_and_what_follows_are_one_graph(net: nn.Module, context: Context) -> None:
     chain = Chain([("bf16", {}), ("compile", {})])
     model = chain.apply(net, context)
