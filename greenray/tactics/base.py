@@ -39,6 +39,8 @@ OWN_KERNELS = ("onnxruntime", "tensorrt")
 """Tactics that compute with code of their own, for which it makes no difference how torch would do it."""
 
 _ENDS = ("compile", *OWN_KERNELS)
+_PRUNE = ("prune-global", "prune-local", "prune-structured")
+_PACK = ("dynamic-quantization", "fp8-dynamic", "int4-weight-only", "int8-dynamic", "int8-weight-only", "sparse-2-4")
 
 
 class Params(BaseModel):
@@ -78,6 +80,12 @@ class Context:
         """Raise Unsupported if a tactic follows that chooses `what` itself, whatever torch was told."""
         if after := next((other for other in self.later if other in OWN_KERNELS), None):
             raise Unsupported(f"{after} chooses {what} itself: leave out {name} before it")
+
+    def require_nothing_for_plain_weights(self, name: str) -> None:
+        """Raise Unsupported if a tactic follows that needs weights as they were before `name` packs them."""
+        if other := next((other for other in self.later if other in (*_PRUNE, *_PACK, *OWN_KERNELS)), None):
+            instead = f"put {other} before {name}" if other in _PRUNE else "use one of the two"
+            raise Unsupported(f"{name} packs weights, and {other} needs them plain: {instead}")
 
 
 class Tactic(ABC, Generic[P]):

@@ -75,7 +75,9 @@ class OnnxRuntime(Tactic[OnnxRuntimeParams]):
                     outputs = model(**context.example)
                 serialised = export(model, context.example, opset=self.params.opset)
             except (torch.onnx.OnnxExporterError, NotImplementedError, torch._dynamo.exc.Unsupported) as error:
-                raise Unsupported(f"torch cannot export this model to ONNX ({first_line(error)}); use compile") from error
+                raise Unsupported(
+                    f"torch cannot export this model to ONNX ({first_line(error.__cause__ or error)}); use compile"
+                ) from error
         if len(serialised.model) > _MOST_BYTES:
             raise Unsupported("the model has more than the 2 GiB that a file of ONNX holds; cast it with fp16 or bf16 before")
         try:
