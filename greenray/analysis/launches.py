@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from greenray.analysis.arms import Arm
+from greenray.analysis.arms import Arm, json_of
 from greenray.analysis.wording import common, count
 
 BOUND = 1.15
@@ -17,13 +17,16 @@ def waiting_boards(arms: Sequence[Arm]) -> Iterator[str]:
     bound = [arm for arm in arms if faster.get(arm.key, 1.0) > BOUND]
     if not bound:
         return
-    part = f"{len(bound)} of" if len(bound) < len(faster) else "all"
+    part = "all" if len(bound) == len(faster) > 1 else f"{len(bound)} of"
     unit = common((arm.cell["unit"] or "sample" for arm in bound), "sample")
+    graphs = "compile with mode reduce-overhead (CUDA graphs)"
+    overlap = not all(json_of(arm.cell, "settings").get("in_flight") == 2 for arm in bound)  # else it is so already
+    remedies = f"A larger batch, {graphs} or in_flight: 2 under measure" if overlap else f"A larger batch or {graphs}"
     yield (
         f"The board waits for its host: in {part} {count(len(faster), 'cell')} on a GPU it could do up to "
         f"{max(faster.values()):.1f} times the work ({_which(bound)}). What it draws meanwhile is idle power, and energy per "
-        f"{unit} is that x time to a large part: a tactic is judged there by what it leaves to the host, not to the board. A "
-        "larger batch, compile with mode reduce-overhead (CUDA graphs) or in_flight: 2 under measure would show what it can do."
+        f"{unit} is that x time to a large part: a tactic is judged there by what it leaves to the host, not to the board. "
+        f"{remedies} would show what it can do."
     )
 
 

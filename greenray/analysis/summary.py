@@ -128,8 +128,10 @@ def without_result(cells: Sequence[Arm], names: Mapping[Key, str]) -> list[str]:
     groups: dict[tuple[str, str, str, int, int], dict[str, None]] = defaultdict(dict)
     for members in repeated.values():
         failed: dict[tuple[str, str], list[Arm]] = defaultdict(list)
+        # A visit whose board was refused begins again elsewhere, with baselines of its own: of those no round is without.
+        made_good = {(arm.cell["round"], arm.cell["bracket"]) for arm in members if arm.ok and arm.cell["bracket"]}
         for arm in members:
-            if not arm.ok:
+            if not arm.ok and (arm.cell["round"], arm.cell["bracket"]) not in made_good:
                 reason = str(arm.cell["error"] or "no reason was written down").strip().rstrip(".")
                 failed[arm.cell["status"], reason].append(arm)
         for what, arms in failed.items():

@@ -48,7 +48,8 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
                     compilations=chain.compilations,
                 )
     result.settings |= how_it_ended(warm)
-    result.settings["in_flight"] = measure.in_flight if device == "cuda" else 1
+    if device == "cuda":
+        result.settings["in_flight"] = measure.in_flight
     if not chain.allocates_itself:  # else torch's peak is not all of it
         result.peak_gpu_memory_bytes, result.peak_gpu_memory_load_bytes = memory.inside, memory.outside
     if (most := worst(launches)) is not None:

@@ -33,6 +33,8 @@ _PACKAGES = (
     "tensorrt",
 )
 
+_MOST_COMPILE_WORKERS = 32  # torch._inductor.config.decide_compile_threads
+
 _MOST_HZ = 2e9
 """Clock of the fastest boards: as many cycles last a second there."""
 
@@ -46,7 +48,7 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     # A forked cell has its compiler's settings from the server, which read the environment when it was not the cell's yet.
     if (inductor := sys.modules.get("torch._inductor.config")) is not None:
-        inductor.compile_threads = threads  # type: ignore[attr-defined]
+        inductor.compile_threads = compile_workers(threads)  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("highest")
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
@@ -64,6 +66,11 @@ def configure(*, device: str, threads: int, seed: int) -> dict[str, Any]:
             "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())),
         }
     return settings | switches(device)
+
+
+def compile_workers(threads: int) -> int:
+    """Processes that compile for a cell of so many threads: their memory counts to it, so never more than by default."""
+    return min(threads, _MOST_COMPILE_WORKERS)
 
 
 def switches(device: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from greenray.worker.assignment import Assignment, AttemptResult
 from greenray.worker.rows import unmeasured_row
 
 _WORKLESS_S = 60.0
-_GRACE_S = 210.0  # beyond a cell's own deadline: waiting for the GPU's memory, settling, writing, trying the GPU after a failure
+_GRACE_S = 330.0  # beyond a cell's own deadline: waiting for memory and a quiet host, warming the compiler, trying the board
 _IDLE_READING_S = 5.0
 _IDLE_HOLDS_S = 600.0  # a pause before every visit would have each begin on a host that has cooled down
 _IDLE_GRACE_S = 30.0

@@ -32,6 +32,12 @@ def boards() -> tuple[int, int]:
     return seen, max(seen, sum(vendor.on_bus() for vendor in vendors().values()))
 
 
+def unreached() -> list[str]:
+    """Of which GPUs that the host has no driver answers, and why: a clause for each vendor."""
+    found = ((vendor.start(), vendor.on_bus()) for vendor in vendors().values())
+    return [f"of the host's {count} GPU(s) none is used or measured: {problem}" for problem, count in found if problem and count]
+
+
 def resolve(accelerator: str) -> Gpu:
     """The GPU that an accelerator id, as Ray or users give it, means: index, full or shortened UUID.
 

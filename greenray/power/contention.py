@@ -21,11 +21,11 @@ PRESSURE = 0.10
 def contention(
     *,
     neighbours_busy: float | None,
-    steal: float | None,
-    cpu_pressure: float | None,
     logical_cores: int,
-    workers_sharing: int,
-    own_busy: float | None,
+    steal: float | None = None,
+    cpu_pressure: float | None = None,
+    workers_sharing: int = 1,
+    own_busy: float | None = None,
 ) -> str | None:
     """Why others took enough to matter, in a clause with figures; None when they did not, as far as the kernel tells.
 

@@ -11,7 +11,7 @@ from greenray.power.activity import HOST_STEP_S
 from greenray.power.contention import contention
 from greenray.power.estimate.energy import GAP_PERIODS, GAP_SHARE, Energy, gaps_of, interpolate, rapl_energy, unknown
 from greenray.power.sharing import CoreShare, IdlePower, inferred_idle, modelled_host_j, modelled_idle, share_j
-from greenray.power.trace import Series, Trace
+from greenray.power.trace import EMPTY, Readings, Series, Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,19 @@ def idle_of(trace: Trace) -> IdlePower | None:
             watts[part] = watts.get(part, 0.0) + float(steps.sum()) / seconds
     if "cpu" not in watts or not np.isfinite(watts["cpu"]):
         return None
-    return IdlePower(cpu_w=watts["cpu"], dram_w=watts.get("dram"), source="rapl", seconds=seconds)
+    return IdlePower(cpu_w=watts["cpu"], dram_w=watts.get("dram"), source="rapl", seconds=seconds, busy=_busy(trace))
+
+
+def _busy(trace: Trace) -> float | None:
+    """Processors that the host kept busy over all of a trace."""
+    series = trace.series.get("cpu:host")
+    times, used_s = (EMPTY if series is None else _holds(series, "cpu_seconds")).known("cpu_seconds")
+    return _rate(float(used_s[-1] - used_s[0]), float(times[-1] - times[0])) if len(times) > 1 else None
+
+
+def _holds(series: Series, column: str) -> Readings:
+    """Those of its readings that have a column."""
+    return series.fast if column in series.fast.columns else series.slow
 
 
 def _cell_share(
@@ -203,7 +215,7 @@ def _between(trace: Trace, sensor: str, column: str, start_s: float, end_s: floa
     series = trace.series.get(sensor)
     if series is None:
         return None
-    read = series.fast if column in series.fast.columns else series.slow
+    read = _holds(series, column)
     times, values = read.times, read.column(column)
     valid = np.isfinite(values)
     # A cell has used none before it is followed, unless it had used more by then than the time since the recording began allows.

@@ -15,6 +15,7 @@ from greenray.gpu.base import Gpu, throttle_names
 from greenray.power.estimate.counter import CounterEnergy, counter_energy
 from greenray.power.estimate.energy import Energy, power_energy, unknown
 from greenray.power.estimate.grid import changes
+from greenray.power.renewal import Renewal
 from greenray.power.sensors import Setup
 from greenray.power.trace import EMPTY, Floats, Readings, Series, readings
 from greenray.processes.awake import AwakeClock
@@ -65,6 +66,10 @@ class GpuSensor:
     @property
     def fault(self) -> str | None:
         return self.meter.fault
+
+    def renewal(self, *, sampled_s: float) -> Renewal | None:
+        """When its counter will move, for a recorder that reads it every `sampled_s`; None if extra reads tell little."""
+        return Renewal.worth(period_s=self.facts.period_s, jitter_s=self.facts.jitter_s, sampled_s=sampled_s)
 
 
 def open_sensors(setup: Setup) -> list[GpuSensor]:

@@ -1,6 +1,7 @@
 """How far a figure can be trusted: A to D, with what was missed in words."""
 
 from greenray.gpu.base import SLOWDOWNS
+from greenray.power.contention import contention
 from greenray.power.cpu_reading import CpuReading
 from greenray.power.gpu_reading import GpuReading
 
@@ -75,7 +76,10 @@ def grade_cpu(cpu: CpuReading) -> tuple[str | None, list[str]]:
         missed.append(f"idle power was not measured, and for what neighbours took {share.model.assumption}")
     if cpu.neighbours_busy is None:
         missed.append("neighbours' activity is unknown")
-    return contended("C" if len(missed) > 1 else "B" if missed else "A", missed, cpu.contention)
+    not_idle = contention(neighbours_busy=cpu.idle.busy, logical_cores=share.logical_cores)
+    if not_idle is not None:
+        missed.append(f"{not_idle} while idle power was read, so it is too high, and with it what counts as used here")
+    return contended("C" if not_idle or len(missed) > 1 else "B" if missed else "A", missed, cpu.contention)
 
 
 def contended(grade: str | None, reasons: list[str], contention: str | None) -> tuple[str | None, list[str]]:

@@ -86,7 +86,7 @@ class Instrument:
 
     def measure_idle(self, seconds: float) -> IdlePower:
         """The host's idle power over the next `seconds`, when no cell runs. A host without a meter answers at once."""
-        metered = [sensor for sensor in self._sensors if sensor.part in ("cpu", "dram")]
+        metered = [sensor for sensor in self._sensors if sensor.part in ("cpu", "dram", "activity")]
         idle = None
         if any(sensor.part == "cpu" for sensor in metered):
             recorder = Recorder(metered, hz=self._hz)
@@ -184,7 +184,7 @@ class Recording:
         `device`, cuda or cpu, says which meter is the cell's main one; `gpu_idle_w` is the GPU's power in its idle window.
         """
         period_s = (None if self._sensor is None else self._sensor.facts.period_s) or 0.0
-        self._recorder.wait_past(end_s + 1.3 * period_s + 2 / self._hz, limit_s=3 * max(period_s, 1 / self._hz) + 0.5)
+        self._recorder.wait_past(end_s + 1.5 * period_s + 2 / self._hz, limit_s=3 * max(period_s, 1 / self._hz) + 0.5)
         recorded = self._recorder.trace()
         trace = recorded.part(start_s - _BEYOND_S, end_s + _BEYOND_S)
         gpu = None

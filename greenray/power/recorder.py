@@ -1,15 +1,17 @@
 """The sampling thread: reads every sensor at a steady rate, outside the process that does the work."""
 
 import logging
+import math
 import statistics
 import threading
 import time
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from greenray.power.renewal import EXTRA_HZ, Renewal
 from greenray.power.sensors import Follower, Sampler, Sensor
 from greenray.power.trace import Readings, Series, Trace
 from greenray.processes.awake import AwakeClock
@@ -53,8 +55,10 @@ class _Buffer:
 class _Sampled:
     """One sensor, and all that it told."""
 
-    def __init__(self, sensor: Sampler) -> None:
+    def __init__(self, sensor: Sampler, *, step_s: float) -> None:
         self._sensor = sensor
+        expects: Callable[..., Renewal | None] | None = getattr(sensor, "renewal", None)
+        self._renewal = None if expects is None else expects(sampled_s=step_s)
         self.fast, self.slow = _Buffer(sensor.fast), _Buffer(sensor.slow)
         self._faults: list[tuple[float, str]] = []
         self._failing: str | None = None
@@ -76,7 +80,13 @@ class _Sampled:
         self._took_s.append(after_s - before_s)
         # The reading belongs to some moment of the call: the middle halves the doubt.
         self.fast.append((before_s + after_s) / 2, values)
+        if self._renewal is not None:
+            self._renewal.saw((before_s + after_s) / 2, values[0])
         self._note_fault(before_s)
+
+    def due_s(self) -> float:
+        """When it is worth reading besides the regular samples."""
+        return math.inf if self._renewal is None else self._renewal.due_s()
 
     def sample_slow(self) -> None:
         if self._sensor.slow:
@@ -101,12 +111,14 @@ class Recorder:
     """Samples `sensors` at `hz` from `start` to `stop`.
 
     Deadlines are absolute, so a late sample delays none after it and the rate never drifts; samples whose time has passed
-    altogether are left out. A reading that fails is NaN and its reason is kept; the thread goes on. Sensors that follow something
-    slow in threads of their own are not sampled; their readings are put into the trace when it is asked for.
+    altogether are left out. Sensors that renew their readings seldom and unsteadily are read some more around the moments at
+    which they are expected to. A reading that fails is NaN and its reason is kept; the thread goes on. Sensors that follow
+    something slow in threads of their own are not sampled; their readings are put into the trace when it is asked for.
     """
 
     def __init__(self, sensors: Sequence[Sensor], *, hz: float) -> None:
-        self._sampled = {sensor.name: _Sampled(sensor) for sensor in sensors if not isinstance(sensor, Follower)}
+        regular = [sensor for sensor in sensors if not isinstance(sensor, Follower)]
+        self._sampled = {sensor.name: _Sampled(sensor, step_s=STEP / hz) for sensor in regular}
         self._followers = [sensor for sensor in sensors if isinstance(sensor, Follower)]
         self._begin_s, self._end_s = float("inf"), float("inf")
         self._hz = hz
@@ -150,7 +162,7 @@ class Recorder:
 
     def latest(self, sensor: str, *, seconds: float) -> Readings:
         """The fast readings of one sensor over about the last `seconds`."""
-        found = self._sampled[sensor].fast.readings(last=int(seconds * self._hz / STEP) + 1)
+        found = self._sampled[sensor].fast.readings(last=int(seconds * (self._hz / STEP + 2 * EXTRA_HZ)) + 1)
         return found.within(time.monotonic() - seconds, float("inf"))
 
     def latest_slow(self, sensor: str, *, seconds: float) -> Readings:
@@ -176,12 +188,16 @@ class Recorder:
         due_s = slow_due_s = time.monotonic()
         while not self._stopping.is_set():
             now_s = time.monotonic()
-            if now_s < due_s:
+            next_s = min(due_s, *(one.due_s() for one in self._sampled.values())) if self._sampled else due_s
+            if now_s < next_s:
                 # The wait is also how the thread is told to stop.
-                self._stopping.wait(due_s - now_s)
+                self._stopping.wait(next_s - now_s)
                 continue
             for one in self._sampled.values():
-                one.sample()
+                if now_s >= min(due_s, one.due_s()):
+                    one.sample()
+            if now_s < due_s:
+                continue
             marked = self._marked.is_set()
             if marked or now_s >= slow_due_s:
                 self._marked.clear()

@@ -31,6 +31,9 @@ SENSORS: dict[str, str] = {
 class Sampler(Protocol):
     """Something that can be read many times a second; a subclass inherits what is said here of a sensor without slow readings.
 
+    A sampler whose first column is a counter that moves seldom may have a method `renewal(sampled_s=...)`, see
+    `greenray.power.renewal`; the recorder then reads it some more when it is about to move.
+
     `sample` and `sample_slow` return one float for each name in `fast` and `slow` (columns of the trace table; those that it does
     not have are kept in memory only), NaN where a reading failed; they never raise.
 

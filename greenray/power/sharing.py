@@ -25,13 +25,14 @@ class IdlePower:
     """The host's idle power in watts: all processors together, and memory, None where it is not metered.
 
     `source` is rapl, modelled, or inferred (metered, but no idle interval was, see `inferred_idle`); `seconds` is the length of
-    the interval, 0 when nothing was measured.
+    the interval, 0 when nothing was measured; `busy` are the processors that were busy in it all the same, None if unknown.
     """
 
     cpu_w: float
     dram_w: float | None = None
     source: str = "modelled"
     seconds: float = 0.0
+    busy: float | None = None
 
 
 def share_j(*, host_j: float, idle_w: float, duration_s: float, workers: int, cell_s: float, host_s: float) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from greenray.tasks.base import Inputs, TrainingBatch
-from greenray.tasks.labelled import KEPT_BYTES, Encode, bytes_of, to_device
+from greenray.tasks.labelled import KEPT_BYTES, Encode, bytes_of, pinned_bound, to_device
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEVICE_SHARE = 0.25
 """Of the device's free memory, before there is a model: weights, gradients and activations need the rest."""
 _CHUNK = 256
-_MOST_WORKERS = 8
+_MOST_WORKERS, _MOST_AHEAD = 8, 2  # processes, and batches that each makes beforehand
 
 
 class Pool:
@@ -34,7 +34,8 @@ class Pool:
         self._kept: Inputs | None = None
         self._loader: _Loader | None = None
         self.where = "workers" if device == "cuda" else "host"
-        needed_bytes = bytes_of(encode([0])) * len(labels)
+        self.sample_bytes = bytes_of(encode([0]))
+        needed_bytes = self.sample_bytes * len(labels)
         if needed_bytes <= kept_bytes:
             parts = [encode(range(start, min(start + _CHUNK, len(labels)))) for start in range(0, len(labels), _CHUNK)]
             self._kept = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -59,7 +60,7 @@ class Pool:
     def batches(self, order: "torch.Tensor") -> Iterator[TrainingBatch]:
         """Those of an epoch, on the device; `order` are the samples, shape (batches, samples)."""
         if self.where == "workers":
-            self._loader = self._loader or _Loader(self)
+            self._loader = self._loader or _Loader(self, batch_bytes=self.sample_bytes * order.shape[1])
             return map(self._bring, self._loader.batches(order))
         # One copy an epoch: to be indexed by rows in host memory, a device would have to wait for them at every step.
         return map(self.batch, order.to(self._device) if self.where == "device" else order)
@@ -72,10 +73,11 @@ class Pool:
 class _Loader:
     """Processes that draw the batches of epochs; they live until the cell ends, and their processor time is the cell's."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, batch_bytes: int) -> None:
         import torch
         from torch.utils.data import DataLoader
 
+        workers, ahead = shape_of_loader(batch_bytes, threads=torch.get_num_threads(), most_bytes=pinned_bound())
         self._order: list[list[int]] = []
         draws: Any = _Draws(pool)
         self._batches: DataLoader[TrainingBatch] = DataLoader(
@@ -83,7 +85,8 @@ class _Loader:
             batch_size=None,  # the sampler gives whole batches
             sampler=_Turns(self._order),
             collate_fn=_as_it_is,
-            num_workers=max(1, min(_MOST_WORKERS, torch.get_num_threads())),
+            num_workers=workers,
+            prefetch_factor=ahead,
             pin_memory=True,
             persistent_workers=True,
             multiprocessing_context="fork",
@@ -93,6 +96,13 @@ class _Loader:
     def batches(self, order: "torch.Tensor") -> Iterable[TrainingBatch]:
         self._order[:] = order.tolist()
         return self._batches
+
+
+def shape_of_loader(batch_bytes: int, *, threads: int, most_bytes: int) -> tuple[int, int]:
+    """Processes, and batches that each makes ahead: they wait in shared memory, then pinned, and take `most_bytes` or are one."""
+    batches = max(1, most_bytes // batch_bytes)
+    workers = max(1, min(_MOST_WORKERS, threads, batches))
+    return workers, max(1, min(_MOST_AHEAD, batches // workers))
 
 
 class _Turns:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from greenray.cell.protocol import CellTask
+from greenray.cell.runtime import compile_workers
 from greenray.config.cell import Cell
 from greenray.errors import CellError, MeasurementError
 from greenray.gpu import power_limit, registry
@@ -176,7 +177,7 @@ def cell_environment(gpu: Gpu | None, *, threads: int, caches: Path) -> dict[str
         "MKL_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         # By default as many compile workers as the host has processors, up to 32, and their memory counts to the cell.
-        "TORCHINDUCTOR_COMPILE_THREADS": str(threads),
+        "TORCHINDUCTOR_COMPILE_THREADS": str(compile_workers(threads)),
         "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
         "TRITON_CACHE_DIR": str(caches / "triton"),
     }

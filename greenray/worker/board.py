@@ -39,7 +39,10 @@ def fault_of(gpu: Gpu, *, period_s: float | None, compute: Callable[[], str | No
 
 
 def _unreadable(meter: Meter, *, before_j: float, period_s: float | None) -> str | None:
-    """What is wrong with a meter that could be read when the worker started; waits for its counter to move."""
+    """What is wrong with a meter that could be read when the worker started; waits for its counter to move.
+
+    A reading may fail, as they do while others make a context: only what lasts is a fault.
+    """
     if meter.lost:
         return "it no longer answers"
     if period_s is None:
@@ -48,12 +51,14 @@ def _unreadable(meter: Meter, *, before_j: float, period_s: float | None) -> str
     if meter.counter_missing is not None:
         return "its energy counter cannot be read any more"
     deadline_s = time.monotonic() + max(_LEAST_WAIT_S, _COUNTER_PERIODS * period_s)
+    wrong = "its energy counter stands still"
     while time.monotonic() < deadline_s:
         now_j, power_w = meter.sample()
         if meter.fault is not None:
-            return meter.fault
-        if now_j != before_j and not math.isnan(now_j):
-            unknown = meter.power_source is not None and math.isnan(power_w)
-            return "its power cannot be read any more" if unknown else None
+            wrong = meter.fault
+        elif now_j != before_j and not math.isnan(now_j):
+            if meter.power_source is None or not math.isnan(power_w):
+                return None
+            wrong = "its power cannot be read any more"
         time.sleep(period_s / 4)
-    return "its energy counter stands still"
+    return wrong

@@ -69,6 +69,8 @@ class Worker:
         # parallel region, and no thread was started before.
         os.environ["OMP_NUM_THREADS"] = str(self._instrument.host.usable_cores)
         self._launcher = forkserver.open_launcher(target=CELL_TARGET, preload=cell_preload())
+        if accelerator is None:
+            self._notes += registry.unreached()
         if wall_problem := self._instrument.wall_problem():
             self._notes.append(wall_problem)
         gpu = self._instrument.gpu

@@ -66,6 +66,12 @@ def test_a_tactic_that_chose_another_batch_is_named_with_its_own(tmp_path: Path)
     assert "vit-tiny on batches of 4: batch-size_size-4" in text
 
 
+def test_nobody_is_advised_to_do_what_is_done_already(tmp_path: Path) -> None:
+    text = headline(swept(tmp_path / "out", ratios={"baseline": 1.3, "bf16": 1.0, "x": 1.0}, in_flight=2))
+    assert "A larger batch or compile with mode reduce-overhead" in text
+    assert "in_flight" not in text
+
+
 def test_where_nobody_waits_nothing_is_said(tmp_path: Path) -> None:
     assert "waits for its host" not in headline(swept(tmp_path / "out", ratios={"baseline": 1.05, "bf16": 1.1, "x": 1.14}))
 

@@ -191,3 +191,14 @@ def test_a_cell_that_never_started_is_a_round_of_its_cell_all_the_same(tmp_path:
         died: dict[str, Any] = {"status": "crashed", "error": "signal 9"} if number == 2 else {"cpu_name": "Another CPU"}
         sweep.cell("compile", energy_j=None if number == 2 else 0.002, **row, **died)
     assert analyse(sweep.finish()).without_result == ("n: compile crashed in 1 of 2 rounds (signal 9).",)
+
+
+def test_a_visit_that_another_has_made_good_leaves_no_round_without_a_result(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in (1, 2):
+        row = {"model": "m", "round": number, "block_id": f"m-{number}", "order_in_visit": 0, "repeated_id": "r1-m"}
+        died: dict[str, Any] = {"energy_j": None, "status": "failed", "error": "CUDA error"}
+        sweep.cell("baseline", bracket="open", visit=1, **row, **died)
+        if number == 1:
+            sweep.cell("baseline", bracket="open", visit=2, cell_id=f"c1-{2:016x}", energy_j=0.004, **row)
+    assert analyse(sweep.finish()).without_result == ("m: baseline failed in 1 of 2 rounds (CUDA error).",)

@@ -9,7 +9,8 @@ measured. Each meter is held to the truth of its own interval: for the peers fro
 counter first to that at which it read it last, so that the time that its calls take is not held against it. Then a few runs of
 `greenray measure -- sleep T`, held to the interval that it prints.
 
-The instant power that the simulated boards tell is the truth of the moment; one or two more ("dull") tell it late and 3 % off.
+The instant power that the simulated boards tell is the truth of the moment; one or two more ("dull") tell it late and 3 % off,
+and two ("together") renew it, averaged over 25 ms, when they move their counter: every 100 ms, give or take 20.
 
 CodeCarbon takes a host without `nvidia-smi` for one without a GPU and counts 0 J; the benchmark puts a stand-in on its PATH, and
 shows the other row as well. The peers live in a virtual environment of their own (`.venv-meters`). Where it cannot be made, the
@@ -73,14 +74,26 @@ def boards(*, quick: bool) -> list[Board]:
 
 def dull_boards(*, quick: bool) -> list[Board]:
     """Boards whose instant power is not the truth: it moves every 25 ms and is 3 % off, and targets do not count them."""
-    more = {"instant_ms": 25, "gain": 1.03}
-    return [replace(REFERENCE, more=more)] if quick else [replace(REFERENCE, counter_ms=ms, more=more) for ms in (100.0, 20.0)]
+    dull = replace(REFERENCE, instant_ms=25, gain=1.03)
+    return [dull] if quick else [replace(dull, counter_ms=ms) for ms in (100.0, 20.0)]
+
+
+def together_boards() -> list[Board]:
+    """Boards like A100 and H100 (Yang et al., arXiv 2312.02741): all that they tell is renewed at one uncertain moment."""
+    slow = replace(REFERENCE, jitter_ms=20, offset_ms=31, instant_in_step=True, instant_mean_ms=25)
+    return [slow, replace(slow, low_w=110, high_w=480, period_s=0.31, duty=0.5, phase_s=0.1, offset_ms=77)]
+
+
+def power_of(board: Board) -> str:
+    """What the board's power is like, see `Outcome`."""
+    return "together" if board.instant_in_step else "dull" if board.instant_ms else "fresh"
 
 
 def name_of(board: Board) -> str:
     """The board in a line of a table."""
     wave = f"{board.wave} {board.duty:g}" if board.wave == "square" else board.wave
-    return f"{wave:11}{board.period_s:4g} s, {board.counter_ms:3g} +-{board.jitter_ms:g} ms" + (" (dull)" if board.more else "")
+    power = "" if power_of(board) == "fresh" else f" ({power_of(board)})"
+    return f"{wave:11}{board.period_s:4g} s, {board.counter_ms:3g} +-{board.jitter_ms:g} ms{power}"
 
 
 def outcome_of(meter: str, board: Board, window: Sequence[float], *, length_s: float, **said: Any) -> Outcome:
@@ -90,7 +103,7 @@ def outcome_of(meter: str, board: Board, window: Sequence[float], *, length_s: f
         board=name_of(board),
         length_s=length_s,
         truth_j=true_energy_j(board, window[0], window[1]),
-        counts=not board.more,
+        power=power_of(board),
         **said,
     )
 
@@ -223,15 +236,16 @@ def measure_blind(room: Room) -> list[Outcome]:
     return found
 
 
-def run(folder: Path, *, quick: bool, peers_missing: bool) -> list[Outcome]:
-    """Everything; the boards a few at a time."""
+def run(folder: Path, *, quick: bool, peers_missing: bool, only: str = "") -> list[Outcome]:
+    """Everything, or the boards of one sort of power; the boards a few at a time."""
     room = Room(folder, peers_missing=peers_missing)
-    specs = [*boards(quick=quick), *dull_boards(quick=quick)]
+    specs = [*boards(quick=quick), *dull_boards(quick=quick), *together_boards()]
+    specs = [board for board in specs if only in ("", power_of(board))]
     turn = threading.Semaphore(2)
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         parts = [pool.submit(measure_board, room, board, seed=seed, quick=quick, turn=turn) for seed, board in enumerate(specs)]
         outcomes = [outcome for part in parts for outcome in part.result()]
-    chosen = [specs[0], specs[2]] if quick else specs[:8]
+    chosen = ([*specs[:3:2]] if quick else specs[:8]) + [board for board in specs[8:] if power_of(board) == "together"]
     with ThreadPoolExecutor(max_workers=3) as pool:
         runs = [pool.submit(measure_command, room, board, length_s=t) for t in (0.3, 1.0, 3.0) for board in chosen]
         blind = None if peers_missing or shutil.which("nvidia-smi") else pool.submit(measure_blind, room)
@@ -245,13 +259,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="four boards and fewer windows: under a minute")
     parser.add_argument("--json", type=Path, help="write every window to this file")
+    parser.add_argument("--only", default="", choices=("fresh", "dull", "together"), help="boards of this sort of power")
     options = parser.parse_args()
     problem = peers.install(VENV, PACKAGES)
     if problem is not None:
         print(f"Zeus and CodeCarbon are not run: {problem}. The plain difference of the counter stands for them.")
     neighbours = Neighbours()
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = run(Path(folder), quick=options.quick, peers_missing=problem is not None)
+        outcomes = run(Path(folder), quick=options.quick, peers_missing=problem is not None, only=options.only)
     print(f"others kept {neighbours.cores():.2f} of {os.cpu_count()} cores busy")
     if options.json is not None:
         options.json.write_text(json.dumps([outcome.as_json() for outcome in outcomes]))

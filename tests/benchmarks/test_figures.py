@@ -1,11 +1,12 @@
 """The arithmetic of the benchmarks: ratios with their intervals, verdicts, errors against the truth."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.benchmarks.meters import boards, name_of, plan_of
+from tests.benchmarks.meters import boards, name_of, plan_of, power_of, together_boards
 from tests.benchmarks.meters_table import Outcome, print_tables, summary
 from tests.benchmarks.paired import MET, MISSED, UNRESOLVED, Ratio, Slice, TooBusyError, rates, ratio_of, verdict
 
@@ -80,6 +81,14 @@ def test_each_target_can_be_missed(capsys, energy_j, error_j, length_s, met):
     rival = outcome(110, meter="zeus", length_s=length_s)
     assert print_tables([ours, rival], rival="zeus") is met
     assert ("MISSED" in capsys.readouterr().out) is not met
+
+
+def test_boards_that_renew_power_with_their_counter_have_targets_of_their_own(capsys):
+    ours, rival = (outcome(joules, meter=meter, error_j=5.0) for joules, meter in ((101.1, "greenray"), (110, "zeus")))
+    assert print_tables([replace(each, power="together") for each in (ours, rival)], rival="zeus")
+    assert "power together" in capsys.readouterr().out
+    assert {power_of(board) for board in together_boards()} == {"together"}
+    assert {power_of(board) for board in boards(quick=False)} == {"fresh"}
 
 
 def test_boards_and_windows_are_those_that_the_targets_name():

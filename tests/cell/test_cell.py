@@ -224,6 +224,7 @@ class TestInference:
         assert done.flops_per_sample == 2 * (done.macs_per_sample or 0) > 1e6
         assert done.versions["torch"] == metadata.version("torch")
         assert done.settings["inference_mode"] is True
+        assert "in_flight" not in done.settings  # that is a question of boards
         assert served.of("evaluate")[0].samples == 360
 
     def test_at_most_max_windows_when_the_worker_is_never_satisfied(self, trained: tuple[Conversation, Path]) -> None:

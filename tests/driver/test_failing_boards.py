@@ -69,8 +69,16 @@ def test_a_model_whose_baseline_fails_elsewhere_is_bad_everywhere() -> None:
 
 def test_the_only_board_is_given_up_for_what_only_a_board_does() -> None:
     assert ends(Boards(), *["failed"] * 4, others=False) == [None] * 4
-    *_, last = ends(Boards(), *["crashed"] * 3, others=False, suspect=True)
-    assert last is not None
+    boards = Boards()
+    assert ends(boards, *["crashed"] * 3, others=False, suspect=True, tactic="compile") == [None] * 3
+    assert boards.take(A, result_of(CELLS[3], "crashed", suspect=True, tactic="baseline"), others=False) is not None
+
+
+def test_a_board_keeps_its_row_when_its_worker_is_replaced() -> None:
+    boards = Boards()
+    assert ends(boards, "crashed", "crashed") == [None] * 2
+    again = slot("a", cuda=True)  # on the same board
+    assert boards.take(again, result_of(CELLS[2], "crashed"), others=True) is not None
 
 
 def test_in_a_sweep_it_is_refused_and_its_visit_goes_on_elsewhere(tmp_path: Path) -> None:

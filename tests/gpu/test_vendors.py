@@ -117,3 +117,14 @@ def test_two_vendors_gpus_are_measured_side_by_side(simnvml, python):
     for gpu, watts in zip(found["gpus"], (250, POWER_W), strict=True):
         assert gpu["energy_j"] == pytest.approx(watts * found["duration_s"], rel=0.03)
     assert found["total_energy_j"] == pytest.approx(sum(part["energy_j"] for part in (*found["gpus"], found["cpu"])))
+
+
+def test_gpus_on_the_bus_whose_driver_does_not_answer_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "VENDORS", LINE)
+    assert registry.unreached() == []
+    monkeypatch.setattr(made_vendor, "start", lambda: "driver and library are of different versions")
+    assert registry.unreached() == [
+        "of the host's 1 GPU(s) none is used or measured: driver and library are of different versions"
+    ]
+    monkeypatch.setattr(made_vendor, "on_bus", lambda: 0)
+    assert registry.unreached() == []

@@ -50,6 +50,8 @@ def windows(
     traces: int = 18,
     each: int = 12,
     period_off: float = 0.0,
+    lag_s: float = 0.0,
+    power: bool = True,
     **told: float,
 ) -> Found:
     """Windows of one length over square, ramp and sine waves of many periods, duties and phases.
@@ -69,8 +71,9 @@ def windows(
             counter_ms=counter_ms,
             jitter_ms=jitter_ms,
             offset_ms=float(dice.uniform(0, counter_ms)),
+            **told,
         )
-        samples = made_readings(board, seconds=SECONDS, seed=number, **told)
+        samples = made_readings(board, seconds=SECONDS, seed=number, lag_s=lag_s, power=power)
         energy = counter_energy(samples, hz=50, period_s=counter_ms * 1e-3 * (1 + period_off), jitter_s=jitter_ms * 1e-3)
         for start_s in START_S + dice.uniform(0.5, SECONDS - 0.5 - length_s, each):
             window = (float(start_s), float(start_s) + length_s)
@@ -103,7 +106,7 @@ def test_over_all_waves_the_stated_error_is_neither_short_nor_padded():
 
 @pytest.mark.parametrize(
     "told",
-    [{"gain": 1.05}, {"gain": 0.8}, {"lag_s": 0.025}, {"renewed_s": 0.05}, {"renewed_s": 0.1}],
+    [{"gain": 1.05}, {"gain": 0.8}, {"lag_s": 0.025}, {"instant_ms": 50}, {"instant_ms": 100}],
     ids=lambda told: " ".join(f"{name} {value}" for name, value in told.items()),
 )
 def test_power_that_is_off_or_late_or_seldom_renewed_does_no_harm(told):

@@ -69,6 +69,8 @@ ALONE = CpuReading(
         ({}, "A", None),
         ({"host_share": replace(SHARE, workers=4)}, "B", "apportioned between 4"),
         ({"idle": IdlePower(cpu_w=1.0, source="inferred")}, "B", "idle power was not measured"),
+        ({"idle": IdlePower(cpu_w=10.0, source="rapl", busy=0.1)}, "A", None),
+        ({"idle": IdlePower(cpu_w=30.0, source="rapl", busy=1.5)}, "C", "kept 1.50 of 4 processors busy while idle power was"),
         ({"neighbours_busy": None}, "B", "activity is unknown"),
         ({"contention": "neighbours kept 1.50 of 4 processors busy"}, "B", "kept 1.50 of 4"),
         ({"host_share": replace(SHARE, workers=2), "contention": "tasks waited"}, "C", "apportioned"),

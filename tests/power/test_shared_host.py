@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -176,3 +177,14 @@ def own_recording():
     finally:
         recording.stop()
         instrument.close()
+
+
+def test_an_idle_reading_tells_whether_the_host_was_idle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with LiveTree(make_tree(tmp_path, AMD), idle_w=IDLE_W, active_w=ACTIVE_W) as tree, running():
+        monkeypatch.setenv("GREENRAY_POWERCAP_ROOT", str(tree.root))
+        instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel())
+        idle = instrument.measure_idle(1.0)
+        instrument.close()
+    assert idle.busy is not None
+    assert idle.cpu_w == pytest.approx(IDLE_W + ACTIVE_W * idle.busy, rel=0.1)
+    assert idle.busy > 0.3

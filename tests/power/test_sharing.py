@@ -145,5 +145,6 @@ def test_what_the_recorder_missed_at_an_edge_is_not_made_up(package_w):
 
 
 def test_idle_power_is_the_mean_over_the_interval():
-    assert idle_of(host_trace(package_w=30, cell=0, host=0)).cpu_w == pytest.approx(30)
+    idle = idle_of(host_trace(package_w=30, cell=0, host=1.5))
+    assert (idle.cpu_w, idle.busy) == (pytest.approx(30), pytest.approx(1.5))
     assert idle_of(host_trace(package_w=0, cell=0, host=0)) is None

@@ -30,7 +30,10 @@ typedef struct {
     double counter_ms, jitter_ms, offset_ms;             /* the energy counter's update grid */
     double base_j;                                       /* counter at the origin of CLOCK_MONOTONIC */
     double gain;                                         /* instant power = gain x true power */
-    double instant_ms;                                   /* instant power moves every so many ms; 0: always */
+    /* The instant power: renewed every instant_ms (0: at every read) on a grid of its own, or, where instant_in_step is set, at
+     * the very moments at which the counter moves; then it is the mean of the last instant_mean_ms (0: of that moment alone). */
+    double instant_ms, instant_jitter_ms, instant_offset_ms, instant_mean_ms;
+    int instant_in_step;
     double reset_at, frozen_from, lost_from;             /* moments of faults; 0: never */
     double xid_from;                                     /* from then on it tells who it is, and neither energy nor power */
     int no_counter, no_instant, module_scope, no_permission, no_processes, mig, persistence;
@@ -138,15 +141,20 @@ static double noise(uint64_t board, int64_t k) {
     return (double)(z >> 11) / 4503599627370496.0 - 1.0;
 }
 
-static double last_update_by(const Board *b, double t, double step_ms) {
-    double step = step_ms * 1e-3, offset = b->offset_ms * 1e-3;
+/* The last moment up to t of a grid whose moments stray by up to jitter_ms. */
+static double last_of_grid_s(uint64_t stream, double t, double step_ms, double jitter_ms, double offset_ms) {
+    double step = step_ms * 1e-3, offset = offset_ms * 1e-3;
     for (int64_t k = (int64_t)floor((t - offset) / step) + 1;; k--) {
-        double moment = offset + step * (double)k + 1e-3 * b->jitter_ms * noise((uint64_t)(b - boards), k);
+        double moment = offset + step * (double)k + 1e-3 * jitter_ms * noise(stream, k);
         if (moment <= t) return moment;
     }
 }
 
 static int failed(double moment, double t) { return moment > 0 && t >= moment; }
+
+static double last_update_by(const Board *b, double t, double step_ms) {
+    return last_of_grid_s((uint64_t)(b - boards), t, step_ms, b->jitter_ms, b->offset_ms);
+}
 
 /* The last moment up to t at which the counter moved. */
 static double last_update_s(const Board *b, double t) {
@@ -204,7 +212,8 @@ static int set_key(Board *b, const char *key, const char *value) {
 #define NUMBER(field) if (!strcmp(key, #field)) { b->field = number; return 1; }
 #define WHOLE(field) if (!strcmp(key, #field)) { b->field = whole; return 1; }
     NUMBER(low_w) NUMBER(high_w) NUMBER(period_s) NUMBER(duty) NUMBER(phase_s)
-    NUMBER(counter_ms) NUMBER(jitter_ms) NUMBER(offset_ms) NUMBER(base_j) NUMBER(gain) NUMBER(instant_ms)
+    NUMBER(counter_ms) NUMBER(jitter_ms) NUMBER(offset_ms) NUMBER(base_j) NUMBER(gain)
+    NUMBER(instant_ms) NUMBER(instant_jitter_ms) NUMBER(instant_offset_ms) NUMBER(instant_mean_ms) WHOLE(instant_in_step)
     NUMBER(reset_at) NUMBER(frozen_from) NUMBER(lost_from) NUMBER(xid_from)
     NUMBER(clock2_from) NUMBER(clock_period_s)
     NUMBER(stall_ms) NUMBER(stall_every_s) NUMBER(stall_at) NUMBER(capability) NUMBER(warming_c) NUMBER(warming_tau_s)
@@ -402,8 +411,11 @@ int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *mj) { 
 static unsigned average_mw(const Board *b) { double t = now_s(); return (unsigned)(1000 * b->gain * (energy_j(b, t) - energy_j(b, t - 1))); }
 static unsigned instant_mw(const Board *b) {
     double t = now_s();
-    if (b->instant_ms > 0) t = floor(t * 1e3 / b->instant_ms) * b->instant_ms * 1e-3;
-    return (unsigned)(1000 * b->gain * power_w(b, t));
+    if (b->instant_in_step) t = last_update_s(b, t);
+    else if (b->instant_ms > 0)
+        t = last_of_grid_s((uint64_t)(b - boards) + MAX_BOARDS, t, b->instant_ms, b->instant_jitter_ms, b->instant_offset_ms);
+    double length = b->instant_mean_ms * 1e-3;
+    return (unsigned)(1000 * b->gain * (length > 0 ? (energy_j(b, t) - energy_j(b, t - length)) / length : power_w(b, t)));
 }
 int nvmlDeviceGetPowerUsage(void *handle, unsigned *mw) {   /* instant power up to GA100, afterwards over 1 s */
     BOARD(handle);

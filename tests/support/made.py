@@ -6,8 +6,9 @@ import random
 import numpy as np
 
 from greenray.power.recorder import STEP
+from greenray.power.renewal import Renewal
 from greenray.power.trace import Readings, readings
-from tests.simnvml import Board, power_w, true_energy_j
+from tests.simnvml import Board, counter_j, instant_w
 
 
 def made_readings(
@@ -19,26 +20,28 @@ def made_readings(
     late_s: float = 1e-3,
     seed: int = 0,
     power: bool = True,
-    gain: float = 1.0,
     lag_s: float = 0.0,
-    renewed_s: float = 0.0,
+    watched: bool = False,
 ) -> Readings:
-    """What a recorder that is late by `late_s` on average sees of the board; counter jitter is uniform as in simnvml.c.
+    """What a recorder that is late by `late_s` on average sees of the board, the one of index `seed` of its library.
 
-    The board tells `gain` times the power that it had `lag_s` ago, and renews that reading every `renewed_s`.
+    The board tells its power `lag_s` late. `watched`: there are extra reads around the counter's updates, as the recorder makes.
     """
     dice = random.Random(seed)
-    count = int(seconds * hz / STEP)
-    times = np.array([start_s + k * STEP / hz + dice.expovariate(1 / late_s) for k in range(count)])
-    times = np.maximum.accumulate(times + np.arange(count) * 1e-9)
-    step_s, offset_s = board.counter_ms * 1e-3, board.offset_ms * 1e-3
-    first = math.floor((start_s - 1 - offset_s) / step_s)
-    steps = range(first, first + math.ceil((seconds + 3) / step_s))
-    moments = np.array([offset_s + k * step_s + board.jitter_ms * 1e-3 * dice.uniform(-1, 1) for k in steps])
-    values = np.array([math.floor(1000 * true_energy_j(board, start_s - 2, moment)) / 1000 for moment in moments])
-    seen = np.searchsorted(moments, times, side="right") - 1
-    columns = {"counter_j": 1e6 + values[seen]}
+    watch = Renewal.worth(period_s=board.counter_ms * 1e-3, jitter_s=board.jitter_ms * 1e-3, sampled_s=STEP / hz)
+    watch = watch if watched else None
+    times, counter, regular = [], [], 0
+    while regular < int(seconds * hz / STEP):
+        regular_s, extra_s = start_s + regular * STEP / hz, math.inf if watch is None else watch.due_s()
+        regular += regular_s <= extra_s
+        time_s = min(regular_s, extra_s) + dice.expovariate(1 / late_s)
+        time_s = max(time_s, times[-1] + 1e-9 if times else -math.inf)
+        times.append(time_s)
+        counter.append(counter_j(board, time_s, index=seed))
+        if watch is not None:
+            watch.saw(time_s, counter[-1])
+    base_j = 1e6 - math.floor(counter[0])
+    columns = {"counter_j": base_j + np.array(counter)}
     if power:
-        told_s = (np.floor(times / renewed_s) * renewed_s if renewed_s else times) - lag_s
-        columns["power_w"] = gain * np.array([power_w(board, float(t)) for t in told_s])
+        columns["power_w"] = np.array([instant_w(board, time_s - lag_s, index=seed) for time_s in times])
     return readings(times, **columns)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from greenray.tasks.base import Inputs, TrainingBatch
-from greenray.tasks.training_data import DEVICE_SHARE, Pool
+from greenray.tasks.training_data import DEVICE_SHARE, Pool, shape_of_loader
 
 SAMPLES = 600
 LABELS = [row % 3 for row in range(SAMPLES)]
@@ -89,3 +89,21 @@ def test_what_does_not_fit_is_drawn_by_processes_of_the_cell(monkeypatch: pytest
         assert makers <= children
         assert len(makers) == min(8, torch.get_num_threads())  # the same ones in every epoch
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("batch_bytes", "threads", "shape"),
+    [(1 << 20, 16, (8, 2)), (1 << 20, 2, (2, 2)), (100 << 20, 16, (8, 1)), (300 << 20, 16, (3, 1)), (4 << 30, 16, (1, 1))],
+)
+def test_batches_made_beforehand_take_bounded_memory(batch_bytes: int, threads: int, shape: tuple[int, int]) -> None:
+    """Batches of 256 pictures have 150 MB: sixteen of them would fill the shared memory of a container."""
+    assert shape_of_loader(batch_bytes, threads=threads, most_bytes=1 << 30) == shape
+
+
+def test_processes_are_started_by_what_their_batches_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenray.tasks.training_data.pinned_bound", lambda: 30 * 16)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    with device(monkeypatch, free_bytes=0):
+        pool = Pool(encode, LABELS, device="cuda", kept_bytes=1)
+        makers = {int(batch.inputs["maker"][0]) for batch in pool.batches(order())}
+    assert len(makers) == 1

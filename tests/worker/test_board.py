@@ -1,14 +1,16 @@
 """Whether a board still works, asked of simulated ones; and after which ends of a cell it is asked."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from greenray.cell.protocol import Failed
-from greenray.worker.board import may_be_the_boards
+from greenray.worker.board import fault_of, may_be_the_boards
 from greenray.worker.supervise import Outcome
 from tests.simnvml import uuid_of
 
@@ -49,6 +51,31 @@ def test_a_board_that_cannot_be_read_or_does_not_compute_is_told_with_the_reason
         f"board {uuid_of(0)} failed: torch cannot use CUDA: CUDA error: unknown error",
         None,  # it never had one
     ]
+
+
+class Meter:
+    """Of a board whose counter moves, and that answers to `silent` of the first readings with an error."""
+
+    lost, counter_missing, power_source = False, None, "gpu"
+
+    def __init__(self, *, silent: float) -> None:
+        self.fault: str | None = None
+        self._silent, self._asked = silent, 0
+
+    def sample(self) -> tuple[float, float]:
+        self._asked += 1
+        before = self._asked == 1  # the reading before the task
+        self.fault = None if before or self._asked - 1 > self._silent else "the board does not answer (Timeout)"
+        return (math.nan, math.nan) if self.fault else (float(self._asked), 300.0)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize(("silent", "reason"), [(1, None), (math.inf, "board b failed: the board does not answer (Timeout)")])
+def test_one_reading_that_fails_is_no_fault_of_the_board(silent: float, reason: str | None) -> None:
+    board: Any = SimpleNamespace(uuid="b", meter=lambda: Meter(silent=silent))
+    assert fault_of(board, period_s=0.02, compute=lambda: None) == reason
 
 
 def failed(**fields: Any) -> Outcome:

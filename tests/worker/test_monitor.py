@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -15,8 +16,11 @@ from tests.support import ROOT
 from tests.support.starved import starved
 
 WINDOWS, MOST = 3, 5
+DEADLINE_S = 90.0
 
-# A cell of 1 s windows as its worker hears it. Arguments: what happens, a control file. NVML is loaded once a process.
+# A cell of 2 s windows as its worker hears it. Arguments: what happens, a control file, the library. NVML is loaded once a
+# process. The story begins on a line of input, when all others do little but wait; what the board does is set ahead of its time,
+# which no busy host delays. So long a window has enough readings of the clock that some may be late.
 CELL = """
 import json, os, sys, time
 from pathlib import Path
@@ -27,6 +31,9 @@ from greenray.cell.protocol import Ready, Settle, Warming, Window
 from tests.simnvml import Board, environment, uuid_of, write_control
 
 story, control, library = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+window_s = 2.0
+print("here", flush=True)
+sys.stdin.readline()
 work_s = time.monotonic() + 6.0
 board = {
     # 80 W until work begins, then 300 W; it heats up all the while.
@@ -38,7 +45,7 @@ board = {
         more={"heating_c_per_s": 4, "heating_from": time.monotonic()},
     ),
     "clock moves once": Board(more={"clock2_mhz": 1410}),
-    "clock never holds": Board(more={"clock2_mhz": 1410, "clock_period_s": 2.0}),
+    "clock never holds": Board(more={"clock2_mhz": 1410, "clock_period_s": 2 * window_s}),
     "never settles": Board(wave="square", period_s=0.5),
     "settles later": Board(wave="square", period_s=0.5),
 }[story]
@@ -48,7 +55,8 @@ instrument = Instrument(accelerator="0", hz=50, cpu_model=CpuModel())
 instrument.share_host(idle=instrument.measure_idle(1), workers=2)
 recording = instrument.record()
 recording.follow(os.getpid())
-monitor = CellMonitor(device="cuda", windows=3, most_windows=5, gpu=instrument.gpu, recording=recording, settle_s=4.0)
+monitor = CellMonitor(device="cuda", windows=3, most_windows=5, gpu=instrument.gpu, recording=recording,
+                      settle_s=4.0 if story == "never settles" else 30.0)
 begin_s = time.monotonic()
 monitor.handle(Ready(gpu_uuid=uuid_of(0).removeprefix("GPU-")))
 
@@ -73,12 +81,11 @@ if "settle" not in story:
         time.sleep(max(0.0, work_s + 0.3 - time.monotonic()))
     start_s = time.monotonic()
     if story == "clock never holds":  # the clock changes in the middle of every window
-        start_s += (0.5 - start_s) % 2.0
+        start_s += (window_s / 2 - start_s) % (2 * window_s)
+    if story == "clock moves once":  # in the middle of the second window
+        write_control(control, **{"0.clock2_from": start_s + 1.5 * window_s})
     while not (verdicts and verdicts[-1]):
-        end_s = start_s + 1.0
-        if story == "clock moves once" and len(verdicts) == 1:
-            time.sleep(max(0.0, start_s + 0.5 - time.monotonic()))
-            write_control(control, **{"0.clock2_from": time.monotonic()})
+        end_s = start_s + window_s
         time.sleep(max(0.0, end_s - time.monotonic()))
         heard = monitor.handle(Window(kind="steady", start_s=start_s, end_s=end_s, samples=4, iterations=1))
         verdicts.append(heard.enough)
@@ -96,18 +103,27 @@ STORIES = ("step", "clock moves once", "clock never holds", "never settles", "se
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
-    """Every story at once, each in a process of its own; they mostly wait."""
+    """Every story at once, each in a process of its own; once all of them have begun they mostly wait."""
     folder = tmp_path_factory.mktemp("monitor")
     library = simnvml.build(folder / "lib")
+    everyone = threading.Barrier(len(STORIES), timeout=DEADLINE_S)
 
     def run(story: str) -> dict[str, Any]:
         command = [sys.executable, "-c", CELL, story, str(folder / story.replace(" ", "-")), str(library)]
         env = {**os.environ, "PYTHONPATH": str(ROOT), "LD_LIBRARY_PATH": str(library.parent)}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=90)
-        assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout))
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with subprocess.Popen(command, env=env, text=True, **pipes) as process:
+            overdue = threading.Timer(DEADLINE_S, process.kill)
+            overdue.start()
+            assert process.stdout is not None
+            process.stdout.readline()
+            everyone.wait()
+            out, err = process.communicate("\n")
+            overdue.cancel()
+        assert process.returncode == 0, err
+        return dict(json.loads(out))
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(len(STORIES)) as pool:
         stories: dict[str, Future[dict[str, Any]]] = {story: pool.submit(run, story) for story in STORIES}
     return lambda story: stories[story].result()
 
@@ -117,10 +133,10 @@ def steady(story: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def expected(story: dict[str, Any], *, rejected: Collection[int] = ()) -> list[bool]:
-    """The verdicts on windows of which these are rejected, and those that the tests' own load on this host has spoiled."""
+    """The verdicts on windows of which these are rejected, and those that other load on this host has spoiled."""
     said, usable = [], 0
     for number, row in enumerate(steady(story)):
-        usable += number not in rejected and row["contention"] is None
+        usable += number not in rejected and row["contention"] is None and row["total_energy_j"] is not None
         said.append(usable == WINDOWS or number + 1 == MOST)
     return said
 
@@ -132,7 +148,9 @@ def test_active_is_gross_less_idle(told: Callable[[str], dict[str, Any]]) -> Non
     for row in story["rows"]:
         assert row["gpu_idle_w"] == pytest.approx(80, rel=0.03)
         assert row["gpu_idle_settled"] is True
-    for row in steady(story):
+    readable = [row for row in steady(story) if not starved(row["grade_reasons"])]
+    assert readable
+    for row in readable:
         duration_s = row["duration_s"]
         assert row["gpu_energy_j"] == pytest.approx(300 * duration_s, rel=0.03)
         assert row["gpu_active_energy_j"] == pytest.approx(220 * duration_s, rel=0.04)
@@ -177,7 +195,7 @@ def test_a_clock_that_never_holds_ends_at_the_most_windows_with_a_figure(told: C
 def test_idle_waits_until_power_has_been_steady_for_a_second(told: Callable[[str], dict[str, Any]]) -> None:
     story = told("settles later")
     assert story["steady"] is True
-    assert 0.75 <= story["after_change_s"] < 4.0  # four fifths of a second's samples are enough
+    assert story["after_change_s"] >= 0.75  # four fifths of a second's samples are enough
     assert {row["gpu_idle_settled"] for row in story["rows"]} == {True}
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from greenray.power.estimate.energy import GAP_SHARE, NO_LENGTH, Energy, EnergyCurve, disorder, gaps_of, unknown
+from greenray.power.estimate.ensemble import Ensemble, ensemble_curve
 from greenray.power.estimate.fusion import counter_curve
 from greenray.power.estimate.grid import changes, locate, period_of
+from greenray.power.estimate.renewed import renewals
 from greenray.power.trace import EMPTY, Floats, Readings
 
 _BLOCK_S, _MARGIN_S = 10.0, 5.0  # the trace is worked out block by block, each with what lies around it
@@ -36,7 +38,7 @@ class CounterEnergy:
     breaks: Floats
     gaps: list[tuple[float, float]]
     fault: str | None
-    _curves: dict[tuple[int, int], EnergyCurve] = field(default_factory=dict)
+    _curves: dict[tuple[int, int], EnergyCurve | Ensemble] = field(default_factory=dict)
 
     @property
     def until_s(self) -> float:
@@ -98,7 +100,7 @@ class CounterEnergy:
         # A last piece that is short goes with the block before it.
         return max(int((self.times[-1] - self.times[0] - _MARGIN_S) // _BLOCK_S), 0)
 
-    def _curve(self, block: int, time_s: float) -> EnergyCurve:
+    def _curve(self, block: int, time_s: float) -> EnergyCurve | Ensemble:
         """The curve of a block, as far as it lies between the same breaks as a moment: what lies beyond them tells nothing."""
         stretch = int(np.searchsorted(self.breaks, time_s, side="right"))
         curve = self._curves.get((block, stretch))
@@ -109,7 +111,9 @@ class CounterEnergy:
             part = slice(*np.clip(np.searchsorted(self.times, [begin_s, end_s]), first, last))
             updates = locate(self.times[part], self.climbed_j[part], period_s=self.period_s, jitter_s=self.jitter_s)
             power = self.power.within(begin_s, end_s)
-            curve = self._curves[block, stretch] = counter_curve(updates, power.times, power.column("power_w"))
+            together = renewals(updates, power.times, power.column("power_w"))
+            curve = counter_curve(updates, power.times, power.column("power_w")) if together is None else ensemble_curve(together)
+            self._curves[block, stretch] = curve
         return curve
 
     def _gaps_at_edges(self, start_s: float, end_s: float) -> tuple[float, float]:

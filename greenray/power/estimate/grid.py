@@ -32,6 +32,7 @@ class Updates:
         half_widths_s: by how much each moment on its own may be off: the jitter of the counter.
         phases_s: by how much it may be off together with its neighbours: the phase of their grid.
         brackets_s: half of the time between the samples on its two sides, which bounds both.
+        seen_s: moments of the samples that saw it moved.
         counter_j: the counter from then on, joules.
     """
 
@@ -39,6 +40,7 @@ class Updates:
     half_widths_s: Floats
     phases_s: Floats
     brackets_s: Floats
+    seen_s: Floats
     counter_j: Floats
 
 
@@ -91,7 +93,9 @@ def locate(times: Floats, counter_j: Floats, *, period_s: float, jitter_s: float
     """
     after, until, value = changes(times, counter_j)
     middle, half = (after + until) / 2, (until - after) / 2
-    plain = Updates(times=middle, half_widths_s=half, phases_s=np.zeros(len(half)), brackets_s=half, counter_j=value)
+    plain = Updates(
+        times=middle, half_widths_s=half, phases_s=np.zeros(len(half)), brackets_s=half, seen_s=until, counter_j=value
+    )
     if not np.isfinite(period_s) or period_s <= 0 or len(until) < 6:
         return plain
     grid = _grid(times, np.diff(counter_j) != 0, period_s=period_s, jitter_s=jitter_s)
@@ -113,15 +117,17 @@ def locate(times: Floats, counter_j: Floats, *, period_s: float, jitter_s: float
     keep = since % 4 == 0
     inside &= ~doubtful
     # What the jitter allows, as far as the samples do.
-    earliest, latest = np.maximum(after, last - tolerance_s), np.minimum(until, last + tolerance_s)
-    moments = np.where(inside, np.clip(last, earliest, latest), middle)
+    earliest, latest = np.maximum(after, last - jitter_s), np.minimum(until, last + jitter_s)
+    possible = inside & (latest > earliest)
+    moments = np.where(possible, (earliest + latest) / 2, np.where(inside, np.clip(last, after, until), middle))
     # Two changes that landed on one moment cannot both have been there; the later one's energy goes to the next.
     keep &= moments > np.concatenate([[-np.inf], np.maximum.accumulate(moments)[:-1]])
     return Updates(
         times=moments[keep],
-        half_widths_s=np.where(inside, np.minimum(half, max(jitter_s, _SHARPEST_S)), half)[keep],
+        half_widths_s=np.where(inside, np.where(possible, np.maximum(latest - earliest, 0.0) / 2, _SHARPEST_S), half)[keep],
         phases_s=np.where(inside, np.minimum(half, grid.half_width_at(until)), 0.0)[keep],
         brackets_s=half[keep],
+        seen_s=until[keep],
         counter_j=value[keep],
     )
 
