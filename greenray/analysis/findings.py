@@ -82,18 +82,23 @@ def label_cells(arms: Sequence[Arm]) -> dict[Key, str]:
     by_phase: dict[str, dict[Key, dict[str, str]]] = defaultdict(dict)
     for arm in (one for cell in arms for one in (cell, *cell.stages)):
         by_phase[arm.cell["phase"]][arm.key] = _description(arm, ambiguous=devices.count(arm.cell["device"]) > 1)
-    return {key: label for cells in by_phase.values() for key, label in _label(cells).items()}
+    tactics_in = {arm.cell["phase"] for arm in arms if arm.cell["tactic"] != "baseline"}
+    found: dict[Key, str] = {}
+    for phase, cells in by_phase.items():
+        found |= _label(cells, extra="training" if phase == "training" and len(tactics_in) > 1 else None)
+    return found
 
 
-def _label(cells: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
-    """Add the aspects in which cells differ: every aspect by itself, the checkpoint only for models that have several."""
+def _label(cells: Mapping[Key, Mapping[str, str]], *, extra: str | None) -> dict[Key, str]:
+    """Add `extra`, and the aspects in which cells differ: each by itself, the checkpoint only for models that have several."""
     shown = [name for name in _ASPECTS if len({aspects[name] for aspects in cells.values()} - {_UNKNOWN}) > 1]
     sources: dict[str, set[str]] = defaultdict(set)
     for aspects in cells.values():
         sources[aspects["model"]].add(aspects["source"])
     found = {}
     for key, aspects in cells.items():
-        extras = [aspects[name] for name in shown if aspects[name] not in ("", _UNKNOWN)]
+        extras = [extra] if extra else []
+        extras += [aspects[name] for name in shown if aspects[name] not in ("", _UNKNOWN)]
         extras += [aspects["source"]] if len(sources[aspects["model"]]) > 1 else []
         found[key] = aspects["model"] + (f" ({', '.join(extras)})" if extras else "")
     return found

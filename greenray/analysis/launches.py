@@ -41,7 +41,8 @@ def _which(arms: Sequence[Arm]) -> str:
     """Models and batches with their tactics, each once."""
     tactics: dict[str, set[str]] = defaultdict(set)
     for arm in arms:
-        tactics[f"{arm.cell['model']} on batches of {arm.cell['batch_size']}"].add(arm.cell["tactic"])
+        batch_size = arm.cell["measured_batch_size"] or arm.cell["batch_size"]
+        tactics[f"{arm.cell['model']} on batches of {batch_size}"].add(arm.cell["tactic"])
     named = [f"{where}: {', '.join(sorted(names))}" for where, names in sorted(tactics.items())]
     more = [f"and {len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
     return "; ".join([*named[:_MOST_NAMED], *more])

@@ -36,7 +36,7 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
     if hyper is None:
         raise CellError("a training cell without hyperparameters")
     chain = Chain((step.name, step.params) for step in cell.tactic)
-    chain.check(Context(device=cell.device, training=True))
+    chain.check(Context(device=cell.device, training=True, precision=hyper.precision))
     precision.check(hyper.precision, device=cell.device)
     task, model = work.begin(asked, marker, result, batch_size=chain.batch_size(cell.batch_size))
 

@@ -61,6 +61,9 @@ def _parse_chain(value: Any) -> tuple[TacticStep, ...]:
     steps = [_parse_step(item) for item in (value if isinstance(value, list | tuple) else [value])]
     if len(steps) > 1 and DEFAULT[0] in steps:
         raise ValueError("default stands for several tactics, so it cannot be part of a chain; write it beside the others")
+    names = [step.name for step in steps]
+    if twice := next((name for name in names if names.count(name) > 1 and name != BASELINE[0].name), None):
+        raise ValueError(f"{twice} is in a chain twice; name it once, with the parameters that it is to have")
     # `baseline` changes nothing, so it adds nothing to a chain.
     return tuple(s for s in steps if s.name != "baseline") or BASELINE
 

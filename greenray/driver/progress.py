@@ -61,7 +61,7 @@ class Watcher(Protocol):
 def cell_label(cell: Cell) -> str:
     """What people call a cell: model, tactic, device, batch size."""
     tactic = f"baseline ({cell.bracket})" if cell.bracket else cell.tactic_slug
-    what = "training" if cell.phase == "training" else tactic
+    what = tactic if cell.phase == "inference" else "training" if cell.is_baseline and not cell.bracket else f"training {tactic}"
     rounds = f" round {cell.round}" if cell.round > 1 else ""
     return f"{cell.model.label} {what} {cell.device} batch {cell.batch_size}{rounds}"
 

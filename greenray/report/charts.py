@@ -11,6 +11,7 @@ Figure = dict[str, Any]
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#999933", "#44AA99", "#AA4499")
 """Okabe and Ito's colours first: told apart by colour-blind readers, on light and dark."""
+SHAPES = ("circle", "square", "diamond", "triangle-up")
 BASELINE_COLOUR = "#888888"
 
 
@@ -39,6 +40,11 @@ def plain(text: str) -> str:
 
 def colour(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
+
+
+def shape(index: int) -> str:
+    """A shape that tells those apart whose colour has come round again."""
+    return SHAPES[index // len(PALETTE) % len(SHAPES)]
 
 
 def rounded(values: Iterable[float]) -> list[float]:

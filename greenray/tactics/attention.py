@@ -55,6 +55,7 @@ class Attention(Tactic[AttentionParams]):
     Params = AttentionParams
 
     def check(self, context: Context) -> None:
+        context.require_torchs_kernels(self.name, what="kernels for attention")
         implementation, kernel = self.params.implementation, self.params.kernel
         if implementation == "eager" and "compile" in context.later:
             raise Unsupported("compile recognises the model's own attention and puts sdpa back: measure one of the two alone")

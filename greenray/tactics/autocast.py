@@ -34,6 +34,14 @@ class Autocast(Tactic[AutocastParams]):
         for cast_ in ("bf16", "fp16"):
             if cast_ in context.later:
                 raise Unsupported(f"autocast has nothing to do in a model that {cast_} casts as a whole: use one of them")
+        if "dynamic-quantization" in context.later:
+            raise Unsupported("dynamic-quantization's kernels take float32 only: leave out the autocast before it")
+        if "tf32" in context.later:
+            raise Unsupported("tf32 rounds products of float32 tensors, and autocast leaves none: use one of the two")
+        if context.precision in _DTYPES:
+            raise Unsupported(
+                f"the experiment trains under autocast already (precision: {context.precision}): compare autocast in one of fp32"
+            )
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         import torch

@@ -24,14 +24,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from greenray.errors import Unsupported
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from greenray.config.refs import Precision
     from greenray.tasks.training_step import TrainingStep
 
 DEVICES = ("cpu", "cuda")
 KEEP_THE_MODEL = ("baseline", "batch-size", "null-check", "power-limit")
-"""Tactics that leave the model as it is, so that they may follow in a chain where no torch model is left."""
+"""Tactics that leave the model as it is, so that they may follow in a chain where nothing else can be changed any more."""
+OWN_KERNELS = ("onnxruntime", "tensorrt")
+"""Tactics that compute with code of their own, for which it makes no difference how torch would do it."""
+
+_ENDS = ("compile", *OWN_KERNELS)
+_PRUNE = ("prune-global", "prune-local", "prune-structured")
+_PACK = ("dynamic-quantization", "fp8-dynamic", "int4-weight-only", "int8-dynamic", "int8-weight-only", "sparse-2-4")
 
 
 class Params(BaseModel):
@@ -52,6 +61,7 @@ class Context:
         training: the model is going to be trained.
         later: names of the tactics that follow in the chain.
         batch_size: samples in a batch of the baseline; None where nobody asks.
+        precision: that the baseline is trained in; fp32 where it is only run.
     """
 
     device: str
@@ -59,6 +69,23 @@ class Context:
     training: bool = False
     later: tuple[str, ...] = ()
     batch_size: int | None = None
+    precision: "Precision" = "fp32"
+
+    def require_last(self, name: str, *, why: str) -> None:
+        """Raise Unsupported if a tactic that changes the model follows on `name` in the chain."""
+        if after := next((other for other in self.later if other not in KEEP_THE_MODEL), None):
+            raise Unsupported(f"{why}: " + ("leave out one of the two" if after in _ENDS else f"put {after} before {name}"))
+
+    def require_torchs_kernels(self, name: str, *, what: str) -> None:
+        """Raise Unsupported if a tactic follows that chooses `what` itself, whatever torch was told."""
+        if after := next((other for other in self.later if other in OWN_KERNELS), None):
+            raise Unsupported(f"{after} chooses {what} itself: leave out {name} before it")
+
+    def require_nothing_for_plain_weights(self, name: str) -> None:
+        """Raise Unsupported if a tactic follows that needs weights as they were before `name` packs them."""
+        if other := next((other for other in self.later if other in (*_PRUNE, *_PACK, *OWN_KERNELS)), None):
+            instead = f"put {other} before {name}" if other in _PRUNE else "use one of the two"
+            raise Unsupported(f"{name} packs weights, and {other} needs them plain: {instead}")
 
 
 class Tactic(ABC, Generic[P]):

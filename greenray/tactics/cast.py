@@ -19,6 +19,8 @@ class _Cast(Tactic[Params]):
     def check(self, context: Context) -> None:
         if "dynamic-quantization" in context.later:
             raise Unsupported(f"dynamic-quantization converts float32 layers only: leave out the {self.name} before it")
+        if other := next((name for name in context.later if name in ("bf16", "fp16")), None):
+            raise Unsupported(f"{other} casts again what {self.name} has cast: use one of the two")
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         import torch

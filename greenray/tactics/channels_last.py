@@ -18,6 +18,9 @@ class ChannelsLast(Tactic[Params]):
     needs = "convolutions"
     source = "https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html"
 
+    def check(self, context: Context) -> None:
+        context.require_torchs_kernels(self.name, what="the order of tensors")
+
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         import torch
         from torch import nn

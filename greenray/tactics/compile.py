@@ -45,6 +45,7 @@ class Compile(Tactic[CompileParams]):
         from torch._inductor.exc import InvalidCxxCompiler
         from torch.utils._triton import has_triton_package
 
+        context.require_last(self.name, why="compile compiles what stands before it in the chain")
         if context.device == "cpu" and self.params.mode == "reduce-overhead":
             raise Unsupported("reduce-overhead is CUDA graphs, which a cpu has not: use mode: default")
         if context.device == "cuda":

@@ -36,6 +36,9 @@ class DynamicQuantization(Tactic[Params]):
             )
         if context.training:
             raise Unsupported("dynamic-quantization has no gradients; use it in an inference experiment")
+        context.require_nothing_for_plain_weights(self.name)
+        if lower := next((name for name in context.later if name in ("autocast", "bf16", "fp16")), None):
+            raise Unsupported(f"dynamic-quantization's kernels take float32 only: leave out the {lower} behind it")
         if importlib.util.find_spec("torch.ao.quantization") is None:
             raise Unsupported(f"torch {torch.__version__} no longer has torch.ao.quantization; use int8-dynamic (torchao)")
         if not _engines():

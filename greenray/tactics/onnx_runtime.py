@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from greenray.errors import CellError, Unsupported, first_line
-from greenray.tactics.base import KEEP_THE_MODEL, Context, Params, Tactic
+from greenray.tactics.base import Context, Params, Tactic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,8 +48,7 @@ class OnnxRuntime(Tactic[OnnxRuntimeParams]):
     def check(self, context: Context) -> None:
         if context.training:
             raise Unsupported("onnxruntime runs models and does not train them; use it in an inference experiment")
-        if after := [name for name in context.later if name not in KEEP_THE_MODEL]:
-            raise Unsupported(f"after onnxruntime there is no torch model left to change: put {after[0]} before it in the chain")
+        context.require_last(self.name, why="after onnxruntime there is no torch model left to change")
         if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
             raise Unsupported(f"onnxruntime needs {' and '.join(missing)}: `pip install greenray[onnxruntime]`")
         onnxruntime, *_ = [importlib.import_module(name) for name in reversed(_PACKAGES)]  # here: they are no cost of the tactic
@@ -76,7 +75,9 @@ class OnnxRuntime(Tactic[OnnxRuntimeParams]):
                     outputs = model(**context.example)
                 serialised = export(model, context.example, opset=self.params.opset)
             except (torch.onnx.OnnxExporterError, NotImplementedError, torch._dynamo.exc.Unsupported) as error:
-                raise Unsupported(f"torch cannot export this model to ONNX ({first_line(error)}); use compile") from error
+                raise Unsupported(
+                    f"torch cannot export this model to ONNX ({first_line(error.__cause__ or error)}); use compile"
+                ) from error
         if len(serialised.model) > _MOST_BYTES:
             raise Unsupported("the model has more than the 2 GiB that a file of ONNX holds; cast it with fp16 or bf16 before")
         try:

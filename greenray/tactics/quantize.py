@@ -36,6 +36,7 @@ class _Quantize(Tactic[P]):
             raise Unsupported(f"{self.name} needs the package torchao")
         if context.training:
             raise Unsupported("a quantised model cannot be trained; use the tactic in an inference experiment")
+        context.require_nothing_for_plain_weights(self.name)
         for cast in ("bf16", "fp16"):
             if cast in context.later:
                 raise Unsupported(f"{cast} cannot cast what is quantised already: write {cast}+{self.name}")

@@ -31,6 +31,7 @@ class Sparse24(Tactic[Params]):
             raise Unsupported("sparse-2-4 has CUDA kernels only: measure it with `devices: [cuda]`, or use prune-local")
         if context.training:
             raise Unsupported("sparse-2-4 packs weights that cannot be trained; use it in an inference experiment")
+        context.require_nothing_for_plain_weights(self.name)
         import torch
 
         if (capability := torch.cuda.get_device_capability()) < (8, 0):

@@ -9,6 +9,7 @@ from greenray.tactics.layers import products
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_LOWER = ("bf16", "fp16", "autocast")
 _PROBE_SIZE = 512
 _TF32_ERROR_ABOVE = 1e-5  # of the largest element: TF32 keeps 11 bits of each factor (1e-4), float32 24 (1e-7)
 
@@ -29,6 +30,11 @@ class TensorFloat32(Tactic[Params]):
             raise Unsupported("tf32 is a mode of CUDA boards: use bf16 on cpu")
         if (found := torch.cuda.get_device_capability()) < (8, 0):
             raise Unsupported(f"tf32 needs compute capability 8.0 or later, this board has {found[0]}.{found[1]}: use fp16")
+        if context.precision == "tf32":
+            raise NotApplied("the experiment trains in tf32 already (precision: tf32)")
+        lower = next((name for name in (context.precision, *context.later) if name in _LOWER), None)
+        if lower is not None:
+            raise Unsupported(f"tf32 rounds products of float32 tensors, and {lower} leaves none: use one of the two")
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         import torch
@@ -83,6 +89,7 @@ class CudnnBenchmark(Tactic[Params]):
             raise Unsupported("cuDNN is a library of CUDA boards: use channels-last or compile on cpu")
         if not torch.backends.cudnn.is_available():  # type: ignore[no-untyped-call]
             raise Unsupported("this torch has no cuDNN: use channels-last or compile")
+        context.require_torchs_kernels(self.name, what="algorithms for convolutions")
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         import torch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from greenray.errors import NotApplied, Unsupported, first_line
-from greenray.tactics.base import KEEP_THE_MODEL, Context, Params, Tactic
+from greenray.tactics.base import Context, Params, Tactic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,8 +53,7 @@ class TensorRT(Tactic[TensorRTParams]):
             )
         if context.training:
             raise Unsupported("tensorrt runs models and does not train them; use it in an inference experiment")
-        if after := [name for name in context.later if name not in KEEP_THE_MODEL]:
-            raise Unsupported(f"tensorrt compiles what stands before it in a chain: put {after[0]} before it")
+        context.require_last(self.name, why="tensorrt compiles what stands before it in the chain")
         if importlib.util.find_spec("torch_tensorrt") is None:
             raise Unsupported("tensorrt needs the package torch-tensorrt: `pip install greenray[tensorrt]`")
         try:

@@ -10,6 +10,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -67,6 +68,8 @@ def run_attempt(
     most_windows = windows + measure.max_windows
     # Before the cell starts and the recording begins: it may have to come over a network.
     fetched = store.fetch_folder(f"checkpoints/{cell.model.id}") if cell.model.source == "checkpoint" else None
+    if instrument.gpu is not None and (limits := instrument.gpu.power_limits()) is not None:
+        info = replace(info, power_limit_w=limits.enforced_w)  # somebody may have set another since the worker started
     started_at = datetime.now(UTC)
     with contextlib.ExitStack() as kept:
         # Compiled graphs and kernels may come from an earlier round, never from another cell. The threads are compiled in.

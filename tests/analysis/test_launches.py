@@ -30,6 +30,7 @@ def swept(
             latency_bound=ratio > 1.15,
             synchronized_samples_per_s=1000.0,
             unsynchronized_samples_per_s=1000.0 * ratio,
+            measured_batch_size=4 if tactic == "batch-size_size-4" else None,
             device_time_share=shares.get(tactic),
             peak_gpu_memory_bytes=3_000_000_000,
             peak_gpu_memory_load_bytes=4_500_000_000,
@@ -58,6 +59,11 @@ def test_a_host_that_is_slower_than_its_board_makes_it_wait_too(tmp_path: Path) 
     ratios, shares = {"baseline": 1.02, "bf16": 1.01, "compile": 1.02}, {"baseline": 0.25, "bf16": 0.2, "compile": 0.95}
     text = headline(swept(tmp_path / "out", ratios=ratios, shares=shares))
     assert "in 2 of 3 cells on a GPU it could do up to 5.0 times the work (vit-tiny on batches of 32: baseline, bf16)" in text
+
+
+def test_a_tactic_that_chose_another_batch_is_named_with_its_own(tmp_path: Path) -> None:
+    text = headline(swept(tmp_path / "out", ratios={"baseline": 1.0, "batch-size_size-4": 2.0}))
+    assert "vit-tiny on batches of 4: batch-size_size-4" in text
 
 
 def test_nobody_is_advised_to_do_what_is_done_already(tmp_path: Path) -> None:

@@ -154,6 +154,20 @@ def test_a_tactic_that_is_clear_on_many_models_is_said_once(tmp_path: Path) -> N
     assert [sentence.split(" energy")[0] for sentence in int4] == ["a: int4 uses 2.5 times the", "b: int4 uses 2.5 times the"]
 
 
+def test_training_is_told_from_inference_where_tactics_are_compared_in_both(tmp_path: Path) -> None:
+    refused: dict[str, Any] = {"energy_j": None, "status": "unsupported", "model": "m"}
+    sweep = Sweep(out=tmp_path / "both", noise=0.0)
+    sweep.cell("tf32", **refused, error="no board")
+    sweep.cell("tf32", **refused, error="trained so already", phase="training")
+    assert sorted(analyse(sweep.finish()).without_result) == [
+        "m (training): tf32 is unsupported (trained so already).",
+        "m: tf32 is unsupported (no board).",
+    ]
+    sweep = Sweep(out=tmp_path / "one", noise=0.0)
+    sweep.cell("tf32", **refused, error="trained so already", phase="training")
+    assert analyse(sweep.finish()).without_result == ("m: tf32 is unsupported (trained so already).",)
+
+
 def test_one_crash_in_five_rounds_is_not_said_of_all(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.0)
     for number in range(1, 6):

@@ -9,7 +9,7 @@ from rich.live import Live as RichLive
 from greenray.cli.progress import LiveWatcher, PlainWatcher
 from greenray.config.settings import Limits
 from greenray.driver.pool import Starting
-from greenray.driver.progress import Snapshot, WorkerView
+from greenray.driver.progress import Snapshot, WorkerView, cell_label
 from greenray.worker.assignment import Live
 from tests.driver.pretend_pool import fresh, plan_of, result_of
 
@@ -93,3 +93,14 @@ def test_a_terminal_shows_at_once_what_is_starting_before_the_first_cell_and_bes
     watcher.starting([])
     watcher.update(seen(None))
     assert "to start" not in shown()
+
+
+def test_training_under_a_tactic_is_named_with_it() -> None:
+    training = fresh("compile", "prune-local", phase="training", epochs=1)
+    (block,) = plan_of(training).blocks
+    labels = [cell_label(cell) for cell in (block.bracket("open", visit=1), *block.cells)]
+    assert [label.split(" cpu ")[0].split(" ", 1)[1] for label in labels] == [
+        "training baseline (open)",
+        "training compile",
+        "training prune-local",
+    ]

@@ -102,6 +102,8 @@ def test_a_core_is_left_to_the_recorder_unless_threads_are_named(threads: Any, c
         (lambda d: d["experiments"][0].update(gradient_accumulation=0), ["experiments[0].gradient_accumulation", "0"]),
         (lambda d: d["measure"].update(in_flight=3), ["measure.in_flight", "3", "1 or 2"]),
         (lambda d: d["experiments"][1].update(name="train"), ["train"]),
+        (lambda d: d["experiments"][1].update(tactics=[["bf16", "default"]]), ["default stands for several tactics"]),
+        (lambda d: d["experiments"][1].update(tactics=[[{"batch-size": {"size": 2}}, "batch-size"]]), ["batch-size", "twice"]),
         (lambda d: d.update(name="Quick Start"), ["name", "'Quick Start'"]),
         (lambda d: d["measure"].update(window_s=0), ["measure.window_s", "0"]),
         (lambda d: d["measure"].update(sampling_hz=1e9), ["measure.sampling_hz"]),

@@ -7,7 +7,7 @@ import pytest
 from greenray.analysis import analyse
 from greenray.report import build, markdown, page
 from greenray.report.document import Chart
-from greenray.report.sections import SECTIONS, accuracy, cost
+from greenray.report.sections import SECTIONS, accuracy, cost, energy
 from tests.support.synthetic import Sweep, quickstart
 
 LINE = "tests.report.longest_cell"
@@ -110,3 +110,12 @@ def test_money_carbon_and_the_trade_off_show_no_change_that_nothing_supports(tmp
         ["circle-open" if rounds == 1 else "circle"],
     )
     assert ("no interval" in tactic["text"][0], "no interval" in chart.caption) == (rounds == 1, rounds == 1)
+
+
+def test_as_many_tactics_as_there_are_can_be_told_apart_in_a_chart(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    sweep.rounds(1, "m", family="f", energy_j=0.004, tactics={f"tactic-{number:02}": 0.9 for number in range(30)})
+    chart = energy.chart(analyse(sweep.finish()).findings, "image")
+    assert chart is not None
+    markers = [trace["marker"] for trace in chart.figure["data"]]
+    assert len({(marker["color"], marker["symbol"]) for marker in markers}) == len(markers) == 30

@@ -66,6 +66,26 @@ def test_channels_last_is_trained_and_saved_in_the_usual_order(tmp_path: Path) -
     assert (tmp_path / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("name", ["tf32", "bf16", "prune-local"])
+def test_a_tactic_is_trained_with_on_a_board(name: str, board: Callable[[], AbstractContextManager[None]]) -> None:
+    task = make_task(
+        device="cuda", phase="training", model=preset("resnet"), dataset=SOME, hyperparameters=ONE_EPOCH, tactic=(name,)
+    )
+    done = drive(task, within=board).done
+    assert done.evidence[name]
+    assert done.settings["precision"] == "fp32"
+
+
+def test_what_is_trained_in_already_is_seen_before_anything_is_loaded(
+    board: Callable[[], AbstractContextManager[None]],
+) -> None:
+    hyper = ONE_EPOCH.model_copy(update={"precision": "tf32"})
+    task = make_task(device="cuda", phase="training", dataset=SOME, hyperparameters=hyper, tactic=("tf32",))
+    conversation = drive(task, within=board)
+    assert conversation.failed.status == "not_applied"
+    assert not conversation.of("load")
+
+
 @pytest.mark.parametrize("name", ["int8-weight-only", "fp8-dynamic"])
 def test_quantised_models_are_not_trained(name: str) -> None:
     conversation = drive(make_task(phase="training", dataset=SOME, hyperparameters=ONE_EPOCH, tactic=(name,)))

@@ -105,8 +105,8 @@ def test_where_it_cannot_run_it_says_what_can(monkeypatch: pytest.MonkeyPatch) -
     tactic = build("onnxruntime")
     with pytest.raises(Unsupported, match="inference experiment"):
         tactic.check(Context(device="cpu", training=True))
-    with pytest.raises(Unsupported, match="put compile before it"):
-        Chain([("onnxruntime", {}), ("compile", {})]).check(Context(device="cpu"))
+    with pytest.raises(Unsupported, match="put bf16 before onnxruntime"):
+        Chain([("onnxruntime", {}), ("bf16", {})]).check(Context(device="cpu"))
     with pytest.raises(Unsupported, match="pip install onnxruntime-gpu"):
         tactic.check(Context(device="cuda"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -46,6 +46,24 @@ def test_tf32_of_a_cast_model_is_not_applied(chain: tuple[str, str], net: nn.Mod
         tactics.evidence(tactics.apply(net, cuda))
 
 
+@pytest.mark.parametrize("chain", [("tf32", "bf16"), ("tf32", "fp16"), ("tf32", "autocast"), ("autocast", "tf32")])
+@pytest.mark.usefixtures("cuda")
+def test_tf32_is_not_asked_for_beside_a_lower_precision(chain: tuple[str, str]) -> None:
+    with pytest.raises(Unsupported, match=r"tf32 rounds products of float32 tensors, .* use one of the two"):
+        Chain((name, {}) for name in chain).check(Context(device="cuda"))
+
+
+@pytest.mark.usefixtures("cuda")
+def test_what_an_experiment_trains_in_already_is_no_tactic() -> None:
+    with pytest.raises(NotApplied, match="trains in tf32 already"):
+        build("tf32").check(Context(device="cuda", training=True, precision="tf32"))
+    with pytest.raises(Unsupported, match="bf16 leaves none"):
+        build("tf32").check(Context(device="cuda", training=True, precision="bf16"))
+    with pytest.raises(Unsupported, match=r"under autocast already \(precision: fp16\)"):
+        build("autocast").check(Context(device="cuda", training=True, precision="fp16"))
+    build("autocast").check(Context(device="cuda", training=True, precision="tf32"))
+
+
 def test_cudnn_benchmark_is_switched_on(net: nn.Module, cuda: Context) -> None:
     tactic = build("cudnn-benchmark")
     tactic.check(cuda)

@@ -21,8 +21,8 @@ def test_where_it_cannot_run_it_says_what_can() -> None:
         tactic.check(Context(device="cpu"))
     with pytest.raises(Unsupported, match="inference experiment"):
         tactic.check(Context(device="cuda", training=True))
-    with pytest.raises(Unsupported, match="put compile before it"):
-        Chain([("tensorrt", {}), ("compile", {})]).check(Context(device="cuda"))
+    with pytest.raises(Unsupported, match="put bf16 before tensorrt"):
+        Chain([("tensorrt", {}), ("bf16", {})]).check(Context(device="cuda"))
 
 
 @pytest.mark.skipif(not MISSING, reason="torch-tensorrt is installed")

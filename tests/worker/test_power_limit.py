@@ -73,6 +73,19 @@ def test_a_cell_runs_under_its_limit_and_the_baselines_do_not(tmp_path: Path, si
     assert list((tmp_path / "state").iterdir()) == []
 
 
+def test_a_limit_that_somebody_else_sets_meanwhile_is_in_the_rows_from_then_on(tmp_path: Path, simnvml: Path) -> None:
+    config = write_config(tmp_path, {**SERVING, "tactics": [Gate.WAIT]})
+    out, gate, env = tmp_path / "out", Gate(tmp_path / "gate"), environment(tmp_path, simnvml)
+    with started("sweep", config, "--out", out, env=env | gate.env) as process:
+        gate.arrival()
+        with (tmp_path / "control").open("a") as control:
+            control.write("0.limit=400\n")
+        gate.open()
+        printed, said = process.communicate(timeout=120)
+    assert process.returncode == 0, printed + said
+    assert {row["bracket"]: row["power_limit_w"] for row in cells(out).to_dicts()} == {"open": 700, None: 700, "close": 400}
+
+
 def test_after_kill_9_of_all_of_a_sweep_the_doctor_puts_the_limit_back(tmp_path: Path, simnvml: Path) -> None:
     config = write_config(tmp_path, {**SERVING, "tactics": [[LIMITED, Gate.WAIT]]}, allow_hardware_changes=True)
     out, gate, env = tmp_path / "out", Gate(tmp_path / "gate"), environment(tmp_path, simnvml)

@@ -133,7 +133,11 @@ def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
                 tactic,
                 charts.rounded(e.percent for _, e in members),
                 charts.rounded(models.index(f.label) + offset for f, _ in members),
-                marker={"color": charts.colour(place), "size": 9, "symbol": "circle" if members is sure else "circle-open"},
+                marker={
+                    "color": charts.colour(place),
+                    "size": 9,
+                    "symbol": charts.shape(place) + ("" if members is sure else "-open"),
+                },
                 legendgroup=charts.plain(tactic),
                 showlegend=members is sure or not sure,
                 text=[charts.plain(text) for text in told],

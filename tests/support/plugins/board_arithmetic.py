@@ -5,7 +5,7 @@ int4 kernels (tinygemm) exist for CUDA only: weights are packed in another order
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _PRODUCTS = (torch.matmul, torch.Tensor.matmul, torch.mm, torch.bmm, torch.conv2d, torch.nn.functional.linear)
+_FOR_GOOD = ExitStack()  # else it would end as soon as nobody holds it
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def played() -> Iterator[None]:
 
 def install() -> None:
     """The same for the rest of this process: that of a cell."""
-    played().__enter__()
+    _FOR_GOOD.enter_context(played())
 
 
 class _Rounding(TorchFunctionMode):

@@ -90,6 +90,8 @@ def install() -> Any:
     torch.cuda.current_device = lambda: 0
     torch.cuda.get_rng_state = lambda *_: torch.get_rng_state()  # Dynamo keeps it while it traces
     torch.cuda.set_rng_state = lambda *_: None
+    for name in ("get_rng_state", "set_rng_state"):  # `fork_rng` asks the module of the device's type, which is cpu here
+        setattr(torch.cpu, name, getattr(torch.cuda, name))
     pretend_device.install(last_call=end)
     OnProcessor().__enter__()
     return OnProcessor
