@@ -18,7 +18,7 @@ NAMES = {
     "counter": "counter, plain difference",
 }
 LONG_SHARE, COVERED, PADDING = 0.003, 0.95, 4.0
-"""Targets: GreenRay's mean error from 3 s on; share of windows whose truth lies within the stated error; mean stated over real."""
+"""Targets: GreenRay's mean error from 3 s on; share of windows whose truth lies within the stated error; stated over real."""
 TARGETS = {"fresh": 10.0, "together": 5.0}
 """The rival's mean error over GreenRay's below 3 s, by what the boards' power is like; others are shown, not judged."""
 
@@ -45,7 +45,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Errors as shares of the truth, over the windows that a meter knew; covered and PADDING need a stated error."""
+    """Errors as shares of the truth, over the windows that a meter knew; covered and padding need a stated error."""
 
     windows: int
     unknown: int
@@ -53,7 +53,7 @@ class Summary:
     mean: float
     worst: float
     covered: float
-    PADDING: float
+    padding: float
 
 
 def summary(outcomes: Sequence[Outcome]) -> Summary:
@@ -64,7 +64,7 @@ def summary(outcomes: Sequence[Outcome]) -> Summary:
     real_j = np.abs(energy_j - truth_j)
     if not known:
         return Summary(
-            windows=len(outcomes), unknown=len(outcomes), zeros=0, mean=np.nan, worst=np.nan, covered=0.0, PADDING=np.nan
+            windows=len(outcomes), unknown=len(outcomes), zeros=0, mean=np.nan, worst=np.nan, covered=0.0, padding=np.nan
         )
     return Summary(
         windows=len(outcomes),
@@ -74,7 +74,7 @@ def summary(outcomes: Sequence[Outcome]) -> Summary:
         worst=float(np.max(real_j / truth_j)),
         # An energy that is not known, or without a stated error, covers nothing.
         covered=float(np.sum(real_j <= stated_j)) / len(outcomes),
-        PADDING=float(np.mean(stated_j) / max(np.mean(real_j), 1e-12)),
+        padding=float(np.mean(stated_j) / max(np.mean(real_j), 1e-12)),
     )
 
 
@@ -102,7 +102,7 @@ def print_tables(outcomes: Sequence[Outcome], *, rival: str) -> bool:
 def _row(name: str, found: Summary, *, states_error: bool) -> str:
     row = f"  {name:34}{found.windows:8d}{found.mean:12.2%}{found.worst:10.2%}"
     if states_error:
-        row += f"{found.covered:10.1%}{found.PADDING:13.1f}"
+        row += f"{found.covered:10.1%}{found.padding:13.1f}"
     if found.unknown:
         row += f"   {found.unknown} unknown"
     if found.zeros:
@@ -120,9 +120,9 @@ def _judge(chosen: Sequence[Outcome], *, length_s: float, rival: str, target: fl
     met = [ratio >= target] if length_s < 3 else [ours.mean <= LONG_SHARE]
     if length_s >= 3:
         told.append(f"mean error {ours.mean:.2%} (target <= {LONG_SHARE:.1%}) {_word(met[0])}")
-    met += [ours.covered >= COVERED, ours.PADDING <= PADDING]
+    met += [ours.covered >= COVERED, ours.padding <= PADDING]
     told.append(f"covered {ours.covered:.1%} (target >= {COVERED:.0%}) {_word(met[1])}")
-    told.append(f"stated/real {ours.PADDING:.1f} (target <= {PADDING:g}) {_word(met[2])}")
+    told.append(f"stated/real {ours.padding:.1f} (target <= {PADDING:g}) {_word(met[2])}")
     print("  " + "; ".join(told))
     return all(met)
 

@@ -84,8 +84,9 @@ def test_each_target_can_be_missed(capsys, energy_j, error_j, length_s, met):
 
 
 def test_boards_that_renew_power_with_their_counter_have_targets_of_their_own(capsys):
-    ours, rival = (outcome(joules, meter=meter, error_j=5.0) for joules, meter in ((101.1, "greenray"), (110, "zeus")))
+    ours, rival = (outcome(joules, meter=meter, error_j=4.0) for joules, meter in ((101.1, "greenray"), (110, "zeus")))
     assert print_tables([replace(each, power="together") for each in (ours, rival)], rival="zeus")
+    assert not print_tables([ours, rival], rival="zeus")
     assert "power together" in capsys.readouterr().out
     assert {power_of(board) for board in together_boards()} == {"together"}
     assert {power_of(board) for board in boards(quick=False)} == {"fresh"}
