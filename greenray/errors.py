@@ -57,7 +57,10 @@ class Unsupported(CellError):
     status = "unsupported"
 
 
-def first_line(error: BaseException, *, longest: int = 200) -> str:
-    """What an error of somebody else's says, fit for a clause of a sentence: its first line with words in it, or its name."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)[:longest]
+def first_line(said: object, *, longest: int = 200, otherwise: str | None = None) -> str:
+    """What an error of somebody else's says, fit for a clause of a sentence: its first line with words in it.
+
+    `otherwise` is what stands for one that says nothing; by default the name of its class.
+    """
+    lines = (line.strip() for line in str(said).splitlines())
+    return next((line for line in lines if line), type(said).__name__ if otherwise is None else otherwise)[:longest]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from greenray.analysis.arms import Arm, json_of
 from greenray.analysis.wording import common, count
 
-BOUND = 1.15
+_BUSY_BELOW = 0.87  # of the time between two iterations: with less of it to do, a board waits for a good part of it
 _TOLD = ("synchronized_samples_per_s", "unsynchronized_samples_per_s", "device_time_share")
 _MOST_NAMED = 6
 
@@ -14,7 +14,7 @@ _MOST_NAMED = 6
 def waiting_boards(arms: Sequence[Arm]) -> Iterator[str]:
     """What a reader must know of them, in one text; nothing where there are none. `arms` are those of whole cells."""
     faster = {arm.key: found for arm in arms if arm.ok and (found := _could_be_faster(arm)) is not None}
-    bound = [arm for arm in arms if faster.get(arm.key, 1.0) > BOUND]
+    bound = [arm for arm in arms if arm.key in faster and _waits(arm)]
     if not bound:
         return
     part = "all" if len(bound) == len(faster) > 1 else f"{len(bound)} of"
@@ -28,6 +28,12 @@ def waiting_boards(arms: Sequence[Arm]) -> Iterator[str]:
         f"{unit} is that x time to a large part: a tactic is judged there by what it leaves to the host, not to the board. "
         f"{remedies} would show what it can do."
     )
+
+
+def _waits(arm: Arm) -> bool:
+    """By the row's verdict on launches, or by how little of the time the board itself needs."""
+    share = arm.cell["device_time_share"]
+    return bool(arm.cell["latency_bound"]) or (share is not None and share < _BUSY_BELOW)
 
 
 def _could_be_faster(arm: Arm) -> float | None:

@@ -14,6 +14,7 @@ from greenray.cell import runtime
 from greenray.cell.stages import Load
 
 BOUND = 1.15
+"""A load is bound by launches when, not waited for, it is faster than waited for by more than this."""
 _TURNS, _ITERATIONS, _LOOP_S = 3, 50, 0.5
 _LONGEST_BUSY_S = 1.0
 

@@ -11,7 +11,7 @@ from greenray.cell import runtime
 from greenray.cell.faults import is_device_error, is_out_of_memory
 from greenray.cell.protocol import CellTask, Channel, Done, Failed, Probe, Ready
 from greenray.cell.work import WindowMarker
-from greenray.errors import CellError, GreenRayError, Refused
+from greenray.errors import CellError, GreenRayError, Refused, first_line
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,11 @@ def last_word(error: BaseException, so_far: Done) -> Failed:
     if isinstance(error, CellError):
         status, sentence, evidence = error.status, str(error), {**evidence, **error.evidence}
     elif is_out_of_memory(error):
-        status, sentence = "oom", f"out of memory: {_first_line(error)}"
+        status, sentence = "oom", f"out of memory: {first_line(error, longest=300, otherwise='no message')}"
     elif isinstance(error, GreenRayError):
         sentence = str(error)
     else:
-        sentence = f"{type(error).__name__}: {_first_line(error)}"
+        sentence = f"{type(error).__name__}: {first_line(error, longest=300, otherwise='no message')}"
     return Failed(
         status=status,
         error=sentence,
@@ -91,7 +91,3 @@ def last_word(error: BaseException, so_far: Done) -> Failed:
         model_family=so_far.model_family,
         versions=runtime.versions(),
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")[:300]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from greenray.errors import CellError, Unsupported
+from greenray.errors import CellError, Unsupported, first_line
 from greenray.processes.cores import as_text
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def start_cuda() -> None:
     except AssertionError as error:
         raise Unsupported(f"torch cannot use CUDA: {error}") from None
     except Exception as error:  # its own kinds of RuntimeError, with the C++ that it came from on further lines
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise CellError(f"torch cannot use CUDA: {lines[0]}") from None
+        raise CellError(f"torch cannot use CUDA: {first_line(error, longest=1000)}") from None
 
 
 def gpu_uuid(device: str) -> str | None:

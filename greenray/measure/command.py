@@ -13,7 +13,7 @@ from greenray.measure.run import Ended, run
 from greenray.measure.signals import Signals
 from greenray.power.cpu_reading import CpuReading, HostShare, idle_of, read_cpu
 from greenray.power.estimate.energy import Energy
-from greenray.power.gpu_reading import GpuReading, GpuSensor, calibrate, prepare_counter, read_gpu, under_load
+from greenray.power.gpu_reading import MOVED_BY, GpuReading, GpuSensor, calibrate, prepare_counter, read_gpu, under_load
 from greenray.power.grade import grade_cpu, grade_gpu, worse
 from greenray.power.host import allotted_cores, host_info, sees_all_processes
 from greenray.power.rapl import powercap_root, survey
@@ -70,7 +70,7 @@ def measure_command(argv: Sequence[str], *, signals: Signals, hz: float = 50.0, 
         recorder.mark()
         ended = run(argv, signals=signals)
         recorder.mark()
-        after_s = around_s + 1.3 * slowest_s + 2 / hz
+        after_s = around_s + MOVED_BY * slowest_s + 2 / hz
         recorder.wait_past(ended.end_s + after_s, limit_s=3 * max(slowest_s, 1 / hz) + 0.5)
     finally:
         recorder.stop()

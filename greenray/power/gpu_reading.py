@@ -26,6 +26,8 @@ clock x voltage squared, so a twentieth of the clock is a tenth or more of the p
 _MIN_CLOCK_READINGS = 4
 _POLLED_S, _LONGEST_POLL_S, _ENOUGH_MOVES = 1.2, 0.1, 48
 _FEW_MOVES, _OTHER_PERIOD = 8, 0.05  # how many tell a period under load, and by what share it must differ to be another one
+MOVED_BY = 1.5
+"""Of the counter's periods: so long after a moment even a counter that jitters by a fifth has moved."""
 _FINE = 3  # sampling periods in one of the counter's: then the samples tell its grid, and not only how many updates there were
 
 

@@ -20,7 +20,7 @@ from greenray.gpu.base import foreign_processes
 from greenray.power.activity import TreeActivity
 from greenray.power.cpu_reading import HostShare, idle_of, read_cpu
 from greenray.power.estimate.counter import CounterEnergy
-from greenray.power.gpu_reading import GpuSensor, calibrate, prepare_counter, read_gpu, under_load
+from greenray.power.gpu_reading import MOVED_BY, GpuSensor, calibrate, prepare_counter, read_gpu, under_load
 from greenray.power.host import allotted_cores, host_info, sees_all_processes
 from greenray.power.rapl import powercap_root, survey
 from greenray.power.recorder import Recorder
@@ -184,7 +184,7 @@ class Recording:
         `device`, cuda or cpu, says which meter is the cell's main one; `gpu_idle_w` is the GPU's power in its idle window.
         """
         period_s = (None if self._sensor is None else self._sensor.facts.period_s) or 0.0
-        self._recorder.wait_past(end_s + 1.5 * period_s + 2 / self._hz, limit_s=3 * max(period_s, 1 / self._hz) + 0.5)
+        self._recorder.wait_past(end_s + MOVED_BY * period_s + 2 / self._hz, limit_s=3 * max(period_s, 1 / self._hz) + 0.5)
         recorded = self._recorder.trace()
         trace = recorded.part(start_s - _BEYOND_S, end_s + _BEYOND_S)
         gpu = None

@@ -1,4 +1,4 @@
-"""Images and convolution weights in channels-last order, which matrix units and many convolution kernels prefer."""
+"""What convolutions read and give in channels-last order, which matrix units and many of their kernels prefer."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -7,7 +7,7 @@ begin with what the first has compiled, and their rows say so.
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenray.errors import NotApplied, Unsupported
+from greenray.errors import NotApplied, Unsupported, first_line
 from greenray.tactics.base import Context, Params, Tactic
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Compile(Tactic[CompileParams]):
         from torch._dynamo.exc import Unsupported as NotTraceable
         from torch._dynamo.exc import UserError
 
-        self._device, self._before = context.device, _counts()
+        self._device, self._before = context.device, dynamo_counts()
         self._tuned_before = _autotuned()
         if context.device == "cpu" and self.params.mode != "default":
             # Then what was tuned is told by a warm cache too: by inductor's, and not by the one in front of it.
@@ -74,7 +74,7 @@ class Compile(Tactic[CompileParams]):
             with torch.inference_mode():
                 model(**context.example)
         except (NotTraceable, UserError) as error:
-            reason = _one_line(str(error))
+            reason = first_line(error)
             raise Unsupported(f"the model cannot be compiled in one graph: {reason}; leave out fullgraph") from error
         return model
 
@@ -82,9 +82,9 @@ class Compile(Tactic[CompileParams]):
         from torch._dynamo.utils import counters
 
         found: dict[str, Any] = {
-            **{name: count - self._before[name] for name, count in _counts().items()},
+            **{name: count - self._before[name] for name, count in dynamo_counts().items()},
             "autotuned": None if counters["aot_autograd"]["autograd_cache_hit"] else _autotuned() - self._tuned_before,
-            "graph_break_reasons": [_one_line(reason) for reason in list(counters["graph_break"])[:_REASONS_KEPT]],
+            "graph_break_reasons": [first_line(reason) for reason in list(counters["graph_break"])[:_REASONS_KEPT]],
             "cudagraph_skips": int(counters["inductor"]["cudagraph_skips"]),
             "cudagraphs": _cuda_graphs() if self._device == "cuda" else 0,
             "mode": self.params.mode,
@@ -98,10 +98,10 @@ class Compile(Tactic[CompileParams]):
         return found
 
     def compilations(self) -> int:
-        return _counts()["frames"]
+        return dynamo_counts()["frames"]
 
 
-def _counts() -> dict[str, int]:
+def dynamo_counts() -> dict[str, int]:
     """Dynamo's counters, all of which only grow: graphs, operations in them, frames compiled, graph breaks, recompiles."""
     from torch._dynamo.utils import counters, get_compilation_metrics
 
@@ -133,7 +133,3 @@ def _cuda_graphs() -> int:
         count += 1
         waiting += [child for children in node.children.values() for child in children]
     return count
-
-
-def _one_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:200]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+_SKIPPED_KEPT = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -69,6 +71,11 @@ def observe(model: "nn.Module", layers: "Mapping[str, nn.Module]", example: "Map
             hooks.enter_context(module.register_forward_hook(functools.partial(remember, name)))
         model(**example)
     return found
+
+
+def told_of_skipped(skipped: Mapping[str, str]) -> dict[str, Any]:
+    """Evidence of layers that were left as they are, by name, with the reason: how many, and the first of them."""
+    return {"modules_skipped": len(skipped), "skipped": dict(sorted(skipped.items())[:_SKIPPED_KEPT])}
 
 
 def dtype_name(dtype: "torch.dtype") -> str:

@@ -121,9 +121,6 @@ class OnnxModule(nn.Module):
     def get_extra_state(self) -> dict[str, Tensor]:
         return {"onnx": torch.frombuffer(bytearray(self._serialised), dtype=torch.uint8)}
 
-    def set_extra_state(self, state: Any) -> None:
-        raise NotImplementedError("a session is not loaded from a state; export the model again")
-
 
 def _session(model: bytes, *, provider: str, optimization: str, stream: "torch.cuda.Stream | None") -> Any:
     import onnxruntime

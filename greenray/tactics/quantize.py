@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from greenray.errors import NotApplied, Unsupported
 from greenray.tactics.base import Context, Params, Tactic
-from greenray.tactics.layers import linear_layers, observe
+from greenray.tactics.layers import linear_layers, observe, told_of_skipped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,6 @@ _INT8_MULTIPLE = 8
 _INT8_ROWS_ABOVE = 16
 _FP8_MULTIPLE = 16  # torch._scaled_mm
 _INT4_PADDED_TO = 1024  # torchao fills up in_features before it packs int4 weights for tensor cores
-_SKIPPED_KEPT = 20
 _SOURCE = "https://docs.pytorch.org/ao/stable/workflows/inference.html"
 
 P = TypeVar("P", bound=Params)
@@ -78,8 +77,7 @@ class _Quantize(Tactic[P]):
             "modules_eligible": self._eligible,
             "weights_converted": sum(layer.in_features * layer.out_features for layer in layers),
             "weight_types": sorted({type(layer.weight).__name__ for layer in layers}),
-            "modules_skipped": len(self._skipped),
-            "skipped": dict(sorted(self._skipped.items())[:_SKIPPED_KEPT]),
+            **told_of_skipped(self._skipped),
             "kernels_device": devices[0] if len(devices) == 1 else devices,
         }
 

@@ -124,7 +124,7 @@ class Chain:
             tactic.end_training(model)
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
-        """Evidence of each tactic that has some, by its name; of a tactic that stands twice in the chain the last."""
+        """Evidence of each tactic that has some, by its name."""
         found: dict[str, Any] = {}
         for tactic in self._applied:
             try:

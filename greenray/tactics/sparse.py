@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 from greenray.errors import NotApplied, Unsupported
 from greenray.tactics.base import Context, Params, Tactic
-from greenray.tactics.prune import masked_layers
+from greenray.tactics.layers import linear_layers, told_of_skipped
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _CASTS = ("bf16", "fp16")
-_SKIPPED_KEPT = 20
 
 
 class Sparse24(Tactic[Params]):
@@ -46,9 +45,7 @@ class Sparse24(Tactic[Params]):
         import torch
         from torch.sparse import SparseSemiStructuredTensor, to_sparse_semi_structured
 
-        if masked_layers(model):
-            raise Unsupported("sparse-2-4 cannot follow pruning with `permanent: false`: the masks have nowhere to go")
-        linear = {name: module for name, module in model.named_modules() if type(module) is torch.nn.Linear}
+        linear = linear_layers(model, tactic=self.name)
         halves = (torch.float16, torch.bfloat16)
         if linear and all(module.weight.dtype not in halves for module in linear.values()):
             raise Unsupported("sparse-2-4 packs 16-bit weights: put bf16 or fp16 before it, as in [bf16, sparse-2-4]")
@@ -58,8 +55,7 @@ class Sparse24(Tactic[Params]):
             "modules_converted": len(chosen),
             "modules_eligible": len(linear),
             "weights_converted": sum(module.weight.numel() for module in chosen.values()),
-            "modules_skipped": len(skipped),
-            "skipped": dict(sorted(skipped.items())[:_SKIPPED_KEPT]),
+            **told_of_skipped(skipped),
         }
         if not chosen:
             reason = f"none of the {len(linear)} linear layers has a shape that can be packed" if linear else "no linear layer"

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from greenray.errors import NotApplied, Unsupported, first_line
 from greenray.tactics.base import Context, Params, Tactic
+from greenray.tactics.compile import dynamo_counts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +65,7 @@ class TensorRT(Tactic[TensorRTParams]):
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         import torch
 
-        self._before = _graphs()
+        self._before = dynamo_counts()
         model.compile(backend="torch_tensorrt", dynamic=False, options=self.options())
         with torch.inference_mode():
             model(**context.example)  # builds the engines
@@ -93,7 +94,7 @@ class TensorRT(Tactic[TensorRTParams]):
         engines = sum(type(one).__name__ in _ENGINES for one in gc.get_objects())
         found = {
             "engines": engines,
-            **{name: count - self._before[name] for name, count in _graphs().items()},
+            **{name: count - self._before[name] for name, count in dynamo_counts().items()},
             "precision": self.params.precision,
             "torch_tensorrt_version": str(torch_tensorrt.__version__),
         }
@@ -102,15 +103,4 @@ class TensorRT(Tactic[TensorRTParams]):
         return found
 
     def compilations(self) -> int:
-        return _graphs()["frames"]
-
-
-def _graphs() -> dict[str, int]:
-    """Dynamo's counters, which only grow: graphs, compiled frames, graph breaks."""
-    from torch._dynamo.utils import counters
-
-    return {
-        "graphs": int(counters["stats"]["unique_graphs"]),
-        "frames": int(counters["frames"]["total"]),
-        "graph_breaks": sum(int(count) for count in counters["graph_break"].values()),
-    }
+        return dynamo_counts()["frames"]

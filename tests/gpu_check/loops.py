@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from greenray.cell.launches import BOUND
 from tests.gpu_check.finding import Finding, Table
 from tests.gpu_check.measured import measure, of
 from tests.gpu_check.rig import Rig
@@ -9,8 +10,6 @@ from tests.gpu_check.rig import Rig
 MODELS = ("vit-b", "tiny")
 ARMS = ("fp32", "tf32", "bf16", "bf16+compile")
 LOOPS = ("synchronised", "depth 2", "unsynchronised")
-BOUND = 1.15
-"""A load is bound by launches when, not waited for, it is faster than waited for by more than this."""
 
 
 def run(rig: Rig) -> Finding:

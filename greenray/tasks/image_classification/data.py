@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from greenray.config.refs import DatasetRef
 from greenray.config.settings import is_path
-from greenray.errors import Refused, ResourceError
+from greenray.errors import Refused, ResourceError, first_line
 from greenray.tasks import hub
 from greenray.tasks.labelled import Labelled, Purpose, draw, holdout
 
@@ -169,5 +169,4 @@ def _or_say(sentence: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ResourceError(f"{sentence}: {first_line[:300]}") from error
+        raise ResourceError(f"{sentence}: {first_line(error, longest=300)}") from error
