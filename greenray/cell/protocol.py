@@ -126,6 +126,7 @@ class Window(Message, frozen=False):
     epochs: int | None = None
     loss: float | None = None
     train_accuracy: float | None = None
+    accuracy: float | None = None
 
 
 class Verdict(Message):
@@ -153,6 +154,11 @@ class Done(Message, frozen=False):
     size_bytes: int | None = None
     macs_per_sample: float | None = None
     flops_per_sample: float | None = None
+    activations_per_sample: float | None = None
+    bytes_moved_per_sample: float | None = None
+    parameters_bytes: int | None = None
+    touched_parameters_share: float | None = None
+    touched_macs_share: float | None = None
     peak_gpu_memory_bytes: int | None = None
     peak_gpu_memory_load_bytes: int | None = None
     latency_bound: bool | None = None

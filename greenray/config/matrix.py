@@ -145,4 +145,6 @@ def _hyperparameters(experiment: Experiment) -> Iterable[Hyperparameters | None]
             weight_decay=experiment.weight_decay,
             precision=experiment.precision,
             gradient_accumulation=experiment.gradient_accumulation,
+            augmentation=experiment.augmentation,
+            evaluate_each_epoch=experiment.evaluate_each_epoch,
         )

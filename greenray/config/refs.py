@@ -5,6 +5,7 @@ from typing import Any, Literal
 from greenray.config.settings import Frozen
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+Augmentation = Literal["crop", "flip"]
 
 
 class ModelRef(Frozen):
@@ -50,6 +51,8 @@ class Hyperparameters(Frozen):
     Attributes:
         precision: fp32, tf32, bf16 or fp16: of the matrix products (tf32), or of what autocast lowers; weights stay fp32.
         gradient_accumulation: batches whose mean gradient moves the weights once.
+        augmentation: what is done at random to each sample that is learnt from, in this order.
+        evaluate_each_epoch: answer the evaluated split after every epoch, in a window of its own, and not only at the end.
     """
 
     epochs: int
@@ -59,6 +62,8 @@ class Hyperparameters(Frozen):
     weight_decay: float
     precision: Precision = "fp32"
     gradient_accumulation: int = 1
+    augmentation: tuple[Augmentation, ...] = ()
+    evaluate_each_epoch: bool = False
 
     def identity(self) -> dict[str, Any]:
         return {

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from greenray.config.chains import BASELINE, DEFAULT, Chain
-from greenray.config.refs import Precision
+from greenray.config.refs import Augmentation, Precision
 from greenray.config.settings import Frozen, Host, Limits, Measure, Positive, Trust, is_path
 from greenray.tactics.registry import tactic_class
 from greenray.tasks.registry import DEFAULT as DEFAULT_TASK
@@ -29,7 +29,10 @@ NAME_PATTERN = r"[a-z][a-z0-9._-]{0,63}"
 DEFAULT_ROUNDS = 5
 
 
-_OF_TRAINING = {"epochs", "learning_rates", "schedule", "optimizers", "weight_decay", "precision", "gradient_accumulation"}
+_OF_TRAINING = {
+    *("epochs", "learning_rates", "schedule", "optimizers", "weight_decay", "precision", "gradient_accumulation"),
+    *("augmentation", "evaluate_each_epoch"),
+}
 
 
 def _listed(value: Any) -> Any:
@@ -141,6 +144,8 @@ class Experiment(Frozen):
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
     precision: Precision = "fp32"
     gradient_accumulation: Annotated[int, Field(ge=1, le=10_000)] = 1
+    augmentation: tuple[Augmentation, ...] = ()
+    evaluate_each_epoch: bool = False
 
     @field_validator("task")
     @classmethod

@@ -13,7 +13,7 @@ class Load:
         import torch
         from transformers import AutoConfig, AutoModelForImageClassification
 
-        from greenray.tasks.image_classification.task import PRESETS
+        from greenray.tasks.image_classification.presets import PRESETS
 
         torch.set_num_threads(1)
         torch.manual_seed(0)

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForImageClassification
 from greenray.errors import NotApplied, Unsupported
 from greenray.tactics.base import Context
 from greenray.tactics.registry import Chain, build
-from greenray.tasks.image_classification.task import PRESETS
+from greenray.tasks.image_classification.presets import PRESETS
 
 
 class Hidden(nn.Module):

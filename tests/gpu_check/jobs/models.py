@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import ViTConfig, ViTForImageClassification
 
-from greenray.tasks.image_classification.task import IMAGE_SIZE, PRESETS
+from greenray.tasks.image_classification.presets import IMAGE_SIZE, PRESETS
 
 BATCH = {"vit-b": 64, "tiny": 32}
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32}

@@ -8,7 +8,8 @@ from PIL import Image
 
 from greenray.cell import footprint, runtime
 from greenray.config.refs import DatasetRef
-from greenray.tasks.image_classification.task import IMAGE_SIZE, PRESETS, ImageClassification
+from greenray.tasks.image_classification.presets import IMAGE_SIZE, PRESETS
+from greenray.tasks.image_classification.task import ImageClassification
 from greenray.tasks.labelled import Labelled
 from tests.support.driving import folder, make_job, preset
 
