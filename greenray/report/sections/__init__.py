@@ -8,6 +8,7 @@ is left out. To add one: its file, and its line here.
 SECTIONS = (
     ".headline",
     ".energy",
+    ".over_models",
     ".accuracy",
     ".speed",
     ".cost",
