@@ -16,6 +16,7 @@ SECTIONS = (
     ".training",
     ".measurement",
     ".quality",
+    ".correlations",
     ".estimators",
     ".hardware",
     ".cells",
