@@ -6,7 +6,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.association import MIN_UNITS_FOR_TEST, Correlation
 from greenray.analysis.correlation_claims import claims
 from greenray.analysis.correlations import DESCRIPTORS, ENERGY, TRAINING_ENERGY, Matrix, Pair, matrices
-from greenray.analysis.wording import MINUS, UNKNOWN, count, number
+from greenray.analysis.wording import MINUS, UNKNOWN, count, p_value
 from greenray.report import charts
 from greenray.report.document import Bullets, Chart, Notes, Section, Text, grid, section, without_empty
 
@@ -37,8 +37,8 @@ def show(found: list[Matrix], analysis: Analysis) -> Section:
         "n": lambda p: str(p.found["Pearson"].n),
         "Pearson r (95 % interval)": lambda p: told(p.found["Pearson"]),
         "Spearman r (95 % interval)": lambda p: told(p.found["Spearman"]),
-        "p of Pearson (Holm)": lambda p: _p(p.found["Pearson"]),
-        "p of Spearman (Holm)": lambda p: _p(p.found["Spearman"]),
+        "p of Pearson (Holm)": lambda p: p_value(p.found["Pearson"].p_holm),
+        "p of Spearman (Holm)": lambda p: p_value(p.found["Spearman"].p_holm),
     }
     rows = [*_predictors(matrix), *strongest(matrix)]
     table = without_empty(grid(rows, columns, text=("quantities",), heading="Descriptors and energy, then the strongest others"))
@@ -78,20 +78,17 @@ def _predictors(matrix: Matrix) -> list[Pair]:
     return [pair for energy in energies for name in DESCRIPTORS if (pair := matrix.pair(energy, name)) is not None]
 
 
-def _p(found: Correlation) -> str:
-    return "" if found.p_holm is None else number(found.p_holm, digits=2)
-
-
 def _r(value: float) -> str:
     return f"{value:.2f}".replace("-", MINUS)
 
 
 def chart(matrix: Matrix) -> Chart:
     """Pearson below the diagonal, Spearman above; grey where the interval holds 0 or there is none."""
-    labels = [quantity.label for quantity in matrix.quantities]
-    places = {quantity.name: place for place, quantity in enumerate(matrix.quantities)}
+    known = [pair for pair in matrix.pairs if any(one.r is not None for one in pair.found.values())]
+    shown = [one for one in matrix.quantities if any(one in (pair.x, pair.y) for pair in known)]  # others never vary
+    labels, places = [quantity.label for quantity in shown], {quantity.name: place for place, quantity in enumerate(shown)}
     cells: dict[tuple[int, int], Correlation] = {}
-    for pair in matrix.pairs:
+    for pair in known:
         first, second = sorted((places[pair.x.name], places[pair.y.name]))
         cells[second, first], cells[first, second] = pair.found["Pearson"], pair.found["Spearman"]
     clear = {place for place, found in cells.items() if found.clear}
@@ -127,7 +124,7 @@ def _heat(
         "x": list(labels),
         "y": list(labels),
         "z": table(lambda found: charts.rounded([found.r or 0.0])[0]),
-        "text": table(lambda found: _r(found.r or 0.0)),
+        "text": [[said or "" for said in row] for row in table(lambda found: _r(found.r or 0.0))],
         "customdata": table(lambda found: f"{found.method} r {told(found)}, n = {found.n}"),
         "texttemplate": "%{text}",
         "textfont": {"size": 11},
