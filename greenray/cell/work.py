@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from greenray.cell import footprint, runtime, touched
+from greenray.cell import descriptors, footprint, runtime, touched
 from greenray.cell.protocol import CellTask, Channel, Done, Kind, Settle, Settled, Verdict, Warmth, Window
 from greenray.errors import CellError
 from greenray.tactics.registry import Chain
@@ -84,8 +84,11 @@ def begin(asked: CellTask, marker: WindowMarker, result: Done, *, batch_size: in
     return task, model
 
 
-def finish(task: Task, model: "nn.Module", chain: Chain, marker: WindowMarker, result: Done) -> Done:
-    """The window `evaluate`, and the rest of what is told of a model that was measured or trained."""
+def finish(task: Task, model: "nn.Module", chain: Chain, marker: WindowMarker, result: Done, *, batch_size: int) -> Done:
+    """The window `evaluate`, and the rest of what is told of a model that was measured or trained.
+
+    `batch_size` is the block's: descriptors are the same in all of its cells, whatever batch a tactic chose.
+    """
     import torch
 
     with torch.inference_mode(), marker.window("evaluate") as window:
@@ -96,7 +99,10 @@ def finish(task: Task, model: "nn.Module", chain: Chain, marker: WindowMarker, r
     if evaluation.unknown is not None:
         result.settings["accuracy_unknown"] = evaluation.unknown
     try:
-        result.macs_per_sample, result.flops_per_sample = footprint.operations_per_sample(*task.skeleton())
+        skeleton, one = task.skeleton()
+        result.macs_per_sample, result.flops_per_sample = footprint.operations_per_sample(skeleton, one)
+        traffic = descriptors.traffic_per_sample(skeleton, one, batch_size=batch_size)
+        result.activations_per_sample, result.bytes_moved_per_sample = traffic
     except Exception as error:  # any model's own code runs here, and not all of it runs on the meta device
         result.settings["operations_unknown"] = f"{type(error).__name__}: {error}"[:200]
     touched.tell(result, task, chain.touched())
