@@ -140,6 +140,7 @@ def test_three_families_have_no_matrix(tmp_path: Path) -> None:
         ("macs_per_sample", 0.4, 0.95, "agrees"),
         ("macs_per_sample", -0.1, 0.9, "cannot tell"),
         ("macs_per_sample", -0.9, 0.2, "contradicts"),
+        ("macs_per_sample", 0.97, 0.99, "agrees, and it is stronger here"),
         ("parameters", -0.5, 0.5, "agrees"),
         ("parameters", -0.5, 0.8, "cannot tell"),
         ("parameters", 0.3, 0.9, "cannot tell"),
