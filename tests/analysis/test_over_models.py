@@ -29,7 +29,7 @@ class Boards(Sweep):
 
 
 def swept(out: Path, families: int, *, rounds: int = 3, **tactics: float) -> Analysis:
-    sweep = Boards(out=out, noise=0.001, visit_noise=0.004)
+    sweep = Boards(out=out, noise=0.001, windows=1, visit_noise=0.004)
     rng = random.Random(2)
     for number in range(families):
         model = {"model": f"m{number}", "family": f"f{number}", "energy_j": 0.001 * 2**number, "accuracy_lost": 18}
@@ -45,19 +45,19 @@ def by_tactic(analysis: Analysis) -> dict[str, OverallEffect]:
 
 
 @pytest.fixture(scope="module")
-def ten(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    return swept(tmp_path_factory.mktemp("ten") / "out", 10, compile=0.7, prune=1.0)
+def eight(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    return swept(tmp_path_factory.mktemp("eight") / "out", 8, compile=0.7, prune=1.0)
 
 
-def test_known_changes_come_out_of_every_measure(ten: Analysis) -> None:
-    found = by_tactic(ten)["compile"].measures
+def test_known_changes_come_out_of_every_measure(eight: Analysis) -> None:
+    found = by_tactic(eight)["compile"].measures
     assert list(found) == [measure.name for measure in MEASURES]
     for name in ("energy_j", "gpu_energy_j", "cpu_energy_j", "time_s", "latency_p50_s"):
         change = found[name].change
         assert change.low is not None
         assert change.high is not None
         assert change.low < 0.7 < change.high
-        assert change.basis == "10 model families"
+        assert change.basis == "8 model families"
     throughput, time = found["samples_per_s"].change, found["time_s"].change
     assert throughput.value == pytest.approx(1 / (time.value or 0))
     assert (throughput.low, throughput.high) == pytest.approx((1 / (time.high or 0), 1 / (time.low or 0)))
@@ -68,22 +68,22 @@ def test_known_changes_come_out_of_every_measure(ten: Analysis) -> None:
     assert found["electricity"].change.value == found["energy_j"].change.value
 
 
-def test_what_is_not_known_is_none_with_a_reason(ten: Analysis) -> None:
-    rent = by_tactic(ten)["compile"].measures["rent"]
+def test_what_is_not_known_is_none_with_a_reason(eight: Analysis) -> None:
+    rent = by_tactic(eight)["compile"].measures["rent"]
     assert (rent.change.value, rent.models, rent.families, rent.wilcoxon_p) == (None, 0, 0, None)
     assert rent.change.basis == "no price is known"
-    memory = by_tactic(ten)["compile"].measures["peak_host_memory_bytes"].change
+    memory = by_tactic(eight)["compile"].measures["peak_host_memory_bytes"].change
     assert (memory.value, memory.basis) == (None, "not known of the tactic and the baseline")
 
 
-def test_exact_figures_that_nothing_changes_are_no_hypotheses(ten: Analysis) -> None:
-    size = by_tactic(ten)["compile"].measures["size_bytes"]
+def test_exact_figures_that_nothing_changes_are_no_hypotheses(eight: Analysis) -> None:
+    size = by_tactic(eight)["compile"].measures["size_bytes"]
     assert (size.change.value, size.wilcoxon_p, size.rank_biserial) == (1, None, None)
-    assert "size_bytes" not in {found.change.measure.name for _, found in section.load(ten) or ()}
+    assert "size_bytes" not in {found.change.measure.name for _, found in section.load(eight) or ()}
 
 
-def test_holm_is_over_all_tactics_and_measures_of_a_group(ten: Analysis) -> None:
-    tested = [found for effect in ten.overall for found in effect.measures.values() if found.wilcoxon_p is not None]
+def test_holm_is_over_all_tactics_and_measures_of_a_group(eight: Analysis) -> None:
+    tested = [found for effect in eight.overall for found in effect.measures.values() if found.wilcoxon_p is not None]
     (hypotheses,) = {found.hypotheses for found in tested}
     assert hypotheses == len(tested) == 2 * len({found.change.measure.name for found in tested})
     raw = [float(scipy_stats.wilcoxon(found.values).pvalue) if any(found.values) else 1.0 for found in tested]
@@ -92,8 +92,8 @@ def test_holm_is_over_all_tactics_and_measures_of_a_group(ten: Analysis) -> None
     assert {found.change.measure.name for found in tested}.isdisjoint({"samples_per_s", "electricity", "accuracy_ratio"})
 
 
-def test_effect_sizes_and_quartiles(ten: Analysis) -> None:
-    energy = by_tactic(ten)["compile"].measures["energy_j"]
+def test_effect_sizes_and_quartiles(eight: Analysis) -> None:
+    energy = by_tactic(eight)["compile"].measures["energy_j"]
     assert energy.rank_biserial == -1
     assert -0.2 < (energy.cliffs_delta or 0) < 0  # models differ far more than the tactic changes them
     low, high = energy.quartiles or (0, 0)
@@ -101,9 +101,9 @@ def test_effect_sizes_and_quartiles(ten: Analysis) -> None:
 
 
 def test_under_eight_families_there_is_no_test_and_under_three_no_interval(tmp_path: Path) -> None:
-    five = by_tactic(swept(tmp_path / "five", 5, compile=0.7))["compile"].measures["energy_j"]
-    assert five.change.low is not None
-    assert (five.wilcoxon_p, five.hypotheses) == (None, 0)
+    four = by_tactic(swept(tmp_path / "four", 4, compile=0.7))["compile"].measures["energy_j"]
+    assert four.change.low is not None
+    assert (four.wilcoxon_p, four.hypotheses) == (None, 0)
     two = by_tactic(swept(tmp_path / "two", 2, compile=0.7))["compile"].measures["energy_j"]
     assert (two.change.low, two.change.basis, two.rank_biserial) == (None, "under 3 families", None)
 
@@ -128,8 +128,8 @@ def test_a_family_counts_once_in_every_measure(tmp_path: Path) -> None:
     assert found["accuracy"].change.value == pytest.approx(-10 / 3)
 
 
-def test_measures_of_a_model_equal_its_effect(ten: Analysis) -> None:
-    for finding in ten.findings:
+def test_measures_of_a_model_equal_its_effect(eight: Analysis) -> None:
+    for finding in eight.findings:
         told = changes(finding)
         for name, estimate in (("energy_j", finding.effect.energy), ("time_s", finding.effect.time)):
             assert estimate is not None
@@ -140,9 +140,9 @@ def test_measures_of_a_model_equal_its_effect(ten: Analysis) -> None:
         assert told["energy_j"].tactic == pytest.approx(finding.effect.tactic_energy_j)
 
 
-def test_the_section_says_what_the_hypotheses_are(ten: Analysis) -> None:
-    shown = section.show(section.load(ten) or [], ten)
-    hypotheses = ten.overall[0].measures["energy_j"].hypotheses
+def test_the_section_says_what_the_hypotheses_are(eight: Analysis) -> None:
+    shown = section.show(section.load(eight) or [], eight)
+    hypotheses = eight.overall[0].measures["energy_j"].hypotheses
     assert any(f"all {hypotheses} hypotheses" in getattr(block, "text", "") for block in shown.blocks)
 
 

@@ -29,7 +29,7 @@ def show(found: list[Matrix], analysis: Analysis) -> Section:
         "compared by their logarithms, shares as they are. Energy and time are per sample."
     )
     if matrix.training:
-        said += f" Training is with {matrix.training}."
+        said += f" Training is with batches of {matrix.training_batch}, {matrix.training}."
     if len(found) > 1:
         said += f" {len(found) - 1} more groups of baselines (other hardware or batch sizes) are in the tables (--tables)."
     columns = {
@@ -45,7 +45,7 @@ def show(found: list[Matrix], analysis: Analysis) -> Section:
     against = Bullets(heading="Held against the paper", items=tuple(claim.sentence for claim in claims(matrix)))
     tested = f"p is adjusted over all {len(matrix.pairs)} pairs of the matrix, from {MIN_UNITS_FOR_TEST} families on."
     pooled = Notes(items=pooling(matrix))
-    return section("correlations", "What goes together", Text(said), pooled, chart(matrix), table, Text(tested), against)
+    return section("correlations", "What goes together", Text(said), pooled, against, chart(matrix), table, Text(tested))
 
 
 def told(found: Correlation) -> str:
@@ -70,7 +70,12 @@ def strongest(matrix: Matrix) -> list[Pair]:
     """Pairs that are clear, surest first, without those of descriptors and energy; what follows from its definition too."""
     shown = _predictors(matrix)
     clear = [p for p in matrix.pairs if p.found["Pearson"].clear and p not in shown]
-    return sorted(clear, key=lambda p: -min(abs(p.found["Pearson"].low or 0), abs(p.found["Pearson"].high or 0)))[:STRONGEST]
+    return sorted(clear, key=lambda p: -_surely(p.found["Pearson"]))[:STRONGEST]
+
+
+def _surely(found: Correlation) -> float:
+    """The least that it is, by its interval."""
+    return 1.0 if found.low is None or found.high is None else min(abs(found.low), abs(found.high))
 
 
 def _predictors(matrix: Matrix) -> list[Pair]:
@@ -106,7 +111,7 @@ def chart(matrix: Matrix) -> Chart:
     }
     caption = (
         "Correlations over families of models: Pearson below the diagonal, Spearman above it. Grey cells are not clear: their "
-        "95 % interval holds 0, or they have none."
+        "95 % interval holds 0, or they have neither interval nor test."
     )
     return charts.chart("correlations", traces, layout, caption)
 

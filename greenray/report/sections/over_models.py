@@ -9,18 +9,23 @@ from greenray.analysis.stats import Estimate
 from greenray.analysis.wording import UNKNOWN, p_value, percent_change, signed
 from greenray.report.document import Section, Text, grid, section, without_empty
 
-FOLDED_FROM = 40
+FOLDED_FROM = 60
 Row = tuple[OverallEffect, OverMeasure]
 
 
 def load(analysis: Analysis) -> Sequence[Row] | None:
+    """Those that are no other measure in other words: throughput, money and the like follow, and stand in the tables."""
+    return [row for row in known(analysis) if row[1].change.measure.tested] or None
+
+
+def known(analysis: Analysis) -> list[Row]:
     """Measures that are known, and that a tactic changes on some model or might have: exact figures that stay are left out."""
     return [
         (effect, found)
         for effect in analysis.overall
         for found in effect.measures.values()
-        if found.families and (found.change.measure.repeats or found.change.mean or any(found.values))
-    ] or None
+        if found.families and (found.change.measure.repeats or any(found.values))
+    ]
 
 
 def show(rows: Sequence[Row], analysis: Analysis) -> Section:

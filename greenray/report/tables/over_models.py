@@ -23,7 +23,7 @@ def build(analysis: Analysis) -> Table:
             "label": section.label(found.change, analysis.measure) + effect.context(analysis.overall),
             "said": section.change(found.change),
         }
-        for effect, found in section.load(analysis) or ()
+        for effect, found in section.known(analysis)
     ]
     return table(
         rows,
