@@ -36,7 +36,7 @@ class Correlation:
 
     @property
     def clear(self) -> bool | None:
-        """Whether the interval leaves out "no correlation"; of a perfect one, which has none, whether its test does. Else None."""
+        """Whether the interval leaves out "no correlation"; of a perfect one, which has none, whether its test does."""
         if self.low is None or self.high is None:
             return None if self.p is None else self.p < 1 - CONFIDENCE
         return not self.low <= 0 <= self.high
