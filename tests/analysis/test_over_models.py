@@ -76,6 +76,18 @@ def test_what_is_not_known_is_none_with_a_reason(eight: Analysis) -> None:
     assert (memory.value, memory.basis) == (None, "not known of the tactic and the baseline")
 
 
+def test_latency_of_batches_of_another_size_is_not_compared_and_says_so(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    row = {"model": "m", "visit": 1, "block_id": "b"}
+    for tactic, bracket, batch in (("baseline", "open", 32), ("batch-size", None, 64), ("baseline", "close", 32)):
+        sweep.cell(tactic, energy_j=0.01, bracket=bracket, measured_batch_size=batch, **row)
+    (finding,) = analyse(sweep.finish()).findings
+    found = changes(finding)
+    assert found["energy_j"].value == pytest.approx(1)
+    assert found["latency_p50_s"].value is None
+    assert "not by latency" in found["latency_p50_s"].basis
+
+
 def test_exact_figures_that_nothing_changes_are_no_hypotheses(eight: Analysis) -> None:
     size = by_tactic(eight)["compile"].measures["size_bytes"]
     assert (size.change.value, size.wilcoxon_p, size.rank_biserial) == (1, None, None)

@@ -194,6 +194,14 @@ def test_latex_is_balanced_and_every_line_has_its_cells(paper: Analysis, name: s
     latex.encode("latin-1")
 
 
+@pytest.mark.parametrize("modelled", [0.0, 0.9])
+def test_captions_say_where_energies_were_not_measured(tmp_path: Path, modelled: float) -> None:
+    sweep = Sweep(out=tmp_path / "out", modelled=modelled)
+    sweep.visit("m", family="f", energy_j=0.01, tactics={"bf16": 0.7})
+    captions = [table.caption for table in build(analyse(sweep.finish())).values()]
+    assert {"estimated from CPU time" in caption for caption in captions} == {bool(modelled)}
+
+
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out")
     evil = {"dataset": HOSTILE, "cpu_name": HOSTILE}

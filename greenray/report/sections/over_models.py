@@ -79,6 +79,8 @@ def _effect_size(value: float | None) -> str:
 
 def _explained(rows: Sequence[Row]) -> str:
     text = "A family of models counts once: means over families of the change on each model, geometric for ratios."
+    if any(effect.modelled for effect, _ in rows):
+        text += " Energy and money are estimated from CPU time."
     hypotheses = {effect.group: found.hypotheses for effect, found in rows if found.hypotheses}
     if not hypotheses:
         return f"{text} Tests begin at {MIN_FAMILIES_FOR_TEST} families."

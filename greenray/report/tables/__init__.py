@@ -5,6 +5,7 @@ To add one: its file, and its line here. All are written each time, those withou
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -23,11 +24,15 @@ TABLES = (
     ".inference",  # each model by batch size
     ".correlations",  # all pairs of what is known of models
 )
+MODELLED = "Energies, or some of them, are estimated from CPU time."
 
 
 def build(analysis: Analysis, tables: Sequence[str] = TABLES) -> dict[str, Table]:
-    """Tables by the name of their files, without ending."""
-    return {name.rsplit(".", 1)[-1]: import_module(name, __name__).build(analysis) for name in tables}
+    """Tables by the name of their files, without ending; each says where its energies were not measured."""
+    found = {name.rsplit(".", 1)[-1]: import_module(name, __name__).build(analysis) for name in tables}
+    if any(part.modelled for arm in analysis.arms for part in arm.parts):
+        found = {name: replace(table, caption=f"{table.caption} {MODELLED}") for name, table in found.items()}
+    return found
 
 
 def write(analysis: Analysis, folder: Path) -> list[Path]:
