@@ -198,6 +198,14 @@ MEASURES = (
     Measure(name="accuracy_ratio", label="accuracy, relative", unit="", of=_quality, repeats=False, tested=False),
     Measure(name="size_bytes", label="size, serialised", unit="B", of=_visits(_cell("size_bytes")), repeats=False),
     Measure(
+        name="parameters_bytes",
+        label="size, parameters() alone",
+        unit="B",
+        of=_visits(_cell("parameters_bytes")),
+        repeats=False,
+        tested=False,
+    ),
+    Measure(
         name="nonzero_parameters", label="parameters not zero", unit="", of=_visits(_cell("nonzero_parameters")), repeats=False
     ),
     Measure(name="peak_gpu_memory_bytes", label="peak GPU memory", unit="B", of=_visits(_cell("peak_gpu_memory_bytes"))),

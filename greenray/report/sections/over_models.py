@@ -37,8 +37,7 @@ def show(rows: Sequence[Row], analysis: Analysis) -> Section:
         "Wilcoxon p (Holm)": lambda r: p_value(r[1].wilcoxon_p),
         "rank-biserial r": lambda r: _effect_size(r[1].rank_biserial),
         "Cliff's delta": lambda r: _effect_size(r[1].cliffs_delta),
-        "models": lambda r: f"{r[1].models:,}",
-        "families": lambda r: f"{r[1].families:,}",
+        "families (models)": lambda r: f"{r[1].families:,} ({r[1].models:,})",
         "of": lambda r: r[0].context(analysis.overall).removeprefix(", "),
         "why no interval": lambda r: "" if r[1].change.ends is not None else r[1].change.basis,
     }
