@@ -63,6 +63,7 @@ def find(
     busy = busy_hosts(frames, [finding.effect for finding in findings])
     failed = (check.sentence for check in checks if not check.passed)
     parts: list[tuple[str, bool, Iterable[str]]] = [
+        ("energy", True, _rehearsed(frames)),
         ("energy", True, (text for weighty, text in busy if weighty)),
         ("energy", True, failed),
         ("energy", True, waiting_boards(arms)),
@@ -74,6 +75,16 @@ def find(
         ("cost", False, _cost(findings, prices)),
     ]
     return [Caveat(topic=topic, text=text, weighty=weighty) for topic, weighty, texts in parts for text in texts]
+
+
+def _rehearsed(frames: Frames) -> Iterator[str]:
+    """A sweep that was run to see whether it runs."""
+    names = sorted(sweep for sweep, manifest in frames.manifests.items() if (manifest.get("config") or {}).get("rehearsal"))
+    if names:
+        yield (
+            f"Rehearsal: {', '.join(names)} went once through everything, with the shortest windows and few samples, "
+            "to see that it runs. No figure of it is a result."
+        )
 
 
 def _doubts(measured: Sequence[Arm], compared: Sequence[Finding], assumed: str, *, judged: bool) -> Iterator[str]:

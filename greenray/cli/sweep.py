@@ -18,6 +18,7 @@ def sweep(
     out: Annotated[str | None, typer.Option(help="The store to write or resume.  [default: results/NAME]")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. auto.  [default: a local Ray]")] = None,
     extend: Annotated[bool, typer.Option("--extend", help="Take over cells measured otherwise or elsewhere.")] = False,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="Once through everything, as short as it goes.")] = False,
     model: Annotated[str | None, typer.Option(help="Sweep one model without a file: hub id, folder or e.g. vit-tiny.")] = None,
     dataset: Annotated[str | None, typer.Option(help="With --model: digits, hub id, folder or file.  [default: digits]")] = None,
     tactics: Annotated[str | None, typer.Option(help="With --model: a,b,c; chains as a+b.  [default: the device's]")] = None,
@@ -28,6 +29,10 @@ def sweep(
     if (config is None) == (model is None):
         raise ConfigError("give either a config file or --model; `greenray sweep --help` shows both.")
     loaded = load(config) if config is not None else _one_model(model or "", dataset=dataset, tactics=tactics)
+    if rehearse:
+        from greenray.config.rehearsal import rehearsal
+
+        loaded = rehearsal(loaded)
 
     from greenray.analysis import analyse
     from greenray.cli.progress import terminal_kept, watching

@@ -34,8 +34,8 @@ def load(path: Path) -> SweepConfig:
         raise ConfigError(f"{path}: nested too deep; a config has a handful of levels.") from None
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path}: a config is a mapping with name and experiments.")
-    if "folder" in data:
-        raise ConfigError(f"{path}: folder: unknown key.")
+    if given := [key for key in ("folder", "rehearsal") if key in data]:
+        raise ConfigError(f"{path}: {given[0]}: unknown key.")
     return build({**data, "folder": str(path.resolve().parent)}, path=path, node=node)
 
 

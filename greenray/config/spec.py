@@ -25,7 +25,8 @@ from greenray.tactics.registry import tactic_class
 from greenray.tasks.registry import DEFAULT as DEFAULT_TASK
 from greenray.tasks.registry import TASKS, task_class
 
-NAME_PATTERN = r"[a-z][a-z0-9._-]{0,63}"
+NAME_LENGTH = 64
+NAME_PATTERN = rf"[a-z][a-z0-9._-]{{0,{NAME_LENGTH - 1}}}"
 DEFAULT_ROUNDS = 5
 
 
@@ -178,6 +179,9 @@ class SweepConfig(Frozen):
     """One config file, validated. Relative paths start at `folder`; `null_check` is that of every experiment that compares.
 
     `allow_hardware_changes` lets tactics change settings of boards (a power limit), which other programs on them notice too.
+    `refusals`: what becomes of models and data that cannot be had. `stop`: nothing is measured before that is mended. `record`:
+    their cells fail with the reason as their rows, and the others run; they are tried again when the sweep is run again.
+    `rehearsal` is set by `rehearsal.rehearsal`, never by a file.
     """
 
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
@@ -189,6 +193,8 @@ class SweepConfig(Frozen):
     trust: Trust = Trust()
     null_check: bool = False
     allow_hardware_changes: bool = False
+    refusals: Literal["stop", "record"] = "stop"
+    rehearsal: bool = False
     folder: str = "."
 
     @model_validator(mode="after")

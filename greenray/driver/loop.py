@@ -229,10 +229,9 @@ class VisitLoop:
                 self._worker_died(worker, status="timeout", reason=f"it did not {what} within {limit_s:g} s")
 
     def _record_orphans(self) -> None:
-        for cell, training in self._schedule.orphans():
+        for cell, error in self._schedule.orphans():
             attempt = self._plan.ledger.state(cell.cell_id).highest_attempt + 1
             assignment = Assignment(cell=cell, attempt=attempt, visit=None, order_in_visit=None, workers_sharing=1)
-            error = f"its checkpoint is missing: training cell {training} is not ok"
             self._commit(assignment, status="failed", error=error, error_kind="dependency", duration_s=0.0, host=None)
         for cell, end in self._plan.untold():
             assignment = Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1)

@@ -19,6 +19,7 @@ from greenray.config.matrix import expand, rounds_asked
 from greenray.config.spec import SweepConfig
 from greenray.driver.ledger import FINAL, Kind, Stored, kind_of
 from greenray.driver.pool import WorkerSlot
+from greenray.driver.refusals import Refusals
 from greenray.errors import ConfigError
 from greenray.store.schema import SCHEMA_VERSION
 from greenray.worker.assignment import AttemptResult, WorkerInfo
@@ -61,13 +62,15 @@ class Plan:
         cells: those of them that are wanted, by id: between bounds the least rounds, and those that `want` has added.
         ledger: what is known of them; to be kept current.
         new: ids of declared cells that the sweep's earlier manifest did not name; empty where there was none.
+        refused: why what a block runs on cannot be had, by its id.
     """
 
-    def __init__(self, config: SweepConfig, *, stored: Stored, auto_device: str) -> None:
+    def __init__(self, config: SweepConfig, *, stored: Stored, auto_device: str, refused: Refusals | None = None) -> None:
         """Hold a config against what a store held when it was read. Raises ConfigError if it contradicts itself."""
         self.config = config
         self.auto_device = auto_device
         self.blocks = expand(config, auto_device=auto_device)
+        self.refused = {b.block_id: why for b in self.blocks if (why := (refused or Refusals()).reason(b.cells[0])) is not None}
         asked = rounds_asked(config, auto_device=auto_device)
         self.bounds = {repeated_id: rounds for repeated_id, rounds in asked.items() if rounds.least < rounds.most}
         self._rounds = {repeated_id: rounds.least for repeated_id, rounds in asked.items()}
@@ -203,9 +206,9 @@ class Schedule:
         return sorted(visits, key=self._turn)
 
     def orphans(self) -> list[tuple[Cell, str]]:
-        """Cells whose checkpoint will never come, with the training cell's id; each once, until a row says so."""
+        """Cells whose model, data or checkpoint cannot be had, with the reason; each once, until a row says so."""
         return [
-            (cell, block.needs or "")
+            (cell, self._plan.refused.get(block.block_id) or f"its checkpoint is missing: training cell {block.needs} is not ok")
             for block in self._plan.blocks
             if self._checkpoint(block) == "lost"
             for cell in self._plan.pending(block)
@@ -235,6 +238,8 @@ class Schedule:
         return cell.phase != "training", cell.round, lot
 
     def _checkpoint(self, block: Block) -> Literal["there", "awaited", "lost"]:
+        if block.block_id in self._plan.refused:
+            return "lost"
         if block.needs is None or self._plan.ledger.state(block.needs).status == "ok":
             return "there"
         # A training cell that waits for a lost checkpoint itself will not come either.

@@ -9,8 +9,8 @@ import time
 import uuid
 from collections.abc import Mapping
 
-from greenray.config.matrix import expand
 from greenray.config.spec import SweepConfig
+from greenray.driver import refusals
 from greenray.driver.cluster import connected
 from greenray.driver.ledger import Stored
 from greenray.driver.loop import VisitLoop
@@ -22,7 +22,6 @@ from greenray.errors import ResourceError, StoreError
 from greenray.processes.awake import AwakeClock
 from greenray.store import tables
 from greenray.store.base import Store
-from greenray.tasks.registry import task_class
 from greenray.worker.assignment import WorkerInfo, WorkerSettings
 
 _DEVICE_TIMEOUT_S = 60.0
@@ -48,7 +47,9 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
         stored = Stored.read(store)
         if not extend:
             check_measured_alike(config, stored, out=store.out)
-        _check_names(config)
+        absent = refusals.check_names(config)
+        for sentence in absent.sentences:
+            watcher.say(f"cannot be had, and its cells are recorded as failed: {sentence}")
         with connected(address) as ray, Interrupts() as interrupts, contextlib.ExitStack() as at_end:
             probe = f".staging/probe-{uuid.uuid4().hex}"  # for workers to look for
             store.create(probe, b"")
@@ -59,7 +60,8 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
             try:
                 late_s = _DEVICE_TIMEOUT_S if address else 0.0
                 infos = _workers_up(config, out=store.out, pool=pool, watcher=watcher, interrupts=interrupts, late_s=late_s)
-                plan = Plan(config, stored=stored, auto_device="cuda" if any(info.uses_cuda for info in infos) else "cpu")
+                auto_device = "cuda" if any(info.uses_cuda for info in infos) else "cpu"
+                plan = Plan(config, stored=stored, auto_device=auto_device, refused=absent)
                 if not extend:
                     plan.check_hardware(infos, out=store.out)
                 if Schedule(plan).finished():
@@ -80,15 +82,6 @@ def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend:
             except StopNow:
                 return None
             return plan.failures()
-
-
-def _check_names(config: SweepConfig) -> None:
-    """Check that every model and dataset exists, in the cache or on the hub, and may be loaded; raises ResourceError."""
-    cells = [block.cells[0] for block in expand(config, auto_device="cpu")]
-    for cell in {(cell.task, repr(cell.model)): cell for cell in cells}.values():
-        task_class(cell.task).check_model(cell.model, trust=config.trust)
-    for cell in {(cell.task, repr(cell.dataset)): cell for cell in cells}.values():
-        task_class(cell.task).check_dataset(cell.dataset)
 
 
 def _settings(config: SweepConfig, *, store: Store, probe: str) -> WorkerSettings:

@@ -15,6 +15,7 @@ from greenray.driver.ledger import Stored
 from greenray.driver.plan import Plan
 from greenray.driver.pool import Died, Ended, Event, IdleRead, Refused, Starting, WorkerSlot
 from greenray.driver.progress import Snapshot
+from greenray.driver.refusals import Refusals
 from greenray.power.sharing import IdlePower
 from greenray.worker.assignment import Assignment, AttemptResult, WorkerInfo, WorkerSettings
 from greenray.worker.rows import unmeasured_row
@@ -66,8 +67,11 @@ def settings_of(out: Path, config: SweepConfig) -> WorkerSettings:
     )
 
 
-def plan_of(*experiments: dict[str, Any], results: Iterable[AttemptResult] = (), **more: Any) -> Plan:
-    return Plan(config_of(*experiments, **more), stored=Stored(results={"t": list(results)}), auto_device="cpu")
+def plan_of(
+    *experiments: dict[str, Any], results: Iterable[AttemptResult] = (), refused: Refusals | None = None, **more: Any
+) -> Plan:
+    stored = Stored(results={"t": list(results)})
+    return Plan(config_of(*experiments, **more), stored=stored, auto_device="cpu", refused=refused)
 
 
 def result_of(cell: Cell, status: str = "ok", *, attempt: int = 1, **changes: Any) -> AttemptResult:
