@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from greenray.analysis import stats
+from greenray.analysis import applied, stats
 from greenray.analysis.effects import NULL_CHECK, ModelEffect
 
 MIN_FAMILIES = 3
@@ -34,6 +34,8 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverallEffect:
+    """A tactic over the models of a group; `hardly` of them it was hardly applied to."""
+
     group: Group
     tactic: str
     unit: str
@@ -44,6 +46,7 @@ class OverallEffect:
     modelled: bool
     wilcoxon_p: float | None
     cliffs_delta: float | None
+    hardly: int = 0
 
     def context(self, others: Iterable["OverallEffect"]) -> str:
         """What tells this group of models from the others, if there are others."""
@@ -77,6 +80,7 @@ def overall_effects(effects: Iterable[ModelEffect]) -> list[OverallEffect]:
                 modelled=any(m.modelled for m in members),
                 wilcoxon_p=wilcoxon_p,
                 cliffs_delta=cliffs_delta,
+                hardly=len({m.subject[3:6] for m in members if applied.is_hardly(m)}),
             )
             found.append(overall)
     return found

@@ -9,6 +9,7 @@ SECTIONS = (
     ".headline",
     ".energy",
     ".accuracy",
+    ".arms",
     ".speed",
     ".cost",
     ".one_off",

@@ -7,7 +7,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.precision import MOST_ROUNDS
 from greenray.analysis.stats import Estimate
-from greenray.analysis.wording import UNKNOWN, alike, grades, interval_basis, merged, number, percent_change, quantity
+from greenray.analysis.wording import UNKNOWN, alike, count, grades, interval_basis, merged, number, percent_change, quantity
 from greenray.report import charts
 from greenray.report.document import NAMES, Block, Chart, Grid, Notes, Section, Text, grid, section, without_empty
 
@@ -63,6 +63,7 @@ def over_models(analysis: Analysis) -> Grid | None:
     columns = {
         "tactic": lambda o: o.tactic,
         "over": lambda o: f"{o.models} models, {o.families} families{o.context(analysis.overall)}",
+        "hardly applied to": lambda o: count(o.hardly, "model") if o.hardly else "",
         "energy": lambda o: percent_change(o.energy),
         "interval": lambda o: over_models_basis(o.energy),
         "time": lambda o: percent_change(o.time),
@@ -70,7 +71,8 @@ def over_models(analysis: Analysis) -> Grid | None:
     if any(effect.wilcoxon_p is not None for effect in analysis.overall):
         columns["Wilcoxon p (Holm)"] = lambda o: number(o.wilcoxon_p, digits=2)
         columns["Cliff's delta"] = lambda o: number(o.cliffs_delta, digits=2)
-    return grid(analysis.overall, columns, heading="Over models", text=("tactic", "over", "interval"))
+    table = grid(analysis.overall, columns, heading="Over models", text=("tactic", "over", "hardly applied to", "interval"))
+    return without_empty(table)
 
 
 def gross_and_active(findings: Sequence[Finding], unit: str) -> list[Block]:
@@ -128,7 +130,7 @@ def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
         of, offset = [(f, e) for f, e in known if f.tactic == tactic], (place - (len(tactics) - 1) / 2) * 0.7 / len(tactics)
         sure, unsure = [(f, e) for f, e in of if e.low is not None], [(f, e) for f, e in of if e.low is None]
         for members in filter(None, (sure, unsure)):
-            told = [f"{f.label}, {tactic}: {percent_change(e)}; {interval_basis(f.effect)}" for f, e in members]
+            told = [f"{f.label}, {f.named}: {percent_change(e)}; {interval_basis(f.effect)}" for f, e in members]
             trace = charts.scatter(
                 tactic,
                 charts.rounded(e.percent for _, e in members),
