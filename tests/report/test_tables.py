@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from greenray.analysis import Analysis, analyse
 from greenray.analysis.correlations import matrices
+from greenray.analysis.estimators.found import find
 from greenray.cli.app import app
 from greenray.report.tables import TABLES, build, write
 from greenray.report.tables.writers import as_latex, escape
@@ -20,6 +21,7 @@ from tests.support.synthetic import Sweep
 
 HOSTILE = r"a&b_100%#{\input{/etc/passwd}}$x^2~\\[3em] *`''--" + '"<|>é‐😀\nb,c;"d"'
 NAMES = {"models", "effects", "over_models", "devices", "training", "learning_rates", "inference", "correlations"}
+NAMES |= {"profiles", "estimators"}
 COMMANDS = {
     *(
         "textbackslash",
@@ -159,6 +161,17 @@ def test_training_models_and_correlations_are_those_of_the_analysis(paper: Analy
                 found.p_holm,
             ]
             assert found.r is not None or row["reason"]
+
+
+def test_estimators_are_those_of_the_analysis(paper: Analysis, folder: Path) -> None:
+    estimated = find(paper)
+    profiles = read(folder, "profiles")
+    assert [number(row["median_error"]) for row in profiles] == [error.median for error in estimated.profiles]
+    rows = {(row["phase"], row["estimator"]): row for row in read(folder, "estimators")}
+    for judged in estimated.judged:
+        row = rows[judged.group.phase, judged.chosen.name]
+        assert (number(row["median_error"]), number(row["r2"])) == (judged.chosen.median, judged.chosen.r2)
+        assert row["median_error"] or row["note"]
 
 
 def test_energies_without_a_figure_keep_their_reason(tmp_path: Path) -> None:
