@@ -109,7 +109,7 @@ def test_effects_are_those_of_the_analysis_in_full_precision(paper: Analysis, fo
         row, energy = rows[finding.label, finding.tactic, "energy_j"], finding.effect.energy
         assert energy is not None
         assert [number(row[name]) for name in ("change", "change_low", "change_high")] == [energy.ratio, energy.low, energy.high]
-        assert (row["unit"], row["basis"], row["change_is"]) == ("J", energy.basis, "ratio")
+        assert (row["unit"], row["basis"], row["change_is"]) == ("J/sample", energy.basis, "ratio")
         quality, change = rows[finding.label, finding.tactic, "accuracy"], finding.accuracy
         assert change is not None
         assert number(quality["change"]) == change.difference
