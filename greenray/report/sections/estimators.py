@@ -13,7 +13,8 @@ from statistics import fmean, median
 import numpy as np
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.arms import Arm, TrainingRun
+from greenray.analysis.arms import Arm
+from greenray.analysis.training import TrainingRun
 from greenray.report.document import Bullets, Section, Text, grid, section
 
 FIRST_EPOCHS = (1, 2, 3, 5)
