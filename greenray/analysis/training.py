@@ -16,6 +16,7 @@ import polars as pl
 from greenray.analysis.arms import Arm, Row, json_of
 from greenray.analysis.frames import Frames
 from greenray.analysis.stats import t_quantile
+from greenray.analysis.wording import setting
 
 SHARES = (0.9, 0.95)
 """Of the best quality that a run reached."""
@@ -72,7 +73,7 @@ class TrainingRun:
     @property
     def settings(self) -> str:
         given = json_of(self.arm.cell, "hyperparameters")
-        return ", ".join(_told(name.replace("_", " "), value) for name, value in given.items())
+        return ", ".join(setting(name, value) for name, value in given.items())
 
     @property
     def best(self) -> float | None:
@@ -188,10 +189,3 @@ def _evaluated(windows: Iterable[Row]) -> Iterable[Evaluated]:
 def _total(joules: Sequence[float | None]) -> float | None:
     known = [value for value in joules if value is not None]
     return sum(known) if len(known) == len(joules) else None
-
-
-def _told(name: str, value: object) -> str:
-    """A setting in words: `epochs 3`, `augmentation crop+flip`, and of what is only on or off its name."""
-    if value is True:
-        return name
-    return f"{name} {'+'.join(map(str, value)) if isinstance(value, list) else value}"

@@ -126,3 +126,12 @@ def test_settings_are_told_in_words(tmp_path: Path) -> None:
     train(sweep, "m", [1.0, 1.0], [0.5, 0.6], hyperparameters=json.dumps(given))
     (run,) = analyse(sweep.finish()).training
     assert run.settings == "epochs 2, augmentation crop+flip, evaluate each epoch"
+
+
+def test_labels_name_the_settings_in_which_trainings_differ(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    for rate in (0.1, 0.01):
+        given = {"epochs": 2, "learning_rate": rate, "evaluate_each_epoch": True}
+        train(sweep, "m", [1.0, 1.0], [0.5, 0.6], hyperparameters=json.dumps(given), cell_id=f"c1-{round(100 * rate):016x}")
+    labels = set(analyse(sweep.finish()).labels.values())
+    assert labels == {"m (learning rate 0.1)", "m (learning rate 0.01)"}

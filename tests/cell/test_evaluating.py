@@ -13,9 +13,10 @@ from greenray.cell.trainer import Trainer, scheduler
 from greenray.cell.work import WindowMarker
 from greenray.config.refs import DatasetRef, Hyperparameters
 from greenray.tactics.base import Context
-from greenray.tactics.registry import Chain
+from greenray.tactics.registry import Chain, build
 from greenray.tasks.image_classification.task import ImageClassification
 from tests.support.driving import Conversation, drive, make_job, make_task, preset
+from tests.tactics.nets import Net
 
 HYPER: dict[str, Any] = {"epochs": 3, "learning_rate": 0.01, "schedule": "cosine", "optimizer": "adamw", "weight_decay": 0.01}
 SOME = DatasetRef(id="digits", samples=256)
@@ -74,11 +75,11 @@ def test_it_is_answered_as_by_the_finished_model(tactics: Sequence[Any]) -> None
     assert said.done.evidence
 
 
-def test_precision_and_compiled_code_are_held_off_meanwhile() -> None:
+def test_precision_is_held_off_meanwhile() -> None:
     task = ImageClassification(make_job(model=preset("resnet"), dataset=SOME, batch_size=16, training=True))
     task.prepare()
     model = task.load()
-    chain = Chain([("autocast", {}), ("compile", {})])
+    chain = Chain([("autocast", {})])
     chain.apply(model, Context(device="cpu", example=task.example(), training=True))
     trainer = Trainer(task, model, chain, hyper=Hyperparameters(**HYPER), seed=0)
     head = next(module for module in reversed(list(model.modules())) if isinstance(module, nn.Linear))
@@ -86,13 +87,23 @@ def test_precision_and_compiled_code_are_held_off_meanwhile() -> None:
     noting = lambda layer, given, out: seen.append((out.dtype, layer.training, torch.is_grad_enabled()))  # noqa: E731
     with trainer.evaluating():
         hook = head.register_forward_hook(noting)
-        compiled = chain.compilations()
         model(**task.example())
         hook.remove()
-        assert chain.compilations() == compiled
     assert seen == [(torch.float32, False, False)]
     assert model.training
     assert "forward" in vars(model)  # autocast's own again
+
+
+def test_nothing_is_compiled_for_answers_in_between() -> None:
+    model, batch = Net().eval(), torch.zeros(4, 1, 8, 8)
+    model.compile(backend="eager")
+    compile_ = build("compile")
+    before = compile_.compilations()
+    with compile_.evaluating(model):
+        model(batch)
+        assert compile_.compilations() == before
+    model(batch)
+    assert compile_.compilations() == before + 1
 
 
 def test_a_loss_that_is_not_finite_is_told_and_not_evaluated() -> None:
