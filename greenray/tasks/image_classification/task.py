@@ -1,15 +1,18 @@
 """Image classification: pictures of any size and mode, a transformers model with its image processor, classes."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from greenray.errors import ResourceError
 from greenray.tasks.checkpoints import Blueprint, from_files
 from greenray.tasks.classification import Classification
 from greenray.tasks.image_classification import data
-from greenray.tasks.image_classification.presets import FAMILIES, IMAGE_SIZE, PRESETS
+from greenray.tasks.image_classification.presets import FAMILIES, IMAGE_SIZE, PRESETS, TIMM
 
 if TYPE_CHECKING:
-    from greenray.config.refs import DatasetRef
+    from greenray.config.refs import DatasetRef, ModelRef
+    from greenray.config.settings import Trust
     from greenray.tasks.base import Inputs
     from greenray.tasks.labelled import Labelled, Purpose
 
@@ -41,6 +44,12 @@ class ImageClassification(Classification):
     )
 
     @classmethod
+    def check_model(cls, ref: "ModelRef", *, trust: "Trust") -> None:
+        if ref.architecture == TIMM and importlib.util.find_spec("timm") is None:
+            raise ResourceError(f"model {ref.label} is built by the package timm: install it (`pip install timm`) or leave it out.")
+        super().check_model(ref, trust=trust)
+
+    @classmethod
     def check_dataset(cls, ref: "DatasetRef") -> None:
         data.check(ref)
 
@@ -50,7 +59,8 @@ class ImageClassification(Classification):
     def fresh(self, data: "Labelled") -> tuple[Mapping[str, Any], Any]:
         channels = 1 if data.items[0].mode in ("1", "L", "I", "I;16", "F") else 3  # judged by the first image
         processor = from_files("AutoImageProcessor", {"preprocessor_config.json": processor_config(channels=channels)})
-        return {"num_channels": channels}, processor
+        of_timm = {"model_args": {"in_chans": channels}} if self.job.model.architecture == TIMM else {}
+        return {"num_channels": channels, **of_timm}, processor
 
     def encode(self, samples: "Labelled", rows: Sequence[int], *, plan: Blueprint) -> "Inputs":
         mode = "L" if getattr(plan.config, "num_channels", 3) == 1 else "RGB"
