@@ -6,6 +6,8 @@ not for 224 x 224; dropout and stochastic depth are off where models this small 
 
 from typing import Any
 
+from greenray.tasks.image_classification.cnn import families as cnn
+
 # Presets see images of this many pixels a side.
 IMAGE_SIZE = 32
 
@@ -109,4 +111,5 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         for (family, size), fields in _SIZES.items()
     },
     **{(TIMM, name): {"model_type": "timm_wrapper", "architecture": name} for name in _OF_TIMM},
+    **cnn.PRESETS,
 }

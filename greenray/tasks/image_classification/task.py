@@ -8,6 +8,7 @@ from greenray.errors import ResourceError
 from greenray.tasks.checkpoints import Blueprint, from_files
 from greenray.tasks.classification import Classification
 from greenray.tasks.image_classification import data
+from greenray.tasks.image_classification.cnn import families as cnn
 from greenray.tasks.image_classification.presets import FAMILIES, IMAGE_SIZE, PRESETS, TIMM
 
 if TYPE_CHECKING:
@@ -41,12 +42,15 @@ class ImageClassification(Classification):
         "sklearn.datasets",
         "PIL.ImageFile",
         "greenray.tasks.image_classification.task",
+        *cnn.MODULES,
     )
 
     @classmethod
     def check_model(cls, ref: "ModelRef", *, trust: "Trust") -> None:
         if ref.architecture == TIMM and importlib.util.find_spec("timm") is None:
-            raise ResourceError(f"model {ref.label} is built by the package timm: install it (`pip install timm`) or leave it out.")
+            raise ResourceError(
+                f"model {ref.label} is built by the package timm: install it (`pip install timm`) or leave it out."
+            )
         super().check_model(ref, trust=trust)
 
     @classmethod
@@ -55,6 +59,10 @@ class ImageClassification(Classification):
 
     def read(self, ref: "DatasetRef", *, purpose: "Purpose") -> "Labelled":
         return data.load(ref, purpose=purpose)
+
+    def plan(self, data: "Labelled") -> Blueprint:
+        cnn.register()
+        return super().plan(data)
 
     def fresh(self, data: "Labelled") -> tuple[Mapping[str, Any], Any]:
         channels = 1 if data.items[0].mode in ("1", "L", "I", "I;16", "F") else 3  # judged by the first image
