@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from greenray.analysis import cost, sentences, stats
+from greenray.analysis import applied, cost, sentences, stats
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.arms import Arm
 from greenray.analysis.cost import BreakEven, break_even
@@ -48,6 +48,11 @@ class Finding:
     @property
     def tactic(self) -> str:
         return self.effect.tactic
+
+    @property
+    def named(self) -> str:
+        """The tactic as tables name it: marked where it was hardly applied."""
+        return applied.named(self.effect)
 
 
 def finding(label: str, effect: ModelEffect, accuracy: AccuracyChange | None, prices: Prices) -> Finding:
