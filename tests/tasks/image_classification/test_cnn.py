@@ -22,8 +22,8 @@ from tests.support.driving import folder, make_job, preset
 EIGHT = DatasetRef(id="digits", samples=8)
 FAMILIES = [family for family, size in families.PRESETS if size == "cifar"]
 # Parameters and millions of multiply-accumulates for ten classes. Parameters are those of github.com/kuangliu/pytorch-cifar, to
-# the last one; but its EfficientNetB0 has another 1,088, in a layer that it never uses. Of the operations only those of ResNet18
-# (0.56e9), MobileNetV2 (0.09e9), RegNetX-200MF (0.23e9) and VGG19 (0.40e9) were found in print; the others hold what is here.
+# the last one; but its EfficientNetB0 has another 1,088, in a layer that it never uses. Of the operations those of ResNet18 are
+# known to be 0.56e9; the others hold what is here.
 PUBLISHED = {
     "lenet": (62_006, 0.65),
     "mobilenet_v1": (3_217_226, 46.3),
