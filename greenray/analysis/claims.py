@@ -96,7 +96,8 @@ def hold(paper: Paper, findings: Sequence[Finding], rows: Iterable[SideBySide], 
             if tactic != claim.tactic:
                 continue
             held.append(_held(claim, where, cases, MEASURES[claim.measure]))
-            if claim.measure in _ACROSS and cases[0].finding.effect.subject.device == "cpu":
+            # What has an arm on CUDA is held against its baseline there.
+            if claim.measure in _ACROSS and all(case.row.cuda is None for case in cases):
                 across = _held(claim, f"{where}, against the baseline on CUDA", cases, _ACROSS[claim.measure])
                 held += [across] if across.families >= MIN_FAMILIES else []
     return held
@@ -136,4 +137,6 @@ def _held(claim: Claim, where: str, cases: Sequence[Case], measure: Callable[[Ca
         mean, half = precision.interval([fmean(ratios) for ratios in families.values()])
         basis = f"{len(families)} model families" if half is not None else f"under {MIN_FAMILIES} families"
         ours = stats.estimate(mean, half, basis=basis)
+    if claim.measure == "energy" and any(case.finding.effect.modelled for case in cases):
+        where += ", estimated from CPU time"
     return Held(claim=claim, where=where, families=len(families), ours=ours)
