@@ -157,5 +157,5 @@ def test_a_store_of_one_device_says_so_in_a_sentence(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out")
     sweep.rounds(3, "m", family="f", energy_j=0.004, tactics={"compile": 0.8})
     twin = markdown.render(build(analyse(sweep.finish()))).split("## Arms and artefacts")[1].split("\n## ")[0]
-    assert "Only the CPU arm was measured: there is no CUDA arm to put beside it, and no board" in twin
+    assert "Only the CPU arm was measured; its energies stand above. There is no CUDA arm to put beside it, and no board" in twin
     assert "CUDA, whole" not in twin

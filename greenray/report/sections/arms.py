@@ -62,7 +62,7 @@ def _what_there_is(rows: Sequence[SideBySide]) -> str:
         )
     there, missing = ("CPU", "CUDA") if on_cpu else ("CUDA", "CPU")
     meter = "" if boards else ", and no board whose meter could be taken for the whole"
-    return f"Only the {there} arm was measured: there is no {missing} arm to put beside it{meter}."
+    return f"Only the {there} arm was measured; its energies stand above. There is no {missing} arm to put beside it{meter}."
 
 
 def _side_by_side(rows: Sequence[SideBySide]) -> list[Block]:
