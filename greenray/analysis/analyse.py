@@ -78,11 +78,11 @@ def analyse_frames(frames: Frames, *, prices: Path | None = None, region: str | 
     plans = declared(frames.manifests)
     by_model = effects.model_effects(visits.visit_effects(cells), plans)
     checks = null_checks(cells, by_model)
-    overall = overall_effects(by_model)
     findings = [
         finding(names[effect.visits[0].arm.key], effect, change, rates)
         for effect, change in zip(by_model, accuracy.changes(frames, by_model), strict=True)
     ]
+    overall = overall_effects(findings)
     cpu_models = [manifest["cpu_model"] for manifest in frames.manifests.values() if isinstance(manifest.get("cpu_model"), dict)]
     assumed = sorted({CpuModel.model_construct(**model).assumption for model in cpu_models})
     found = caveats.find(frames, arms=cells, findings=findings, overall=overall, checks=checks, prices=rates, assumptions=assumed)

@@ -54,6 +54,9 @@ class Arm:
         rejected: why windows were rejected, one sentence for each.
         idle_w: board power in the attempt's own idle window, and `idle_settled` whether that began with a steady board.
         host_idle_w: the host's idle power, of which the attempt was given its part.
+        gpu_energy_j, cpu_energy_j, dram_energy_j: the parts of the energy per sample, whether its scope counts them or not;
+            `gpu_power_w`, `cpu_power_w`, `dram_power_w` the same over time.
+        gpu_utilization: share of time in which a kernel ran (0-1); 0 is known.
         stage: the stage that this is about, where the task has several; `stages` are the arms of each, of a cell as a whole.
     """
 
@@ -79,6 +82,13 @@ class Arm:
     heating: bool | None = None
     stage: str = ""
     stages: "tuple[Arm, ...]" = ()
+    gpu_energy_j: Measured | None = None
+    cpu_energy_j: Measured | None = None
+    dram_energy_j: Measured | None = None
+    gpu_power_w: Measured | None = None
+    cpu_power_w: Measured | None = None
+    dram_power_w: Measured | None = None
+    gpu_utilization: Measured | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -177,7 +187,11 @@ _MEASURED = {
     "time_s": pl.col("duration_s") / _SAMPLES,
     "latency_p50_s": pl.col("latency_p50_s"),
     "latency_p95_s": pl.col("latency_p95_s"),
+    **{f"{part}_energy_j": pl.col(f"{part}_energy_j") / _SAMPLES for part in ("gpu", "cpu", "dram")},
+    **{f"{part}_power_w": pl.col(f"{part}_energy_j") / pl.col("duration_s") for part in ("gpu", "cpu", "dram")},
+    "gpu_utilization": pl.col("gpu_utilization"),
 }
+_MAY_BE_ZERO = ("gpu_utilization",)
 
 
 def _arm(row: Row) -> Arm:
@@ -202,9 +216,9 @@ def _arm(row: Row) -> Arm:
 
 def _measured(row: Row, name: str) -> Measured | None:
     count, centre, spread = row[f"_{name}_count"], row[f"_{name}_mean"], row[f"_{name}_std"]
-    if not count or centre is None or centre <= 0 or not math.isfinite(centre):
+    if not count or centre is None or not math.isfinite(centre) or not (centre > 0 or (centre == 0 and name in _MAY_BE_ZERO)):
         return None
-    return Measured(mean=centre, spread=None if spread is None else spread / centre)
+    return Measured(mean=centre, spread=None if spread is None or not centre else spread / centre)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,10 @@ ratio alone, and what the windows did can be said in words.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from greenray.analysis import precision, stats
 from greenray.analysis.arms import Arm, mostly_modelled
@@ -19,6 +20,16 @@ from greenray.analysis.visits import RATIOS, VERSIONS, Subject, VisitEffect
 
 NULL_CHECK = "null-check"
 """The baseline under another name: compared like a tactic, and never praised as one."""
+Step = Callable[[VisitEffect], float | None]
+"""What one visit says of a change: a log ratio, or a difference."""
+
+
+class Repeated(NamedTuple):
+    """A mean over rounds with the half-width of its 95 % interval, both on the scale of the steps; and what it rests on."""
+
+    mean: float
+    half_width: float | None
+    basis: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,21 +154,32 @@ def _mean(arms: Sequence[Arm], column: str) -> float | None:
 
 def of_quiet_host(visits: Iterable[VisitEffect], ratio: str) -> list[VisitEffect]:
     """Those that know this ratio and were let alone; all that know it, if none was."""
-    known = [visit for visit in visits if getattr(visit, ratio) is not None]
+    return let_alone(visits, attrgetter(ratio))
+
+
+def let_alone(visits: Iterable[VisitEffect], step: Step) -> list[VisitEffect]:
+    """The same of any change that a visit may know."""
+    known = [visit for visit in visits if step(visit) is not None]
     return [visit for visit in known if not visit.contended] or known
 
 
 def over_rounds(visits: Sequence[VisitEffect], ratio: str, *, first: int | None = None) -> stats.Estimate | None:
     """A ratio over rounds, None where no visit knows it; with `first` rounds in a first stage, see `precision.interval`."""
-    known = [visit for visit in visits if getattr(visit, ratio) is not None]
+    found = repeated(visits, attrgetter(ratio), first=first)
+    return None if found is None else stats.estimate(found.mean, found.half_width, basis=found.basis)
+
+
+def repeated(visits: Sequence[VisitEffect], step: Step, *, first: int | None = None) -> Repeated | None:
+    """The mean over rounds of what `step` gives of each, with its interval; None where no visit knows it."""
+    known = [visit for visit in visits if step(visit) is not None]
     if not known:
         return None
-    used = of_quiet_host(known, ratio)
+    used = let_alone(known, step)
     busy = sum(visit.contended for visit in known)
-    mean, half = precision.interval([getattr(visit, ratio) for visit in used], first=first)
+    mean, half = precision.interval([value for visit in used if (value := step(visit)) is not None], first=first)
     basis = "one round" if len(known) == 1 else f"{len(known)} rounds"
     if busy and len(known) - busy < MIN_ROUNDS:
         half, basis = None, f"host busy in {busy} of {len(known)} rounds" if len(known) > 1 else "host busy in its one round"
     elif busy:
         basis = f"{len(used)} rounds"
-    return stats.estimate(mean, half, basis=basis)
+    return Repeated(mean, half, basis)

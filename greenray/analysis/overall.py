@@ -1,21 +1,29 @@
-"""What a tactic does to models as such: geometric means over family means, on the same hardware.
+"""What a tactic does to models as such: means over family means of every measure, on the same hardware.
 
 Near-duplicate checkpoints are not independent, so a family counts once. The interval is a t interval on the families' log ratios
-with families - 1 degrees of freedom; it needs three families, and an interval of every model by itself. Nothing is added to it
-for the intervals of the models: what they are unsure of is in the scatter of the families already. (Simulated with 3, 12 and 42
-families, 3 and 5 rounds, normal, heavy-tailed and unequal noise: the plain interval holds the mean of the population of models
-in 94-97 %; one that is never narrower than the models' own make it, in up to 100 %.)
+(of shares: their differences) with families - 1 degrees of freedom; it needs three families, and of what differs from round to
+round an interval of every model by itself. Nothing is added to it for the intervals of the models: what they are unsure of is in
+the scatter of the families already. (Simulated with 3, 12 and 42 families, 3 and 5 rounds, normal, heavy-tailed and unequal
+noise: the plain interval holds the mean of the population of models in 94-97 %; one that is never narrower than the models' own
+make it, in up to 100 %.)
+
+From eight families there is a Wilcoxon signed-rank test. Holm's adjustment is over one family of hypotheses for each group: all
+tactics times all measures that are tested in it, since a reader looks through all of them for what is significant. Left out are
+measures that are another one in other words (throughput, money, the relative change of accuracy), and exact figures that are the
+same with and without the tactic on every model: they were never in doubt.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import fmean, stdev
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean, median, quantiles, stdev
 from typing import NamedTuple
 
 from greenray.analysis import stats
-from greenray.analysis.effects import NULL_CHECK, ModelEffect
+from greenray.analysis.effects import NULL_CHECK
+from greenray.analysis.findings import Finding
+from greenray.analysis.measures import MEASURES, Change, Measure, changes
 
 MIN_FAMILIES = 3
 MIN_FAMILIES_FOR_TEST = 8
@@ -33,17 +41,54 @@ class Group(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverMeasure:
+    """One measure of a tactic over models.
+
+    Attributes:
+        change: mean over family means, with its interval.
+        models, families: that know it.
+        median, quartiles: of the family means, as ratios or differences; quartiles from `MIN_FAMILIES` on.
+        wilcoxon_p: that the median is no change, adjusted by Holm over `hypotheses`; None where there is no test.
+        rank_biserial: matched pairs (-1 to 1): how much of the rank sum of the families' changes is increase, less decrease.
+        cliffs_delta: of the families' figures with the tactic against those without, pairs forgotten: small where models differ
+            more than the tactic changes them.
+    """
+
+    change: Change
+    models: int
+    families: int
+    median: float | None = None
+    quartiles: tuple[float, float] | None = None
+    wilcoxon_p: float | None = None
+    hypotheses: int = 0
+    rank_biserial: float | None = None
+    cliffs_delta: float | None = None
+    values: tuple[float, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OverallEffect:
+    """A tactic over models; `measures` are all of `MEASURES` by name."""
+
     group: Group
     tactic: str
     unit: str
     models: int
-    families: int
-    energy: stats.Estimate | None
-    time: stats.Estimate | None
+    measures: Mapping[str, OverMeasure]
     modelled: bool
-    wilcoxon_p: float | None
-    cliffs_delta: float | None
+
+    @property
+    def families(self) -> int:
+        """Those whose energy is compared."""
+        return self.measures["energy_j"].families
+
+    @property
+    def energy(self) -> stats.Estimate | None:
+        return _estimate(self.measures["energy_j"].change)
+
+    @property
+    def time(self) -> stats.Estimate | None:
+        return _estimate(self.measures["time_s"].change)
 
     def context(self, others: Iterable["OverallEffect"]) -> str:
         """What tells this group of models from the others, if there are others."""
@@ -53,70 +98,103 @@ class OverallEffect:
         return "".join(f", {said.get(name, '')}{found}" for name in differing if (found := getattr(self.group, name)))
 
 
-def overall_effects(effects: Iterable[ModelEffect]) -> list[OverallEffect]:
+def overall_effects(findings: Iterable[Finding]) -> list[OverallEffect]:
     """Tactics over models, the null check left out; of a single model its own line says it all."""
-    groups: dict[Group, dict[str, list[ModelEffect]]] = defaultdict(lambda: defaultdict(list))
-    for effect in (one for one in effects if one.tactic != NULL_CHECK):
-        group = Group(*(getattr(effect.subject, name) for name in Group._fields))
-        groups[group][effect.tactic].append(effect)
+    groups: dict[Group, dict[str, list[Finding]]] = defaultdict(lambda: defaultdict(list))
+    for finding in (one for one in findings if one.tactic != NULL_CHECK):
+        group = Group(*(getattr(finding.effect.subject, name) for name in Group._fields))
+        groups[group][finding.tactic].append(finding)
     found: list[OverallEffect] = []
     for group, tactics in sorted(groups.items()):
-        several = {tactic: members for tactic, members in sorted(tactics.items()) if len({m.subject for m in members}) > 1}
-        tests = _tests(several)
+        several = {tactic: members for tactic, members in sorted(tactics.items()) if len({m.effect.subject for m in members}) > 1}
+        measured = _adjusted({tactic: _measures(members) for tactic, members in several.items()})
         for tactic, members in several.items():
-            energies = _by_family(members, "energy")
-            wilcoxon_p, cliffs_delta = tests.get(tactic, (None, None))
             overall = OverallEffect(
                 group=group,
                 tactic=tactic,
-                unit=members[0].unit,
-                models=len({m.subject[3:6] for m in members}),
-                families=len(energies),
-                energy=_over_families(energies),
-                time=_over_families(_by_family(members, "time")),
-                modelled=any(m.modelled for m in members),
-                wilcoxon_p=wilcoxon_p,
-                cliffs_delta=cliffs_delta,
+                unit=members[0].effect.unit,
+                models=len({m.effect.subject[3:6] for m in members}),
+                measures=measured[tactic],
+                modelled=any(m.effect.modelled for m in members),
             )
             found.append(overall)
     return found
 
 
-def _by_family(members: Sequence[ModelEffect], ratio: str) -> list[list[stats.Estimate]]:
-    families: dict[str, list[stats.Estimate]] = defaultdict(list)
-    for member in members:
-        if (found := getattr(member, ratio)) is not None:
-            families[member.subject.model_family].append(found)
-    return [families[family] for family in sorted(families)]
-
-
-def _means(families: Sequence[Sequence[stats.Estimate]]) -> list[float]:
-    return [fmean(math.log(found.ratio) for found in family) for family in families]
-
-
-def _over_families(families: Sequence[Sequence[stats.Estimate]]) -> stats.Estimate | None:
-    if not families:
+def _estimate(change: Change) -> stats.Estimate | None:
+    if change.mean is None or change.value is None:
         return None
-    log_ratios = _means(families)
-    blank = [found.basis for family in families for found in family if found.low is None]
+    return stats.Estimate(ratio=change.value, low=change.low, high=change.high, basis=change.basis)
+
+
+def _measures(members: Sequence[Finding]) -> dict[str, OverMeasure]:
+    told = [(member, changes(member)) for member in members]
+    return {measure.name: _over_families(measure, [(m, found[measure.name]) for m, found in told]) for measure in MEASURES}
+
+
+def _over_families(measure: Measure, members: Sequence[tuple[Finding, Change]]) -> OverMeasure:
+    families: dict[str, list[Change]] = defaultdict(list)
+    models = set()
+    for member, change in members:
+        if change.mean is not None:
+            families[member.effect.subject.model_family].append(change)
+            models.add(member.effect.subject[3:6])
+    if not families:
+        reasons = list(dict.fromkeys(change.basis for _, change in members))
+        return OverMeasure(change=Change(measure=measure, basis="; ".join(reasons)), models=0, families=0)
+    ordered = [families[family] for family in sorted(families)]
+    values = tuple(fmean(change.mean for change in of if change.mean is not None) for of in ordered)
+    mean, basis = fmean(values), _no_interval(measure, ordered)
+    change = Change(measure=measure, mean=mean, basis=basis)
+    found = OverMeasure(change=change, models=len(models), families=len(values), values=values)
+    if basis:
+        return replace(found, median=change.shown(median(values)))
+    half = stats.t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return replace(
+        found,
+        change=replace(change, ends=(mean - half, mean + half), basis=f"{len(values)} model families"),
+        median=change.shown(median(values)),
+        quartiles=(change.shown(low), change.shown(high)),
+        rank_biserial=stats.rank_biserial(values),
+        cliffs_delta=_cliffs_delta(ordered),
+    )
+
+
+def _no_interval(measure: Measure, families: Sequence[Sequence[Change]]) -> str:
+    """Why there is no interval over these families; "" where there is one."""
+    members = [change for of in families for change in of]
+    blank = [change.basis for change in members if change.ends is None] if measure.repeats else []
     if blank:
         why = blank[0] if len(set(blank)) == 1 else "too few rounds on a quiet host"
-        of = "each model" if len(blank) == sum(map(len, families)) else f"{len(blank)} of {sum(map(len, families))} models"
-        return stats.estimate(fmean(log_ratios), None, basis=f"{why} of {of}")
-    if len(families) < MIN_FAMILIES:
-        return stats.estimate(fmean(log_ratios), None, basis=f"under {MIN_FAMILIES} families")
-    half = stats.t_quantile(len(families) - 1) * stdev(log_ratios) / math.sqrt(len(families))
-    return stats.estimate(fmean(log_ratios), half, basis=f"{len(families)} model families")
+        return f"{why} of {'each model' if len(blank) == len(members) else f'{len(blank)} of {len(members)} models'}"
+    return f"under {MIN_FAMILIES} families" if len(families) < MIN_FAMILIES else ""
 
 
-def _tests(tactics: dict[str, list[ModelEffect]]) -> dict[str, tuple[float, float]]:
-    """Wilcoxon signed-rank p (Holm over the group's tactics) and Cliff's delta, from eight families that have an interval."""
-    families = {tactic: _by_family(members, "energy") for tactic, members in tactics.items()}
-    by_tactic = {tactic: _means(of) for tactic, of in families.items() if all(one.low for each in of for one in each)}
-    tested = {tactic: stats.wilcoxon_p(ratios) for tactic, ratios in by_tactic.items() if len(ratios) >= MIN_FAMILIES_FOR_TEST}
-    found = {}
-    for tactic, p_value in zip(tested, stats.holm(list(tested.values())), strict=True):
-        known = [m for m in tactics[tactic] if m.tactic_energy_j and m.baseline_energy_j]
-        sides = ([getattr(m, name) for m in known] for name in ("tactic_energy_j", "baseline_energy_j"))
-        found[tactic] = p_value, stats.cliffs_delta(*sides)
-    return found
+def _cliffs_delta(families: Sequence[Sequence[Change]]) -> float | None:
+    sides = ([stats.mean_known(getattr(change, side) for change in of) for of in families] for side in ("tactic", "baseline"))
+    tactic, baseline = ([value for value in side if value is not None] for side in sides)
+    return stats.cliffs_delta(tactic, baseline) if tactic and baseline else None
+
+
+def _adjusted(tactics: Mapping[str, dict[str, OverMeasure]]) -> dict[str, dict[str, OverMeasure]]:
+    """With the p of every measure that is tested, adjusted over all of them."""
+    p_values = {
+        (tactic, name): stats.wilcoxon_p(found.values)
+        for tactic, measures in tactics.items()
+        for name, found in measures.items()
+        if found.change.ends is not None and len(found.values) >= MIN_FAMILIES_FOR_TEST and _in_doubt(found)
+    }
+    told = dict(zip(p_values, stats.holm(list(p_values.values())), strict=True))
+    return {
+        tactic: {
+            name: replace(found, wilcoxon_p=told[tactic, name], hypotheses=len(told)) if (tactic, name) in told else found
+            for name, found in measures.items()
+        }
+        for tactic, measures in tactics.items()
+    }
+
+
+def _in_doubt(found: OverMeasure) -> bool:
+    measure = found.change.measure
+    return measure.tested and (measure.repeats or any(found.values))

@@ -96,6 +96,19 @@ def wilcoxon_p(log_ratios: Sequence[float]) -> float:
     return 1.0 if not any(log_ratios) else float(stats.wilcoxon(log_ratios).pvalue)
 
 
+def rank_biserial(changes: Sequence[float]) -> float | None:
+    """Matched-pairs rank-biserial correlation (-1 to 1) of paired changes: the part of the sum of their ranks by size that is
+    increase, less that which is decrease (Kerby, "The simple difference formula", 2014). None where nothing changed: pairs
+    without a change have no rank."""
+    from scipy import stats
+
+    changed = [change for change in changes if change]
+    if not changed:
+        return None
+    ranks = stats.rankdata([abs(change) for change in changed])
+    return float(sum(math.copysign(rank, change) for rank, change in zip(ranks, changed, strict=True)) / ranks.sum())
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment, in the order given."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)

@@ -36,6 +36,21 @@ def is_packed(model: "nn.Module") -> bool:
     return any(type(value) not in plain or value.is_quantized for value in model.state_dict().values())
 
 
+def parameters_bytes(model: "nn.Module") -> int:
+    """Bytes of what `parameters()` lists; packed weights are not there, so a quantised model looks smaller than it is."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
+def quantized(model: "nn.Module") -> str | None:
+    """How a model came quantised: its configuration's word for it, or the types of its weights; None if it did not."""
+    told = getattr(getattr(model, "config", None), "quantization_config", None)
+    if told is not None:
+        method = told.get("quant_method") if isinstance(told, dict) else getattr(told, "quant_method", None)
+        return str(getattr(method, "value", method) or type(told).__name__)
+    whole = {str(own.dtype).removeprefix("torch.") for own in model.parameters() if not own.is_floating_point()}
+    return ", ".join(sorted(whole)) or ("packed weights" if is_packed(model) else None)
+
+
 def size_bytes(model: "nn.Module") -> int:
     """Bytes of the serialised state, packed parameters included; nothing is written."""
     import torch

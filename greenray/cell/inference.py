@@ -57,4 +57,4 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
         result.synchronized_samples_per_s = most.synchronized_samples_per_s
         result.unsynchronized_samples_per_s = most.unsynchronized_samples_per_s
         result.device_time_share = most.device_time_share
-    return work.finish(task, model, marker, result)
+    return work.finish(task, model, chain, marker, result, batch_size=asked.cell.batch_size)

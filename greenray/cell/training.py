@@ -60,7 +60,7 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
     result.settings |= {"precision": hyper.precision} | trainer.scaled()
 
     model.eval()
-    work.finish(task, model, marker, result)
+    work.finish(task, model, chain, marker, result, batch_size=cell.batch_size)
     if asked.save_to is not None:
         task.save(model, Path(asked.save_to))
     result.settings["inference_mode"] = False

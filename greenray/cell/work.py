@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from greenray.cell import footprint, runtime
+from greenray.cell import descriptors, footprint, runtime, touched
 from greenray.cell.protocol import CellTask, Channel, Done, Kind, Settle, Settled, Verdict, Warmth, Window
 from greenray.errors import CellError
+from greenray.tactics.registry import Chain
 from greenray.tasks.base import Job, Task
 from greenray.tasks.registry import task_class
 
@@ -76,13 +77,18 @@ def begin(asked: CellTask, marker: WindowMarker, result: Done, *, batch_size: in
         model.to(cell.device)
         runtime.synchronize(cell.device)
     result.parameters = footprint.parameters(model)
+    if (quantized := footprint.quantized(model)) is not None:
+        result.settings["loaded_quantized"] = quantized
     gc.freeze()  # a full collection over all that was imported would take a tenth of a second of some window
     marker.idle(asked.idle_s)
     return task, model
 
 
-def finish(task: Task, model: "nn.Module", marker: WindowMarker, result: Done) -> Done:
-    """The window `evaluate`, and the rest of what is told of a model that was measured or trained."""
+def finish(task: Task, model: "nn.Module", chain: Chain, marker: WindowMarker, result: Done, *, batch_size: int) -> Done:
+    """The window `evaluate`, and the rest of what is told of a model that was measured or trained.
+
+    `batch_size` is the block's: descriptors are the same in all of its cells, whatever batch a tactic chose.
+    """
     import torch
 
     with torch.inference_mode(), marker.window("evaluate") as window:
@@ -93,9 +99,13 @@ def finish(task: Task, model: "nn.Module", marker: WindowMarker, result: Done) -
     if evaluation.unknown is not None:
         result.settings["accuracy_unknown"] = evaluation.unknown
     try:
-        result.macs_per_sample, result.flops_per_sample = footprint.operations_per_sample(*task.skeleton())
+        skeleton, one = task.skeleton()
+        result.macs_per_sample, result.flops_per_sample = footprint.operations_per_sample(skeleton, one)
+        traffic = descriptors.traffic_per_sample(skeleton, one, batch_size=batch_size)
+        result.activations_per_sample, result.bytes_moved_per_sample = traffic
     except Exception as error:  # any model's own code runs here, and not all of it runs on the meta device
         result.settings["operations_unknown"] = f"{type(error).__name__}: {error}"[:200]
+    touched.tell(result, task, chain.touched())
     # Of the model and the process as they were measured: tactics change them.
     result.settings |= runtime.switches(task.job.device)
     result.attention = runtime.attention(model)
@@ -103,5 +113,6 @@ def finish(task: Task, model: "nn.Module", marker: WindowMarker, result: Done) -
     result.num_threads = torch.get_num_threads()
     result.nonzero_parameters = footprint.nonzero_parameters(model)
     result.size_bytes = footprint.size_bytes(model)
+    result.parameters_bytes = footprint.parameters_bytes(model)
     result.versions = runtime.versions()
     return result

@@ -59,7 +59,7 @@ class Autocast(Tactic[AutocastParams]):
 
         model.forward = in_lower_precision  # in place: `compile` finds it, and so does every caller
         calls = observe(model, layers, context.example)
-        ran = [key for key, call in calls.items() if call.dtype == name and key not in low]
+        self._ran = ran = frozenset(key for key, call in calls.items() if call.dtype == name and key not in low)
         self._evidence = {"modules_in_lower_precision": len(ran), "modules_eligible": len(layers), "dtype": name}
         if not ran:
             raise NotApplied(f"no layer ran in {name} under autocast that did not without", evidence=self._evidence)
@@ -75,3 +75,6 @@ class Autocast(Tactic[AutocastParams]):
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         return self._evidence
+
+    def touched(self) -> frozenset[str]:
+        return self._ran  # the products of attention, which follow them, are not told by module

@@ -7,6 +7,7 @@ The life of a tactic inside a cell:
     model = tactic.apply(model, context)  # the model that is measured
     model(**context.example)              # first calls, made by the cell
     tactic.evidence(model)                # what shows that it really was applied
+    tactic.touched()                      # how much of the model that was
 
 and in a training cell, with `context.training`, instead of the first calls:
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 KEEP_THE_MODEL = ("baseline", "batch-size", "null-check", "power-limit")
 """Tactics that leave the model as it is, so that they may follow in a chain where nothing else can be changed any more."""
+WHOLE_MODEL = frozenset({""})
+"""What a tactic answers to `touched` if it changes or runs otherwise all of the model: the name of the root module."""
 OWN_KERNELS = ("onnxruntime", "tensorrt")
 """Tactics that compute with code of their own, for which it makes no difference how torch would do it."""
 
@@ -145,6 +148,13 @@ class Tactic(ABC, Generic[P]):
         """
         return {}
 
+    def touched(self) -> frozenset[str] | None:
+        """Names of the modules, as the model was loaded, that were changed or are run otherwise, each with all inside it.
+
+        Asked after `evidence`. Empty if it leaves the model as it is, `WHOLE_MODEL` if nothing of it, None if it cannot be told.
+        """
+        return None
+
     def compilations(self) -> int:
         """How often code was compiled so far. A window in which this number moves is rejected."""
         return 0
@@ -158,3 +168,6 @@ class Baseline(Tactic[Params]):
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         return model
+
+    def touched(self) -> frozenset[str]:
+        return frozenset()

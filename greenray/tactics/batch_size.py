@@ -45,6 +45,9 @@ class BatchSize(Tactic[BatchSizeParams]):
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         return self._evidence
 
+    def touched(self) -> frozenset[str]:
+        return frozenset()
+
     def _told(self, context: Context) -> dict[str, Any]:
         return {
             "batch_size": self.params.size,

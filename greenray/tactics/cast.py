@@ -4,7 +4,7 @@ import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenray.errors import NotApplied, Unsupported
-from greenray.tactics.base import Context, Params, Tactic
+from greenray.tactics.base import WHOLE_MODEL, Context, Params, Tactic
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +50,9 @@ class _Cast(Tactic[Params]):
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         return self._evidence
+
+    def touched(self) -> frozenset[str]:
+        return WHOLE_MODEL
 
 
 class BFloat16(_Cast):

@@ -32,9 +32,9 @@ class ChannelsLast(Tactic[Params]):
         before = observe(model, convolutions, context.example)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         after = observe(model, convolutions, context.example)
-        changed = sum(call.channels_last and not before[name].channels_last for name, call in after.items())
+        self._changed = frozenset(name for name, call in after.items() if call.channels_last and not before[name].channels_last)
         self._evidence["convolutions_channels_last"] = sum(call.channels_last for call in after.values())
-        if not changed:
+        if not self._changed:
             raise NotApplied("no convolution gives its result in another order than before", evidence=self._evidence)
         return model
 
@@ -45,3 +45,6 @@ class ChannelsLast(Tactic[Params]):
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         return self._evidence
+
+    def touched(self) -> frozenset[str]:
+        return self._changed

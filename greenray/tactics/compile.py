@@ -8,7 +8,7 @@ begin with what the first has compiled, and their rows say so.
 from typing import TYPE_CHECKING, Any, Literal
 
 from greenray.errors import NotApplied, Unsupported, first_line
-from greenray.tactics.base import Context, Params, Tactic
+from greenray.tactics.base import WHOLE_MODEL, Context, Params, Tactic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,6 +96,10 @@ class Compile(Tactic[CompileParams]):
         if self.params.mode == "reduce-overhead" and not found["cudagraphs"]:
             raise NotApplied("no CUDA graph was recorded: the code is that of mode: default", evidence=found)
         return found
+
+    def touched(self) -> frozenset[str] | None:
+        """All of it where nothing broke the graph; else what ran between the graphs is not told by module."""
+        return None if dynamo_counts()["graph_breaks"] > self._before["graph_breaks"] else WHOLE_MODEL
 
     def compilations(self) -> int:
         return dynamo_counts()["frames"]

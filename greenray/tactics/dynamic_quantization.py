@@ -66,7 +66,8 @@ class DynamicQuantization(Tactic[Params]):
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         from torch.ao.nn.quantized.dynamic import Linear
 
-        layers = [module for module in model.modules() if isinstance(module, Linear)]
+        found = {name: module for name, module in model.named_modules() if isinstance(module, Linear)}
+        layers, self._converted = found.values(), frozenset(found)
         return {
             "modules_converted": len(layers),
             "modules_eligible": self._eligible,
@@ -74,6 +75,9 @@ class DynamicQuantization(Tactic[Params]):
             "engine": self._engine,
             "kernels_device": "cpu",
         }
+
+    def touched(self) -> frozenset[str]:
+        return self._converted
 
 
 def _engines() -> list[str]:

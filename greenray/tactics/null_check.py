@@ -16,3 +16,6 @@ class NullCheck(Tactic[Params]):
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         return model
+
+    def touched(self) -> frozenset[str]:
+        return frozenset()

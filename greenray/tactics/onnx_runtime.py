@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from greenray.errors import CellError, Unsupported, first_line
-from greenray.tactics.base import Context, Params, Tactic
+from greenray.tactics.base import WHOLE_MODEL, Context, Params, Tactic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,3 +105,6 @@ class OnnxRuntime(Tactic[OnnxRuntimeParams]):
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         return self._evidence
+
+    def touched(self) -> frozenset[str]:
+        return WHOLE_MODEL

@@ -36,7 +36,8 @@ class _Prune(Tactic[PruneParams]):
         self._masks: dict[str, Tensor] = {}
         if not layers:
             raise NotApplied("the model has no linear or convolution layer to prune", evidence={"layers": 0})
-        zeros_before = sum(_zeros(layer) for layer in layers.values())
+        before = {name: _zeros(layer) for name, layer in layers.items()}
+        zeros_before = sum(before.values())
         self._prune(list(layers.values()))
         if context.training:
             self._masks = {name: cast("Tensor", layer.weight_mask).bool() for name, layer in layers.items()}
@@ -44,7 +45,8 @@ class _Prune(Tactic[PruneParams]):
             make_permanent(model)
         # Kept now: a later step of the chain may pack the weights so that zeros cannot be counted any more.
         self._evidence = {"permanent": self.params.permanent, "zeros_before": zeros_before, **sparsity(model, layers)}
-        if sum(_zeros(layer) for layer in layers.values()) <= zeros_before:
+        self._pruned = frozenset(name for name, layer in layers.items() if _zeros(layer) > before[name])
+        if not self._pruned:
             raise NotApplied(f"amount {self.params.amount:g} set no further weight to zero", evidence=self._evidence)
         return model
 
@@ -75,6 +77,9 @@ class _Prune(Tactic[PruneParams]):
         grown = sum(int(_weight(self._layers[name])[~mask].count_nonzero().item()) for name, mask in self._masks.items())
         start = {"sparsity_prunable_start": self._evidence["sparsity_prunable"], "weights_grown_back": grown}
         return self._evidence | sparsity(model, self._layers) | start
+
+    def touched(self) -> frozenset[str]:
+        return self._pruned
 
 
 class PruneLocal(_Prune):

@@ -81,6 +81,9 @@ class _Quantize(Tactic[P]):
             "kernels_device": devices[0] if len(devices) == 1 else devices,
         }
 
+    def touched(self) -> frozenset[str]:
+        return frozenset(self._chosen)
+
 
 class Int8Dynamic(_Quantize[Params]):
     """torchao's `Int8DynamicActivationInt8WeightConfig`."""

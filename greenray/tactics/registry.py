@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from greenray.errors import CellError, ConfigError
-from greenray.tactics.base import Context, Tactic
+from greenray.tactics.base import WHOLE_MODEL, Context, Tactic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -133,6 +133,14 @@ class Chain:
                 error.evidence = {**found, tactic.name: error.evidence}
                 raise
         return {name: evidence for name, evidence in found.items() if evidence}
+
+    def touched(self) -> frozenset[str] | None:
+        """Names of the loaded model's modules that any of them touched; None where one does not tell and none took all of it."""
+        told = [tactic.touched() for tactic in self._applied]
+        if WHOLE_MODEL in told:
+            return WHOLE_MODEL
+        known = [names for names in told if names is not None]
+        return frozenset().union(*known) if len(known) == len(told) else None
 
     def compilations(self) -> int:
         """How often code was compiled so far, over all tactics."""

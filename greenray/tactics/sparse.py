@@ -66,6 +66,7 @@ class Sparse24(Tactic[Params]):
             packed = to_sparse_semi_structured(two_of_four(module.weight.detach()))
             module.weight = torch.nn.Parameter(packed, requires_grad=False)
         self._evidence["backend"] = str(packed.BACKEND)
+        self._converted = frozenset(chosen)
         return model
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
@@ -73,6 +74,9 @@ class Sparse24(Tactic[Params]):
 
         packed = sum(isinstance(getattr(module, "weight", None), SparseSemiStructuredTensor) for module in model.modules())
         return self._evidence | {"modules_packed": packed}
+
+    def touched(self) -> frozenset[str]:
+        return self._converted
 
 
 def two_of_four(weight: "Tensor") -> "Tensor":

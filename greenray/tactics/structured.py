@@ -64,6 +64,7 @@ class PruneStructured(Tactic[StructuredParams]):
         if any(type(value) not in (torch.Tensor, torch.nn.Parameter) for value in model.state_dict().values()):
             raise Unsupported("prune-structured has to stand before quantisation in a chain: packed weights have no channels")
         before, shape = _size(model, context.example)
+        shapes = _shapes(model)
         try:
             # Groups are found along autograd's graph, which inference mode does not record, nor for tensors that were made in it.
             with torch.inference_mode(False), torch.enable_grad():
@@ -81,6 +82,7 @@ class PruneStructured(Tactic[StructuredParams]):
             f"{name}_after": value for name, value in after.items()
         }
         self._evidence |= {"heads_before": heads[0], "heads_after": heads[1]}
+        self._cut = frozenset(name for name, now in _shapes(model).items() if now != shapes[name])
         if after["parameters"] >= before["parameters"]:
             raise NotApplied(
                 f"no layer has channels to spare: amount {self.params.amount:g} rounded to multiples of {self.params.round_to} "
@@ -128,6 +130,9 @@ class PruneStructured(Tactic[StructuredParams]):
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         return self._evidence
+
+    def touched(self) -> frozenset[str]:
+        return self._cut
 
 
 def _leave_inference_mode(model: "nn.Module") -> None:
@@ -181,6 +186,14 @@ def _at_most(amount: float, heads: int) -> float:
 def _answers(outputs: Any) -> "Tensor":
     answers: Tensor = getattr(outputs, "logits", outputs)
     return answers
+
+
+def _shapes(model: "nn.Module") -> dict[str, tuple[Any, ...]]:
+    """What becomes smaller in a module when channels go: the shapes of its own parameters, and how many heads it has."""
+    return {
+        name: (getattr(module, "num_attention_heads", None), *(own.shape for own in module.parameters(recurse=False)))
+        for name, module in model.named_modules()
+    }
 
 
 def _size(model: "nn.Module", example: "Mapping[str, Tensor]") -> "tuple[dict[str, int], torch.Size]":

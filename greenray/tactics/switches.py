@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, cast
 
 from greenray.errors import NotApplied, Unsupported
-from greenray.tactics.base import Context, Params, Tactic
+from greenray.tactics.base import WHOLE_MODEL, Context, Params, Tactic
 from greenray.tactics.layers import products
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ class TensorFloat32(Tactic[Params]):
             raise NotApplied("products of float32 matrices are as exact as before: is NVIDIA_TF32_OVERRIDE set?", evidence=found)
         return found
 
+    def touched(self) -> frozenset[str]:
+        return WHOLE_MODEL
+
 
 def _product_error(device: str) -> float:
     """Error of one product of float32 matrices, as a share of its largest element."""
@@ -93,15 +96,18 @@ class CudnnBenchmark(Tactic[Params]):
 
     def apply(self, model: "nn.Module", context: Context) -> "nn.Module":
         import torch
+        from torch.nn.modules.conv import _ConvNd
 
         torch.backends.cudnn.benchmark = True
-        if not self.evidence(model)["convolutions"]:
+        self._convolutions = frozenset(name for name, layer in products(model).items() if isinstance(layer, _ConvNd))
+        if not self._convolutions:
             raise NotApplied("the model has no convolution", evidence=self.evidence(model))
         return model
 
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         import torch
-        from torch.nn.modules.conv import _ConvNd
 
-        convolutions = sum(isinstance(layer, _ConvNd) for layer in products(model).values())
-        return {"convolutions": convolutions, "cudnn_benchmark": torch.backends.cudnn.benchmark}
+        return {"convolutions": len(self._convolutions), "cudnn_benchmark": torch.backends.cudnn.benchmark}
+
+    def touched(self) -> frozenset[str]:
+        return self._convolutions

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from greenray.errors import NotApplied, Unsupported, first_line
-from greenray.tactics.base import Context, Params, Tactic
+from greenray.tactics.base import WHOLE_MODEL, Context, Params, Tactic
 from greenray.tactics.compile import dynamo_counts
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ class TensorRT(Tactic[TensorRTParams]):
         if not engines:
             raise NotApplied("TensorRT built no engine; the model ran in torch, and the cell's log says why", evidence=found)
         return found
+
+    def touched(self) -> frozenset[str]:
+        return WHOLE_MODEL  # parts that it cannot take are compiled too, and counted in the evidence
 
     def compilations(self) -> int:
         return dynamo_counts()["frames"]

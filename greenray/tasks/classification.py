@@ -60,7 +60,8 @@ class Classification(Task):
         if ref.source == "config":
             fields, processor = self.fresh(data)
             preset = self.presets[ref.architecture or "", ref.preset or ""]
-            config = AutoConfig.for_model(ref.architecture, **checkpoints.labels(data.label_names), **preset, **fields)
+            fields = {"model_type": ref.architecture, **preset, **fields}  # a preset may name a model_type of its own
+            config = AutoConfig.for_model(**fields, **checkpoints.labels(data.label_names))
             return checkpoints.Blueprint(ref=ref, config=config, processor=processor, trust=job.trust)
         found = checkpoints.read(ref, checkpoint=job.checkpoint, trust=job.trust, auto_processor=self.auto_processor)
         if job.training and found.label_names != data.label_names:

@@ -70,6 +70,7 @@ def test_cudnn_benchmark_is_switched_on(net: nn.Module, cuda: Context) -> None:
     model = tactic.apply(net, cuda)
     assert tactic.evidence(model) == {"convolutions": 1, "cudnn_benchmark": True}
     assert switches("cuda")["cudnn_benchmark"] is True
+    assert tactic.touched() == {"conv"}
 
 
 def test_cudnn_benchmark_without_a_convolution_is_not_applied(cuda: Context) -> None:

@@ -8,6 +8,7 @@ is left out. To add one: its file, and its line here.
 SECTIONS = (
     ".headline",
     ".energy",
+    ".over_models",
     ".accuracy",
     ".speed",
     ".cost",
@@ -15,6 +16,7 @@ SECTIONS = (
     ".training",
     ".measurement",
     ".quality",
+    ".correlations",
     ".estimators",
     ".hardware",
     ".cells",

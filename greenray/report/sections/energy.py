@@ -1,4 +1,4 @@
-"""The energy of each tactic beside its baseline: gross, over models, and what the work itself adds to idle power."""
+"""The energy of each tactic beside its baseline: gross, and what the work itself adds to idle power."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.precision import MOST_ROUNDS
 from greenray.analysis.stats import Estimate
-from greenray.analysis.wording import UNKNOWN, alike, grades, interval_basis, merged, number, percent_change, quantity
+from greenray.analysis.wording import UNKNOWN, alike, grades, interval_basis, merged, percent_change, quantity
 from greenray.report import charts
-from greenray.report.document import NAMES, Block, Chart, Grid, Notes, Section, Text, grid, section, without_empty
+from greenray.report.document import NAMES, Block, Chart, Notes, Section, Text, grid, section, without_empty
 
 
 def load(analysis: Analysis) -> Sequence[Finding] | None:
@@ -41,7 +41,7 @@ def show(findings: Sequence[Finding], analysis: Analysis) -> Section:
     modelled = any(finding.effect.modelled for finding in findings)
     read = Text("Joules here are CPU time times assumed watts: read them as processor time.") if modelled else None
     active = gross_and_active(findings, analysis.unit)
-    return section("energy", "Energy", said, read, picture, over_models(analysis), without_empty(by_model), explained, *active)
+    return section("energy", "Energy", said, read, picture, without_empty(by_model), explained, *active)
 
 
 def _rounds_needed(finding: Finding) -> str:
@@ -50,27 +50,6 @@ def _rounds_needed(finding: Finding) -> str:
         return ""
     needed = finding.effect.rounds_needed
     return f"over {MOST_ROUNDS:,}" if needed is None else f"{needed:,}"
-
-
-def over_models_basis(energy: Estimate | None) -> str:
-    return "" if energy is None else energy.basis if energy.low is not None else f"{energy.basis}: no interval"
-
-
-def over_models(analysis: Analysis) -> Grid | None:
-    """A table by tactic; nothing where each stands for one model."""
-    if not analysis.overall:
-        return None
-    columns = {
-        "tactic": lambda o: o.tactic,
-        "over": lambda o: f"{o.models} models, {o.families} families{o.context(analysis.overall)}",
-        "energy": lambda o: percent_change(o.energy),
-        "interval": lambda o: over_models_basis(o.energy),
-        "time": lambda o: percent_change(o.time),
-    }
-    if any(effect.wilcoxon_p is not None for effect in analysis.overall):
-        columns["Wilcoxon p (Holm)"] = lambda o: number(o.wilcoxon_p, digits=2)
-        columns["Cliff's delta"] = lambda o: number(o.cliffs_delta, digits=2)
-    return grid(analysis.overall, columns, heading="Over models", text=("tactic", "over", "interval"))
 
 
 def gross_and_active(findings: Sequence[Finding], unit: str) -> list[Block]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from greenray.tasks.image_classification.cnn import families as cnn
+
 # Presets see images of this many pixels a side, so that patches and strides are chosen for 32 x 32, not for 224 x 224.
 IMAGE_SIZE = 32
 
@@ -33,3 +35,4 @@ _SIZES: dict[tuple[str, str], dict[str, Any]] = {
     ("efficientnet", "small"): {"width_coefficient": 0.5, "depth_coefficient": 0.5, "hidden_dim": 640},
 }
 PRESETS = {(family, size): {**fields, **FAMILIES[family]} for (family, size), fields in _SIZES.items()}
+PRESETS |= cnn.PRESETS

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from greenray.tasks.checkpoints import Blueprint, from_files
 from greenray.tasks.classification import Classification
 from greenray.tasks.image_classification import data
+from greenray.tasks.image_classification.cnn import families as cnn
 from greenray.tasks.image_classification.presets import FAMILIES, IMAGE_SIZE, PRESETS
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class ImageClassification(Classification):
         "sklearn.datasets",
         "PIL.ImageFile",
         "greenray.tasks.image_classification.task",
+        *cnn.MODULES,
     )
 
     @classmethod
@@ -41,6 +43,10 @@ class ImageClassification(Classification):
 
     def read(self, ref: "DatasetRef", *, purpose: "Purpose") -> "Labelled":
         return data.load(ref, purpose=purpose)
+
+    def plan(self, data: "Labelled") -> Blueprint:
+        cnn.register()
+        return super().plan(data)
 
     def fresh(self, data: "Labelled") -> tuple[Mapping[str, Any], Any]:
         channels = 1 if data.items[0].mode in ("1", "L", "I", "I;16", "F") else 3  # judged by the first image

@@ -1,0 +1,89 @@
+"""What each tactic does to models as such: every measure over families, with interval, test and effect size."""
+
+from collections.abc import Sequence
+
+from greenray.analysis.analyse import Analysis
+from greenray.analysis.measures import Change
+from greenray.analysis.overall import MIN_FAMILIES_FOR_TEST, OverallEffect, OverMeasure
+from greenray.analysis.stats import Estimate
+from greenray.analysis.wording import UNKNOWN, number, percent_change, signed
+from greenray.report.document import Section, Text, grid, section, without_empty
+
+FOLDED_FROM = 40
+Row = tuple[OverallEffect, OverMeasure]
+
+
+def load(analysis: Analysis) -> Sequence[Row] | None:
+    """Measures that are known, and that a tactic changes on some model or might have: exact figures that stay are left out."""
+    return [
+        (effect, found)
+        for effect in analysis.overall
+        for found in effect.measures.values()
+        if found.families and (found.change.measure.repeats or found.change.mean or any(found.values))
+    ] or None
+
+
+def show(rows: Sequence[Row], analysis: Analysis) -> Section:
+    columns = {
+        "tactic": lambda r: r[0].tactic,
+        "measure": lambda r: label(r[1].change, analysis.measure),
+        "change (95 % interval)": lambda r: change(r[1].change),
+        "median (quartiles)": lambda r: _median(r[1]),
+        "Wilcoxon p (Holm)": lambda r: "" if r[1].wilcoxon_p is None else number(r[1].wilcoxon_p, digits=2),
+        "rank-biserial r": lambda r: _effect_size(r[1].rank_biserial),
+        "Cliff's delta": lambda r: _effect_size(r[1].cliffs_delta),
+        "over": lambda r: f"{r[1].models} models, {r[1].families} families{r[0].context(analysis.overall)}",
+        "interval": lambda r: basis(r[1].change),
+    }
+    table = grid(
+        rows, columns, text=("tactic", "measure", "over", "interval"), folded=len(rows) > FOLDED_FROM, heading="Measures"
+    )
+    return section("over-models", "Over models", Text(_explained(rows)), without_empty(table))
+
+
+def label(change: Change, quality: str) -> str:
+    """A measure as a reader calls it; the task says what its quality is called."""
+    return change.measure.label.replace("accuracy", quality)
+
+
+def change(found: Change) -> str:
+    """-31 % (-35 to -27), or -0.3 points (-1.2 to +0.6)."""
+    if found.mean is None or found.value is None:
+        return UNKNOWN
+    if not found.measure.points:
+        return percent_change(Estimate(ratio=found.value, low=found.low, high=found.high, basis=found.basis))
+    ends = "no interval" if found.ends is None else " to ".join(signed(end, decimals=1) for end in found.ends)
+    return f"{signed(found.mean, decimals=1)} points ({ends})"
+
+
+def basis(found: Change) -> str:
+    return found.basis if found.ends is not None else f"{found.basis}: no interval"
+
+
+def _median(found: OverMeasure) -> str:
+    if found.median is None or found.quartiles is None:
+        return ""
+    values = (found.median, *found.quartiles)
+    if found.change.measure.points:
+        middle, low, high = (signed(value, decimals=1) for value in values)
+        return f"{middle} points ({low} to {high})"
+    middle, low, high = (signed((value - 1) * 100, decimals=1) for value in values)
+    return f"{middle} % ({low} to {high})"
+
+
+def _effect_size(value: float | None) -> str:
+    return "" if value is None else signed(value, decimals=2)
+
+
+def _explained(rows: Sequence[Row]) -> str:
+    text = "A family of models counts once: means over families of the change on each model, geometric for ratios."
+    hypotheses = {effect.group: found.hypotheses for effect, found in rows if found.hypotheses}
+    if not hypotheses:
+        return f"{text} Tests begin at {MIN_FAMILIES_FOR_TEST} families."
+    many = " and ".join(str(count) for count in sorted(set(hypotheses.values())))
+    return (
+        f"{text} p is of Wilcoxon's signed-rank test over families, adjusted by Holm over all {many} hypotheses of a group: its "
+        "tactics times its measures, and what is another measure in other words is not tested twice. Rank-biserial r compares "
+        "each family with itself: −1 where the measure falls in all of them, +1 where it rises in all. Cliff's delta forgets "
+        "which figures belong together."
+    )
