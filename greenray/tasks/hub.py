@@ -172,7 +172,7 @@ def _in_a_sentence(repo_id: str, *, kind: str, revision: str | None) -> Iterator
         for type_, sentence in for_good.items():
             if isinstance(error, type_):
                 raise Unobtainable(sentence) from None
-        if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+        if status in (404, 410):
             raise ResourceError(
                 f"{named}{at}: a file of it went away while it was fetched; try again later, or take another model."
             ) from None
