@@ -36,8 +36,10 @@ class Correlation:
 
     @property
     def clear(self) -> bool | None:
-        """Whether the interval leaves out "no correlation"; None without one."""
-        return None if self.low is None or self.high is None else not self.low <= 0 <= self.high
+        """Whether the interval leaves out "no correlation"; of a perfect one, which has none, whether its test does."""
+        if self.low is None or self.high is None:
+            return None if self.p is None else self.p < 1 - CONFIDENCE
+        return not self.low <= 0 <= self.high
 
 
 def correlation(x: Sequence[float], y: Sequence[float], *, method: Method) -> Correlation:

@@ -63,7 +63,7 @@ class Matrix:
 
     Attributes:
         hardware, device, scope, batch_size, stage: what the baselines have in common.
-        training: settings that the training runs have in common; "" without any.
+        training: settings that the training runs have in common, "" without any; `training_batch` their batch size.
         units: families, which count once; `models` those in them.
         values: of each quantity, by name: what is known of each family, on the scale that is correlated.
     """
@@ -74,6 +74,7 @@ class Matrix:
     batch_size: int
     stage: str
     training: str
+    training_batch: int | None
     models: int
     units: tuple[str, ...]
     quantities: tuple[Quantity, ...]
@@ -121,7 +122,7 @@ QUANTITIES = (
 
 
 def matrices(arms: Iterable[Arm], training: Iterable[TrainingRun] = ()) -> list[Matrix]:
-    """One for each kind of hardware, device, scope, batch size and stage with `MIN_UNITS` families or more; most models first."""
+    """One for each kind of hardware, device, scope, batch size and stage with `MIN_UNITS` families or more, in order."""
     inference, trained = defaultdict[Key, list[Arm]](list), defaultdict[Key, list[TrainingRun]](list)
     for arm in (part for whole in arms for part in whole.parts):
         if arm.ok and arm.cell["tactic"] == "baseline" and arm.cell["phase"] == "inference" and arm.energy_j is not None:
@@ -139,7 +140,13 @@ def matrices(arms: Iterable[Arm], training: Iterable[TrainingRun] = ()) -> list[
         runs = trained[max(ours, key=lambda key: len({run.arm.cell["model"] for run in trained[key]}))] if ours else []
         groups = [key for key in inference if key[:3] == place] or [(*place, 0, "")]
         found += [_matrix(key, inference.get(key, []), runs) for key in groups]
-    return sorted((one for one in found if one.pairs), key=lambda m: (-m.models, m.hardware, m.device, m.batch_size, m.stage))
+    return sorted((one for one in found if one.pairs), key=_order)
+
+
+def _order(matrix: Matrix) -> tuple[Any, ...]:
+    """Most models first; of equals the batch size of training, then larger ones."""
+    other = matrix.batch_size != matrix.training_batch
+    return -matrix.models, matrix.hardware, matrix.device, other, -matrix.batch_size, matrix.stage
 
 
 def _matrix(key: Key, arms: Sequence[Arm], runs: Sequence[TrainingRun]) -> Matrix:
@@ -161,6 +168,7 @@ def _matrix(key: Key, arms: Sequence[Arm], runs: Sequence[TrainingRun]) -> Matri
         batch_size=batch_size,
         stage=stage,
         training=runs[0].settings if runs else "",
+        training_batch=runs[0].arm.cell["batch_size"] if runs else None,
         models=len({arm.cell["model"] for arm in everything}),
         units=tuple(sorted({arm.cell["model_family"] or arm.cell["model"] for arm in everything})),
         quantities=quantities,

@@ -131,7 +131,9 @@ def _why(visits: tuple[VisitEffect, ...], value: Value) -> str:
     }
     if unknown := [side for side, found in sides.items() if all(one is None for one in found)]:
         return f"not known of {' and '.join(unknown)}"
-    return "0 for one of the two: no ratio" if any(one == 0 for found in sides.values() for one in found) else "not comparable"
+    if any(one == 0 for found in sides.values() for one in found):
+        return "0 for one of the two: no ratio"
+    return "; ".join(dict.fromkeys(flag for visit in visits for flag in visit.flags)) or "not known in the same visits"
 
 
 def _mean(column: str) -> Value:

@@ -44,6 +44,11 @@ def number(value: float | None, *, digits: int = 3) -> str:
     return f"{mantissa}×10" + str(int(exponent)).translate(_SUPERSCRIPTS)
 
 
+def p_value(value: float | None) -> str:
+    """Nothing where there was no test."""
+    return "" if value is None else "< 0.0001" if value < 1e-4 else number(value, digits=2)
+
+
 def quantity(value: float | None, unit: str, *, digits: int = 3) -> str:
     """A figure with its unit, with a prefix where one helps: 0.0034 J -> 3.40 mJ."""
     if value is None:

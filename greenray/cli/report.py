@@ -18,6 +18,14 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Where to write the HTML page.  [default: OUT/report.html]")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Where to write its Markdown twin.  [default: OUT/report.md]")] = None,
     prices: Annotated[Path | None, typer.Option(help="Your own prices, YAML or CSV, instead of the package's tables.")] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write the tables as CSV and LaTeX (booktabs, longtable) into DIR: models, effects, over_models, devices, "
+            "training, learning_rates, inference, correlations.",
+        ),
+    ] = None,
     region: Annotated[str | None, typer.Option(help="Country whose electricity is used: ISO code or name.")] = None,
 ) -> None:
     """Analyse a store and write the report; never measures anything."""
@@ -26,7 +34,13 @@ def report(
     from greenray.store.registry import open_store
 
     analysis = analyse(open_store(out), prices=prices, region=region)
-    present(analysis, console=make_console(), html=html, markdown=markdown)
+    console = make_console()
+    present(analysis, console=console, html=html, markdown=markdown)
+    if tables is not None:
+        from greenray.report.tables import write
+
+        write(analysis, tables)
+        console.print(f"tables: {tables}", highlight=False, markup=False, soft_wrap=True)
 
 
 def present(analysis: "Analysis", *, console: "Console", html: Path | None = None, markdown: Path | None = None) -> None:

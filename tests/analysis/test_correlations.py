@@ -48,13 +48,18 @@ def test_by_hand_and_by_scipy() -> None:
     [
         (X[:3], Y[:3], "needs 4, there are 3"),
         ([1.0] * 5, Y[:5], "one of the two is the same everywhere"),
-        (X, X, "no width"),
+        (X[:7], X[:7], "no width"),
     ],
 )
 def test_what_cannot_be_given_is_none_with_a_reason(x: list[float], y: list[float], why: str) -> None:
     found = correlation(x, y, method="Pearson")
     assert (found.low, found.high, found.clear) == (None, None, None)
     assert why in found.why
+
+
+def test_a_perfect_correlation_of_many_is_clear_by_its_test() -> None:
+    found = correlation(X, X, method="Spearman")
+    assert (found.r, found.low, found.clear) == (1, None, True)
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=4, max_size=20))
@@ -129,6 +134,17 @@ def test_near_duplicates_count_once(tmp_path: Path) -> None:
     assert pair.found["Pearson"].p is None  # under 8
 
 
+def test_of_equals_the_batch_size_of_training_comes_first(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, windows=1)
+    for number in range(4):
+        row = {"model": f"m{number}", "family": f"f{number}", "macs_per_sample": 10.0**number, "energy_j": 0.001 * (number + 1)}
+        for batch in (4, 32, 64):
+            sweep.visit(**row, tactics={}, batch_size=batch, block_id=f"b{batch}-{number}")  # type: ignore[arg-type]
+        sweep.train(row["model"], family=row["family"], epochs_j=[1.0 + number], batch_size=32)  # type: ignore[arg-type]
+    analysis = analyse(sweep.finish())
+    assert [matrix.batch_size for matrix in matrices(analysis.arms, analysis.training)] == [32, 64, 4]
+
+
 def test_three_families_have_no_matrix(tmp_path: Path) -> None:
     analysis = analyse(trained_and_served(tmp_path / "out", count=3, rounds=1))
     assert section.load(analysis) is None
@@ -140,6 +156,7 @@ def test_three_families_have_no_matrix(tmp_path: Path) -> None:
         ("macs_per_sample", 0.4, 0.95, "agrees"),
         ("macs_per_sample", -0.1, 0.9, "cannot tell"),
         ("macs_per_sample", -0.9, 0.2, "contradicts"),
+        ("macs_per_sample", 0.97, 0.99, "agrees, and it is stronger here"),
         ("parameters", -0.5, 0.5, "agrees"),
         ("parameters", -0.5, 0.8, "cannot tell"),
         ("parameters", 0.3, 0.9, "cannot tell"),

@@ -8,6 +8,7 @@ from greenray.analysis import analyse
 from greenray.report import build, markdown, page
 from greenray.report.document import Chart
 from greenray.report.sections import SECTIONS, accuracy, cost, energy
+from tests.support.papers import trained_and_served
 from tests.support.synthetic import Sweep, quickstart
 
 LINE = "tests.report.longest_cell"
@@ -31,6 +32,7 @@ def test_a_section_that_finds_nothing_is_left_out(tmp_path: Path) -> None:
 
 def test_every_section_has_something_to_show_somewhere(tmp_path: Path) -> None:
     quickstart(tmp_path / "out")
+    trained_and_served(tmp_path / "out", count=4, rounds=1, name="paper")
     Sweep(out=tmp_path / "out", name="other", seed=7).cell("compile", energy_j=0.01, model="swin-tiny", trace=True)
     document = build(analyse(tmp_path / "out"))
     assert len(document.sections) == len(SECTIONS) == len({section.id for section in document.sections})

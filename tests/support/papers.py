@@ -30,14 +30,21 @@ def energy_of(macs: float, rng: random.Random | None = None, spread: float = 0.1
 
 
 def trained_and_served(
-    out: Path, *, count: int = 12, rounds: int = 3, epochs: int = 10, tactics: dict[str, float] | None = None, **columns: Any
+    out: Path,
+    *,
+    count: int = 12,
+    rounds: int = 3,
+    epochs: int = 10,
+    tactics: dict[str, float] | None = None,
+    name: str = "quick",
+    **columns: Any,
 ) -> Path:
     """Every model trained once, then served with its tactics: a family each."""
-    sweep, rng = Sweep(out=out, noise=0.002, visit_noise=0.01), random.Random(5)
-    for name, described in models(count).items():
+    sweep, rng = Sweep(out=out, name=name, noise=0.002, visit_noise=0.01, windows=2, seed=4), random.Random(5)
+    for model, described in models(count).items():
         joules = energy_of(described["macs_per_sample"], rng)
         size = {"size_bytes": int(4 * described["parameters"]), "nonzero_parameters": int(described["parameters"])}
-        shared = described | size | {"model": name, "family": name} | columns
+        shared = described | size | {"model": model, "family": model} | columns
         trained = [3 * 1437 * joules * math.exp(rng.gauss(0, 0.02)) for _ in range(epochs)]
         sweep.train(**shared, epochs_j=trained)
         sweep.rounds(rounds, energy_j=joules, tactics=tactics or {"compile": 0.8, "prune-local": 1.0}, **shared)

@@ -6,7 +6,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.association import MIN_UNITS_FOR_TEST, Correlation
 from greenray.analysis.correlation_claims import claims
 from greenray.analysis.correlations import DESCRIPTORS, ENERGY, TRAINING_ENERGY, Matrix, Pair, matrices
-from greenray.analysis.wording import MINUS, UNKNOWN, count, number
+from greenray.analysis.wording import MINUS, UNKNOWN, count, p_value
 from greenray.report import charts
 from greenray.report.document import Bullets, Chart, Notes, Section, Text, grid, section, without_empty
 
@@ -29,7 +29,7 @@ def show(found: list[Matrix], analysis: Analysis) -> Section:
         "compared by their logarithms, shares as they are. Energy and time are per sample."
     )
     if matrix.training:
-        said += f" Training is with {matrix.training}."
+        said += f" Training is with batches of {matrix.training_batch}, {matrix.training}."
     if len(found) > 1:
         said += f" {len(found) - 1} more groups of baselines (other hardware or batch sizes) are in the tables (--tables)."
     columns = {
@@ -37,15 +37,15 @@ def show(found: list[Matrix], analysis: Analysis) -> Section:
         "n": lambda p: str(p.found["Pearson"].n),
         "Pearson r (95 % interval)": lambda p: told(p.found["Pearson"]),
         "Spearman r (95 % interval)": lambda p: told(p.found["Spearman"]),
-        "p of Pearson (Holm)": lambda p: _p(p.found["Pearson"]),
-        "p of Spearman (Holm)": lambda p: _p(p.found["Spearman"]),
+        "p of Pearson (Holm)": lambda p: p_value(p.found["Pearson"].p_holm),
+        "p of Spearman (Holm)": lambda p: p_value(p.found["Spearman"].p_holm),
     }
     rows = [*_predictors(matrix), *strongest(matrix)]
     table = without_empty(grid(rows, columns, text=("quantities",), heading="Descriptors and energy, then the strongest others"))
     against = Bullets(heading="Held against the paper", items=tuple(claim.sentence for claim in claims(matrix)))
     tested = f"p is adjusted over all {len(matrix.pairs)} pairs of the matrix, from {MIN_UNITS_FOR_TEST} families on."
     pooled = Notes(items=pooling(matrix))
-    return section("correlations", "What goes together", Text(said), pooled, chart(matrix), table, Text(tested), against)
+    return section("correlations", "What goes together", Text(said), pooled, against, chart(matrix), table, Text(tested))
 
 
 def told(found: Correlation) -> str:
@@ -70,16 +70,17 @@ def strongest(matrix: Matrix) -> list[Pair]:
     """Pairs that are clear, surest first, without those of descriptors and energy; what follows from its definition too."""
     shown = _predictors(matrix)
     clear = [p for p in matrix.pairs if p.found["Pearson"].clear and p not in shown]
-    return sorted(clear, key=lambda p: -min(abs(p.found["Pearson"].low or 0), abs(p.found["Pearson"].high or 0)))[:STRONGEST]
+    return sorted(clear, key=lambda p: -_surely(p.found["Pearson"]))[:STRONGEST]
+
+
+def _surely(found: Correlation) -> float:
+    """The least that it is, by its interval."""
+    return 1.0 if found.low is None or found.high is None else min(abs(found.low), abs(found.high))
 
 
 def _predictors(matrix: Matrix) -> list[Pair]:
     energies = (ENERGY, TRAINING_ENERGY)
     return [pair for energy in energies for name in DESCRIPTORS if (pair := matrix.pair(energy, name)) is not None]
-
-
-def _p(found: Correlation) -> str:
-    return "" if found.p_holm is None else number(found.p_holm, digits=2)
 
 
 def _r(value: float) -> str:
@@ -88,10 +89,11 @@ def _r(value: float) -> str:
 
 def chart(matrix: Matrix) -> Chart:
     """Pearson below the diagonal, Spearman above; grey where the interval holds 0 or there is none."""
-    labels = [quantity.label for quantity in matrix.quantities]
-    places = {quantity.name: place for place, quantity in enumerate(matrix.quantities)}
+    known = [pair for pair in matrix.pairs if any(one.r is not None for one in pair.found.values())]
+    shown = [one for one in matrix.quantities if any(one in (pair.x, pair.y) for pair in known)]  # others never vary
+    labels, places = [quantity.label for quantity in shown], {quantity.name: place for place, quantity in enumerate(shown)}
     cells: dict[tuple[int, int], Correlation] = {}
-    for pair in matrix.pairs:
+    for pair in known:
         first, second = sorted((places[pair.x.name], places[pair.y.name]))
         cells[second, first], cells[first, second] = pair.found["Pearson"], pair.found["Spearman"]
     clear = {place for place, found in cells.items() if found.clear}
@@ -109,7 +111,7 @@ def chart(matrix: Matrix) -> Chart:
     }
     caption = (
         "Correlations over families of models: Pearson below the diagonal, Spearman above it. Grey cells are not clear: their "
-        "95 % interval holds 0, or they have none."
+        "95 % interval holds 0, or they have neither interval nor test."
     )
     return charts.chart("correlations", traces, layout, caption)
 
@@ -127,7 +129,7 @@ def _heat(
         "x": list(labels),
         "y": list(labels),
         "z": table(lambda found: charts.rounded([found.r or 0.0])[0]),
-        "text": table(lambda found: _r(found.r or 0.0)),
+        "text": [[said or "" for said in row] for row in table(lambda found: _r(found.r or 0.0))],
         "customdata": table(lambda found: f"{found.method} r {told(found)}, n = {found.n}"),
         "texttemplate": "%{text}",
         "textfont": {"size": 11},

@@ -6,21 +6,26 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.measures import Change
 from greenray.analysis.overall import MIN_FAMILIES_FOR_TEST, OverallEffect, OverMeasure
 from greenray.analysis.stats import Estimate
-from greenray.analysis.wording import UNKNOWN, number, percent_change, signed
+from greenray.analysis.wording import UNKNOWN, p_value, percent_change, signed
 from greenray.report.document import Section, Text, grid, section, without_empty
 
-FOLDED_FROM = 40
+FOLDED_FROM = 60
 Row = tuple[OverallEffect, OverMeasure]
 
 
 def load(analysis: Analysis) -> Sequence[Row] | None:
+    """Those that are no other measure in other words: throughput, money and the like follow, and stand in the tables."""
+    return [row for row in known(analysis) if row[1].change.measure.tested] or None
+
+
+def known(analysis: Analysis) -> list[Row]:
     """Measures that are known, and that a tactic changes on some model or might have: exact figures that stay are left out."""
     return [
         (effect, found)
         for effect in analysis.overall
         for found in effect.measures.values()
-        if found.families and (found.change.measure.repeats or found.change.mean or any(found.values))
-    ] or None
+        if found.families and (found.change.measure.repeats or any(found.values))
+    ]
 
 
 def show(rows: Sequence[Row], analysis: Analysis) -> Section:
@@ -29,15 +34,16 @@ def show(rows: Sequence[Row], analysis: Analysis) -> Section:
         "measure": lambda r: label(r[1].change, analysis.measure),
         "change (95 % interval)": lambda r: change(r[1].change),
         "median (quartiles)": lambda r: _median(r[1]),
-        "Wilcoxon p (Holm)": lambda r: "" if r[1].wilcoxon_p is None else number(r[1].wilcoxon_p, digits=2),
+        "Wilcoxon p (Holm)": lambda r: p_value(r[1].wilcoxon_p),
         "rank-biserial r": lambda r: _effect_size(r[1].rank_biserial),
         "Cliff's delta": lambda r: _effect_size(r[1].cliffs_delta),
-        "over": lambda r: f"{r[1].models} models, {r[1].families} families{r[0].context(analysis.overall)}",
-        "interval": lambda r: basis(r[1].change),
+        "models": lambda r: f"{r[1].models:,}",
+        "families": lambda r: f"{r[1].families:,}",
+        "of": lambda r: r[0].context(analysis.overall).removeprefix(", "),
+        "why no interval": lambda r: "" if r[1].change.ends is not None else r[1].change.basis,
     }
-    table = grid(
-        rows, columns, text=("tactic", "measure", "over", "interval"), folded=len(rows) > FOLDED_FROM, heading="Measures"
-    )
+    left = ("tactic", "measure", "of", "why no interval")
+    table = grid(rows, columns, text=left, folded=len(rows) > FOLDED_FROM, heading="Measures")
     return section("over-models", "Over models", Text(_explained(rows)), without_empty(table))
 
 
@@ -54,10 +60,6 @@ def change(found: Change) -> str:
         return percent_change(Estimate(ratio=found.value, low=found.low, high=found.high, basis=found.basis))
     ends = "no interval" if found.ends is None else " to ".join(signed(end, decimals=1) for end in found.ends)
     return f"{signed(found.mean, decimals=1)} points ({ends})"
-
-
-def basis(found: Change) -> str:
-    return found.basis if found.ends is not None else f"{found.basis}: no interval"
 
 
 def _median(found: OverMeasure) -> str:
@@ -77,6 +79,8 @@ def _effect_size(value: float | None) -> str:
 
 def _explained(rows: Sequence[Row]) -> str:
     text = "A family of models counts once: means over families of the change on each model, geometric for ratios."
+    if any(effect.modelled for effect, _ in rows):
+        text += " Energy and money are estimated from CPU time."
     hypotheses = {effect.group: found.hypotheses for effect, found in rows if found.hypotheses}
     if not hypotheses:
         return f"{text} Tests begin at {MIN_FAMILIES_FOR_TEST} families."

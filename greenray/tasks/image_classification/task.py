@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from greenray.tasks.labelled import Labelled, Purpose
 
 
+# Their image processors are those of other families.
+_OTHERS_PROCESSORS = {
+    *("convnextv2", "cvt", "dinov2", "focalnet", "mobilevitv2", "pvt_v2", "regnet", "resnet", "swin", "swinv2"),
+}
+
+
 class ImageClassification(Classification):
     """Inputs are `pixel_values`, float32, shape (images, channels, height, width)."""
 
@@ -28,8 +34,7 @@ class ImageClassification(Classification):
         *Classification.preload,
         "transformers.models.auto.image_processing_auto",
         *(f"transformers.models.{name}.modeling_{name}" for name in FAMILIES),
-        # resnet and swin use those of others.
-        *(f"transformers.models.{name}.image_processing_pil_{name}" for name in sorted(set(FAMILIES) - {"resnet", "swin"})),
+        *(f"transformers.models.{name}.image_processing_pil_{name}" for name in sorted(set(FAMILIES) - _OTHERS_PROCESSORS)),
         "datasets",
         "sklearn.datasets",
         "PIL.ImageFile",
@@ -50,10 +55,8 @@ class ImageClassification(Classification):
 
     def fresh(self, data: "Labelled") -> tuple[Mapping[str, Any], Any]:
         channels = 1 if data.items[0].mode in ("1", "L", "I", "I;16", "F") else 3  # judged by the first image
-        # resnet is the one family here whose configuration has no image size.
-        size = {} if self.job.model.architecture == "resnet" else {"image_size": IMAGE_SIZE}
         processor = from_files("AutoImageProcessor", {"preprocessor_config.json": processor_config(channels=channels)})
-        return {"num_channels": channels, **size}, processor
+        return {"num_channels": channels}, processor
 
     def encode(self, samples: "Labelled", rows: Sequence[int], *, plan: Blueprint) -> "Inputs":
         mode = "L" if getattr(plan.config, "num_channels", 3) == 1 else "RGB"

@@ -1,0 +1,69 @@
+"""The CPU arm and the CUDA arm of the same tactic on the same model, side by side; only where both were measured."""
+
+from collections import defaultdict
+from typing import Any
+
+from greenray.analysis.analyse import Analysis
+from greenray.analysis.findings import Finding
+from greenray.analysis.measures import Change, changes
+from greenray.report.sections.over_models import change as said
+from greenray.report.tables.table import Row, Table, table, text
+
+DEVICES = ("cpu", "cuda")
+MEASURED = ("energy_j", "gpu_energy_j", "time_s")
+SHARED = ("sweep", "phase", "model", "model_family", "model_source", "model_revision", "dataset", "batch_size", "stage")
+COLUMNS = (
+    *SHARED,
+    "tactic",
+    *(
+        f"{device}_{measure}_{part}"
+        for device in DEVICES
+        for measure in MEASURED
+        for part in ("baseline", "with_tactic", "ratio", "ratio_low", "ratio_high", "basis")
+    ),
+)
+
+
+def build(analysis: Analysis) -> Table:
+    arms: dict[tuple[Any, ...], dict[str, Finding]] = defaultdict(dict)
+    for finding in analysis.findings:
+        subject = finding.effect.subject
+        key = (*(getattr(subject, name) for name in SHARED), subject.hyperparameters, finding.tactic)
+        arms[key].setdefault(subject.device, finding)
+    both = [(key, found) for key, found in arms.items() if set(found) >= set(DEVICES)]
+    return table(
+        [_row(key, found) for key, found in both],
+        columns=COLUMNS,
+        caption="The same tactic on the processor and on the board: change of the whole energy, and of the board's alone.",
+        printed={
+            "model": text("model"),
+            "tactic": text("tactic"),
+            "batch": text("batch_size"),
+            "CPU arm, energy": text("cpu_energy_j"),
+            "CPU arm, GPU alone": text("cpu_gpu_energy_j"),
+            "CUDA arm, energy": text("cuda_energy_j"),
+            "CUDA arm, GPU alone": text("cuda_gpu_energy_j"),
+        },
+        text=("model", "tactic"),
+    )
+
+
+def _row(key: tuple[Any, ...], found: dict[str, Finding]) -> Row:
+    row: dict[str, Any] = dict(zip(SHARED, key, strict=False)) | {"tactic": key[-1]}
+    for device in DEVICES:
+        measured = changes(found[device])
+        for name in MEASURED:
+            row |= {f"{device}_{name}_{part}": value for part, value in _parts(measured[name]).items()}
+            row[f"{device}_{name}"] = said(measured[name])  # for print
+    return row
+
+
+def _parts(change: Change) -> dict[str, Any]:
+    return {
+        "baseline": change.baseline,
+        "with_tactic": change.tactic,
+        "ratio": change.value,
+        "ratio_low": change.low,
+        "ratio_high": change.high,
+        "basis": change.basis,
+    }

@@ -1,0 +1,51 @@
+"""Training by learning rate and batch size: means over rounds."""
+
+from collections import defaultdict
+from typing import Any
+
+from greenray.analysis.analyse import Analysis
+from greenray.analysis.stats import mean_known
+from greenray.report.tables.table import Row, Table, figure, table, text
+from greenray.report.tables.training import by_rate, runs
+
+SHARED = (
+    *("label", "sweep", "model", "model_family", "dataset", "device", "hardware", "energy_scope", "tactic", "batch_size"),
+    *("learning_rate", "optimizer", "schedule", "weight_decay", "hyperparameters", "epochs"),
+)
+MEANS = ("energy_j", "epoch_energy_j", "gpu_energy_j", "cpu_energy_j", "dram_energy_j", "time_s", "accuracy")
+COLUMNS = (*SHARED, *MEANS, "accuracy_lowest", "accuracy_highest", "runs")
+
+
+def build(analysis: Analysis) -> Table:
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in runs(analysis):
+        groups[by_rate(row)].append(row)
+    ordered = sorted(
+        groups.values(), key=lambda of: (of[0]["model"] or "", of[0]["batch_size"] or 0, of[0]["learning_rate"] or 0)
+    )
+    return table(
+        [_row(of) for of in ordered],
+        columns=COLUMNS,
+        caption="Training by learning rate and batch size: means over rounds.",
+        printed={
+            "model": text("model"),
+            "tactic": text("tactic"),
+            "batch": text("batch_size"),
+            "rate": text("learning_rate"),
+            "energy, J": figure("energy_j"),
+            "J/epoch": figure("epoch_energy_j"),
+            "time, s": figure("time_s"),
+            analysis.measure: figure("accuracy"),
+            "runs": text("runs"),
+        },
+        text=("model", "tactic"),
+    )
+
+
+def _row(of: list[Row]) -> Row:
+    qualities = [row["accuracy"] for row in of if row["accuracy"] is not None]
+    return (
+        {name: of[0][name] for name in SHARED}
+        | {name: mean_known(row[name] for row in of) for name in MEANS}
+        | {"accuracy_lowest": min(qualities, default=None), "accuracy_highest": max(qualities, default=None), "runs": len(of)}
+    )
