@@ -126,17 +126,17 @@ def build(plan: Blueprint, *, auto_model: str) -> "nn.Module":
             config=plan.config,
             dtype=torch.float32,  # else the checkpoint's own, which may be half
             use_safetensors=None if named(plan.ref, plan.trust.pickle) else True,
-            ignore_mismatched_sizes=plan.new_head,
+            ignore_mismatched_sizes=True,  # told below
             trust_remote_code=named(plan.ref, plan.trust.remote_code),
             output_loading_info=True,
         )
     parameters = {name for name, _ in model.named_parameters()}
-    missing = sorted(parameters.intersection(told["missing_keys"]))
-    if missing and not plan.new_head:  # they were filled at random
-        others = f", but {len(told['unexpected_keys'])} that it does not" if told["unexpected_keys"] else ""
+    unfit = sorted(parameters & {*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])})
+    if unfit and not plan.new_head:  # these were filled at random
+        beside = f", and {len(told['unexpected_keys'])} that it does not know" if told["unexpected_keys"] else ""
         raise Refused(
-            f"model {plan.ref.label}: its weights lack {len(missing)} tensors that its architecture needs ({missing[0]}, ...)"
-            f"{others}, as after quantisation or pruning by another program: name the model that it was made from."
+            f"model {plan.ref.label}: its weights do not fit its architecture: {len(unfit)} tensors are missing or of another "
+            f"shape ({unfit[0]}, ...){beside}, as after quantisation or pruning elsewhere: name the model that it was made from."
         )
     return cast("nn.Module", model.eval())
 

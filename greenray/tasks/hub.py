@@ -5,6 +5,7 @@ runs, all cells of a host load the same commit, and whatever is not here ends in
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from greenray.errors import Refused, ResourceError, first_line
+from greenray.errors import Refused, ResourceError
 
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -69,7 +70,10 @@ def fetch_model(repo_id: str, *, revision: str | None, found: Found) -> Path:
     disable_progress_bars()
     with _in_a_sentence(repo_id, kind="model", revision=revision):
         wanted = [*_BESIDE, *weights]
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted, ignore_patterns=[_DEEPER]))
+        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted, ignore_patterns=[_DEEPER]))
+    if (part := _missing_part(folder, of=repo_id)) is not None:  # without a hub that answers, what is cached is all there is
+        raise ResourceError(f"model {repo_id}: {part} is not cached and the hub does not give it; try again later.")
+    return folder
 
 
 def _whole(repo_id: str, *, revision: str | None, names: Collection[str]) -> Path | None:
@@ -77,14 +81,18 @@ def _whole(repo_id: str, *, revision: str | None, names: Collection[str]) -> Pat
     paths = {name: _cached_path(repo_id, name, revision=revision) for name in ("config.json", *_PROCESSORS, *names)}
     config = paths["config.json"]
     processor, weights = (any(paths[name] is not None for name in some) for some in (_PROCESSORS, names))
-    if config is None or not processor or not weights:
+    if config is None or not processor or not weights or _missing_part(config.parent, of=repo_id) is not None:
         return None
-    for name in names:
-        if name.endswith(".index.json") and (index := paths[name]) is not None:
-            parts = set(json_object(index, of=repo_id).get("weight_map", {}).values())
-            if not all((config.parent / part).exists() for part in parts):
-                return None
     return config.parent
+
+
+def _missing_part(folder: Path, *, of: str) -> str | None:
+    """The first file that an index of weights in several files names and that is not there."""
+    for index in folder.glob("*.index.json"):
+        parts = json_object(index, of=of).get("weight_map", {}).values()
+        if missing := next((part for part in parts if not (folder / part).exists()), None):
+            return str(missing)
+    return None
 
 
 def _cached_path(repo_id: str, name: str, *, revision: str | None) -> Path | None:
@@ -178,8 +186,10 @@ def _in_a_sentence(repo_id: str, *, kind: str, revision: str | None) -> Iterator
             ) from None
         if isinstance(error, errors.HfHubHTTPError):
             raise ResourceError(f"{named}{at} is not cached and the hub answers with {status}; try again later.") from None
-        if isinstance(error, OSError) and error.errno is not None and error.strerror and error.filename is not None:
-            raise ResourceError(f"{named}{at} cannot be kept in the hub's cache: {first_line(error.strerror)}.") from None
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise ResourceError(f"{named}{at} cannot be kept in the hub's cache: {os.strerror(error.errno)}.") from None
+        if isinstance(error, errors.OfflineModeIsEnabled):
+            raise Unreachable(f"{named}{at} is not cached and HF_HUB_OFFLINE is set: unset it, or use a local folder.") from None
         # Everything else is the network: the client's own error types have changed between its versions.
         raise Unreachable(
             f"{named}{at} is not cached and the hub cannot be reached ({type(error).__name__}); "

@@ -96,7 +96,9 @@ def test_models_and_data_are_loaded_once_and_then_without_a_network(client: Clie
     assert all(one["quality"] is not None for one in loaded[:3])  # 1,001 classes are ImageNet's and none
     assert (loaded[3]["quality"], loaded[3]["unknown"]) == (None, "the model's 21841 classes are not the data's 1000")
     assert not [asked for asked in client.hub.asked if "/large/datasets" in asked and "train" in asked]
-    assert client.load(plain, LAND, HF_HUB_OFFLINE="1") == loaded[:2]
+    *again, never = client.load(plain, LAND, {**plain, "model": "microsoft/resnet-18"}, HF_HUB_OFFLINE="1")
+    assert again == loaded[:2]
+    assert "microsoft/resnet-18 is not cached and HF_HUB_OFFLINE is set: unset it" in never["error"]
 
 
 def test_what_cannot_be_had_ends_in_one_sentence_of_its_row(client: Client) -> None:
