@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, median, quantiles, stdev
 from typing import NamedTuple
 
-from greenray.analysis import stats
+from greenray.analysis import applied, stats
 from greenray.analysis.effects import NULL_CHECK
 from greenray.analysis.findings import Finding
 from greenray.analysis.measures import MEASURES, Change, Measure, changes
@@ -68,7 +68,7 @@ class OverMeasure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverallEffect:
-    """A tactic over models; `measures` are all of `MEASURES` by name."""
+    """A tactic over models; `measures` are all of `MEASURES` by name, and `hardly` of the models it was hardly applied to."""
 
     group: Group
     tactic: str
@@ -76,6 +76,7 @@ class OverallEffect:
     models: int
     measures: Mapping[str, OverMeasure]
     modelled: bool
+    hardly: int = 0
 
     @property
     def families(self) -> int:
@@ -116,6 +117,7 @@ def overall_effects(findings: Iterable[Finding]) -> list[OverallEffect]:
                 models=len({m.effect.subject[3:6] for m in members}),
                 measures=measured[tactic],
                 modelled=any(m.effect.modelled for m in members),
+                hardly=len({m.effect.subject[3:6] for m in members if applied.is_hardly(m.effect)}),
             )
             found.append(overall)
     return found

@@ -6,6 +6,7 @@ A change is called clear where its interval leaves out "no difference", and noth
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from greenray.analysis import applied
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.cost import BreakEven
 from greenray.analysis.effects import ModelEffect
@@ -39,12 +40,13 @@ def model_sentence(label: str, effect: ModelEffect, accuracy: AccuracyChange | N
     if energy is None:
         clauses = [f"has no comparison of energy ({'; '.join(effect.flags) or 'no figures'})"]
     else:
-        clauses = [f"{_change(energy, effect.unit, modelled=effect.modelled)} ({_figure(energy)}{_basis(effect, energy)})"]
+        clauses = [f"{change(energy, effect.unit, modelled=effect.modelled)} ({_figure(energy)}{_basis(effect, energy)})"]
     if accuracy is not None:
         clauses.append(_accuracy_clause(accuracy))
     if energy is not None and energy.clear is not None and effect.subject.phase == "inference":
         clauses.append(_pay_back_clause(energy, pay_back, effect.unit))
-    return f"{label}: {effect.tactic} {', '.join(clauses)}."
+    few = applied.hardly(effect)
+    return f"{label}: {effect.tactic}{f', {few},' if few else ''} {', '.join(clauses)}."
 
 
 def overall_sentences(effects: Sequence[OverallEffect]) -> list[str]:
@@ -53,14 +55,16 @@ def overall_sentences(effects: Sequence[OverallEffect]) -> list[str]:
     for effect in effects:
         models = f"{count(effect.models, 'model')} of {count(effect.families, 'family')}{effect.context(effects)}"
         if effect.energy is not None and effect.energy.low is not None:
-            what = _change(effect.energy, effect.unit, modelled=effect.modelled)
+            what = change(effect.energy, effect.unit, modelled=effect.modelled)
             figure = _figure(effect.energy)
-            said.append(f"Over {models}: {effect.tactic} {what} ({figure}95 % interval {span(effect.energy)} %).")
+            few = f"; {applied.MARK} to {count(effect.hardly, 'model')}" if effect.hardly else ""
+            said.append(f"Over {models}: {effect.tactic} {what} ({figure}95 % interval {span(effect.energy)} %{few}).")
         else:
             why = effect.energy and f"no interval ({effect.energy.basis}), nothing is claimed"
             blank[models, why or "no comparison of energy", effect.unit, effect.modelled].append(effect)
     for (models, why, unit, modelled), members in blank.items():
-        figures = ", ".join(f"{m.tactic} {_percent(m.energy)}" if m.energy else m.tactic for m in members)
+        marks = {m.tactic: f" ({applied.MARK} to {m.hardly} of {m.models})" if m.hardly else "" for m in members}
+        figures = ", ".join((f"{m.tactic} {_percent(m.energy)}" if m.energy else m.tactic) + marks[m.tactic] for m in members)
         by = f"; energy per {unit}{' by CPU time' if modelled else ''}" if any(m.energy for m in members) else ""
         said.append(f"On these models ({models}): {why}{by}: {figures}.")
     return said
@@ -83,7 +87,7 @@ def clear_on_many(tactic: str, members: Sequence[Member]) -> str:
     rounds = sorted(effect.rounds for effect in effects)
     sure = f"intervals {_within(energies)}, {' to '.join(dict.fromkeys((str(rounds[0]), str(rounds[-1]))))} rounds"
     which = f"on {len(members)} models ({named}; {sure})"
-    return f"{tactic} {uses} {size} {way} energy per {effects[0].unit} {which}{_costs(members, ', ')}."
+    return f"{tactic} {uses} {size} {way} energy per {effects[0].unit} {which}{_costs(members, ', ')}{_few(members)}."
 
 
 def not_clear(tactic: str, members: Sequence[Member]) -> str:
@@ -94,7 +98,7 @@ def not_clear(tactic: str, members: Sequence[Member]) -> str:
         return f"{tactic}: no comparison of energy on {names} ({'; '.join(effects[0].flags) or 'no figures'})."
     kind = f"energy per {effects[0].unit}{', estimated from CPU time,' if any(e.modelled for e in effects) else ''}"
     within = f"interval{'s' if len(energies) > 1 else ''} {_within(energies)}"
-    return f"{tactic}: no clear difference to {kind} on {names} ({_figures(energies)}, {within}){_costs(members)}."
+    return f"{tactic}: no clear difference to {kind} on {names} ({_figures(energies)}, {within}){_costs(members)}{_few(members)}."
 
 
 def no_interval(tactics: Mapping[str, Sequence[Member]]) -> str:
@@ -106,7 +110,7 @@ def no_interval(tactics: Mapping[str, Sequence[Member]]) -> str:
     windows = "".join(f"; {said}" for said in windows_did(spread, several=True))
     by = "estimated from CPU time" if any(effect.modelled for effect in effects) else "measured"
     figures = (
-        f"{tactic} {_figures([e.energy for _, e, _ in of if e.energy is not None])}{_costs(of, ' (', ')')}"
+        f"{tactic} {_figures([e.energy for _, e, _ in of if e.energy is not None])}{_costs(of, ' (', ')')}{_few(of, ' (', ')')}"
         for tactic, of in tactics.items()
     )
     return (
@@ -123,6 +127,12 @@ def _costs(members: Sequence[Member], before: str = "; ", after: str = "") -> st
     return f"{before}costs {'up to ' if len(members) > 1 else ''}{worst:.1f} points of {names}{after}" if worst > 1 else ""
 
 
+def _few(members: Sequence[Member], before: str = "; ", after: str = "") -> str:
+    """On which of the models the tactic was hardly applied."""
+    said = applied.hardly_on((label, effect) for label, effect, _ in members)
+    return f"{before}{said}{after}" if said else ""
+
+
 def without_result(tactic: str, status: str, reason: str, failed: int, rounds: int, *, models: Sequence[str]) -> str:
     """What happened, and in how many of its rounds where others went better."""
     often = f" in {failed} of {rounds} rounds" if failed < rounds else ""
@@ -135,7 +145,7 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _change(estimate: Estimate, unit: str, *, modelled: bool) -> str:
+def change(estimate: Estimate, unit: str, *, modelled: bool) -> str:
     """The verb phrase; an energy that a model made up is never called used or saved, and one without interval claims nothing."""
     uses, makes = (f"is estimated from CPU time to {verb}" if modelled else f"{verb}s" for verb in ("use", "make"))
     if estimate.clear is False:

@@ -11,6 +11,7 @@ import typer
 
 from greenray.cli.explore import schema, status, tactics
 from greenray.cli.instrument import MEASURE, doctor, measure
+from greenray.cli.predict import predict
 from greenray.cli.report import report
 from greenray.cli.sweep import plan, sweep
 from greenray.errors import UserError
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (sweep, plan, report, measure, doctor, status, schema, tactics):
+for command in (sweep, plan, report, predict, measure, doctor, status, schema, tactics):
     app.command(**(MEASURE if command is measure else {}))(command)
 
 

@@ -28,7 +28,7 @@ def sweep(
 
     if (config is None) == (model is None):
         raise ConfigError("give either a config file or --model; `greenray sweep --help` shows both.")
-    loaded = load(config) if config is not None else _one_model(model or "", dataset=dataset, tactics=tactics)
+    loaded = load(config) if config is not None else one_model(model or "", dataset=dataset, tactics=tactics)
     if rehearse:
         from greenray.config.rehearsal import rehearsal
 
@@ -72,7 +72,7 @@ def plan(
     print_plan(loaded, store=open_store(out or f"results/{loaded.name}"), console=make_console())
 
 
-def _one_model(model: str, *, dataset: str | None, tactics: str | None) -> "SweepConfig":
+def one_model(model: str, *, dataset: str | None, tactics: str | None) -> "SweepConfig":
     """The config that `--model` stands for: the default tactics of the device, or those named, on one model."""
     from greenray.config.load import build
     from greenray.tasks.registry import DEFAULT, task_class

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-NAMES: Mapping[str, Callable[[Any], str]] = {"model": attrgetter("label"), "tactic": attrgetter("tactic")}
+NAMES: Mapping[str, Callable[[Any], str]] = {"model": attrgetter("label"), "tactic": attrgetter("named")}
 """The first columns of a table of findings."""
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenray.tasks import checkpoints
-from greenray.tasks.base import Amount, Evaluation, Inputs, QualityMeasure, Stage, Task, TrainingBatch
-from greenray.tasks.labelled import Batches, Labelled, Purpose, to_device
+from greenray.tasks.base import HOLD_OUT_SEED, Amount, Evaluation, Inputs, QualityMeasure, Stage, Task, TrainingBatch
+from greenray.tasks.labelled import Batches, Labelled, Purpose, holdout, to_device
 from greenray.tasks.training_data import Pool
 from greenray.tasks.transfer import DoubleBuffer
 
@@ -92,6 +92,7 @@ class Classification(Task):
         self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels, device=job.device)
         self.settings = {**self.settings, "training_data": self._pool.where}
         self.training_samples = len(train)
+        self._training_labels = train.labels
         return Amount(samples=self._batches.samples_ready + len(train), iterations=0)
 
     def load(self) -> "nn.Module":
@@ -137,6 +138,13 @@ class Classification(Task):
 
     def training_batches(self, order: "torch.Tensor") -> Iterator[TrainingBatch]:
         return self._pool.batches(order)
+
+    def hold_out(self, share: float) -> Sequence[int]:
+        """Stratified by label where every class has enough samples."""
+        import numpy as np
+
+        held_out: list[int] = holdout(np.asarray(self._training_labels), share=share, seed=HOLD_OUT_SEED)["test"].tolist()
+        return held_out
 
     def loss(self, outputs: Any, targets: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
         """Cross entropy."""

@@ -1,4 +1,4 @@
-"""Accuracy, money, carbon, pay-back, training, estimators and the sentences about them."""
+"""Accuracy, money, carbon, pay-back, training and the sentences about them."""
 
 import math
 from pathlib import Path
@@ -7,18 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenray.analysis import Analysis, analyse, prices, wording
+from greenray.analysis import analyse, prices, wording
 from greenray.analysis.cost import break_even
 from greenray.errors import ConfigError, StoreError
-from greenray.report.sections import estimators
 from greenray.report.sections.headline import best_tactics
 from greenray.store.registry import open_store
 from greenray.store.tables import write_manifest
 from tests.support.synthetic import MODELS, Sweep, manifest, quickstart
-
-
-def errors(analysis: Analysis) -> dict[str, estimators.Estimator]:
-    return {estimator.name: estimator for estimator in estimators.load(analysis) or ()}
 
 
 @pytest.fixture(scope="module")
@@ -215,51 +210,6 @@ def test_training_energy_is_unknown_when_an_epoch_is(tmp_path: Path) -> None:
     assert (vit.energy_j, vit.epoch_energy_j, vit.epoch_time_s) == (22, 11, 2)
     assert resnet.energy_j is None
     assert vit.settings == "epochs 2, learning rate 0.001, schedule one-cycle"
-
-
-def test_short_profiles_state_their_error(tmp_path: Path) -> None:
-    sweep = Sweep(out=tmp_path / "out")
-    sweep.train("vit-tiny", family="vit", epochs_j=[20.0, *[10.0] * 9])
-    found = errors(analyse(sweep.finish()))
-    assert found["the first epoch predicts the training energy"].error == pytest.approx(200 / 110 - 1)
-    assert found["the first 2 epochs predict the training energy"].error == pytest.approx(150 / 110 - 1)
-
-
-def test_epochs_that_were_measured_together_count_one_by_one(tmp_path: Path) -> None:
-    sweep = Sweep(out=tmp_path / "out")
-    sweep.train("vit-tiny", family="vit", epochs_j=[20.0, 30.0, 60.0], held=[2, 3, 6])
-    analysis = analyse(sweep.finish())
-    (run,) = analysis.training
-    assert (run.epochs, run.energy_j, run.epoch_energy_j) == (11, 110, 10)
-    assert run.epoch_time_s == pytest.approx(6 / 11)
-    found = errors(analysis)
-    assert found["the first 2 epochs predict the training energy"].error == pytest.approx(0.0)
-    assert found["the first 5 epochs predict the training energy"].error == pytest.approx(0.0)
-    for name in ("the first epoch predicts", "the first 3 epochs predict"):
-        missed = found[f"{name} the training energy"]
-        assert (missed.error, missed.note) == (None, "no training run with known energy is measured in windows that end there")
-
-
-def test_descriptors_need_enough_models_and_find_a_power_law(tmp_path: Path) -> None:
-    sweep = Sweep(out=tmp_path / "out", noise=0.0)
-    for index in range(6):
-        macs = 1e6 * 3**index
-        sweep.visit(
-            f"m{index}",
-            family=f"f{index}",
-            energy_j=1e-9 * macs**0.8,
-            tactics={},
-            macs_per_sample=macs,
-            parameters=1000 + 100 * index**2,
-        )
-    found = errors(analyse(sweep.finish()))
-    by_macs = found["MACs predict energy per sample of a model left out"]
-    assert by_macs.error == pytest.approx(0, abs=1e-9)
-    assert by_macs.cases == 6
-    assert (found["parameters predict energy per sample of a model left out"].error or 0) > 0.1
-    few = errors(analyse(quickstart(tmp_path / "few")))
-    assert few["MACs predict energy per sample of a model left out"].error is None
-    assert "there are 3" in few["MACs predict energy per sample of a model left out"].note
 
 
 def test_empty_store_and_no_store(tmp_path: Path) -> None:

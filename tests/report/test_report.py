@@ -93,7 +93,7 @@ def test_page_and_twin_carry_the_same_tables_and_sentences(quick: Analysis, tmp_
 
 def test_charts_show_the_numbers_of_the_tables(quick: Analysis, tmp_path: Path) -> None:
     charts = Reader(written(quick, tmp_path)[0]).charts
-    assert len(charts) == 4
+    assert len(charts) == 5
     shown = sorted(x for trace in charts[0]["data"] for x in trace["x"])  # type: ignore[attr-defined]
     assert shown == pytest.approx(sorted(f.effect.energy.percent for f in quick.findings if f.effect.energy), rel=1e-4)
 
@@ -129,7 +129,7 @@ def test_text_from_outside_stays_text(tmp_path: Path) -> None:
     write_manifest(open_store(sweep.out), sweep="quick", manifest=manifest(EVIL, versions={EVIL: EVIL}))
     page, twin = written(analyse(sweep.out), tmp_path)
     reader = Reader(page)
-    assert reader.tags.count("script") == 2 + len(reader.charts) == 6
+    assert reader.tags.count("script") == 2 + len(reader.charts) == 7
     assert EVIL in reader.text
     assert "alert(1)</script>" not in page
     for chart in reader.charts:

@@ -111,12 +111,15 @@ class Sweep:
         attempt_energy_j: float | None = 80.0,
         idle_w: float | None = None,
         idle_settled: bool = True,
+        board_w: float | None = None,
+        time_s: float | None = None,
         **columns: Any,
     ) -> dict[str, Any]:
         """One attempt with its windows, predictions and, if asked for, a trace; returns the row of `cells`.
 
         `quality` is the task's own value, where it is not what the predictions say; `idle_w` is the power of its board when
-        idle, which its windows then know.
+        idle, which its windows then know, and `board_w` what it draws in them; `time_s` is time per sample where that does not
+        follow its energy.
         """
         row = self._row(tactic, status=status, attempt=attempt, **columns) | {"energy_j": attempt_energy_j}
         ok = status == "ok"
@@ -125,10 +128,12 @@ class Sweep:
             row |= {"accuracy": right / self.samples if quality is None else quality}
             row.setdefault("samples_evaluated", self.samples)
         if windows is None:
-            windows = [self._steady(index, energy_j, row) for index in range(self.windows)] if ok else []
+            windows = [self._steady(index, energy_j, row, time_s) for index in range(self.windows)] if ok else []
         if idle_w is not None:
             idle = {"gpu_idle_w": idle_w, "gpu_idle_settled": idle_settled}
             windows = [dict(w) | idle | {"active_energy_j": w["total_energy_j"] - idle_w * w["duration_s"]} for w in windows]
+        if board_w is not None:
+            windows = [dict(w) | {"gpu_energy_j": board_w * w["duration_s"], "gpu_energy_source": "counter"} for w in windows]
         predictions = {
             "sample": list(range(self.samples)),
             "label": [index % 10 for index in range(self.samples)],
@@ -147,9 +152,20 @@ class Sweep:
         return row
 
     def train(
-        self, model: str, *, family: str, epochs_j: Sequence[float | None], held: Sequence[int] = (), **columns: Any
+        self,
+        model: str,
+        *,
+        family: str,
+        epochs_j: Sequence[float | None],
+        held: Sequence[int] = (),
+        qualities: Sequence[float] = (),
+        tactic: str = "baseline",
+        **columns: Any,
     ) -> dict[str, Any]:
-        """A training cell with one window an epoch; or windows of that energy that hold so many each."""
+        """A training cell with one window an epoch; or windows of that energy that hold so many each.
+
+        `qualities` are those that evaluations after each epoch found, of 1 J each, before that of the finished model.
+        """
         many = held or [1] * len(epochs_j)
         settings = json.dumps({"epochs": sum(many), "learning_rate": 0.001, "schedule": "one-cycle"})
         shared = {
@@ -166,7 +182,16 @@ class Sweep:
             | ({"epochs": epochs} if held else {})
             for index, (energy, epochs) in enumerate(zip(epochs_j, many, strict=True))
         ]
-        return self.cell("baseline", energy_j=None, windows=windows, **(shared | columns))
+        if qualities:  # in between, as a cell marks them
+            after = [(place + 1, found) for place, found in enumerate(qualities)]
+            answers = [
+                self._window(0, "evaluate", start=100.0 + place, end=100.5 + place, energy_j=1.0, samples=360)
+                | {"epoch": epoch, "accuracy": found}
+                for place, (epoch, found) in enumerate([*after, (None, qualities[-1])])
+            ]
+            between = [window for pair in zip(windows, answers, strict=False) for window in pair]
+            windows = [window | {"window": place} for place, window in enumerate([*between, answers[-1]])]
+        return self.cell(tactic, energy_j=None, windows=windows, **(shared | columns))
 
     def finish(self) -> Path:
         """Write the manifest."""
@@ -218,11 +243,11 @@ class Sweep:
         row.setdefault("cell_id", "c1-" + hashlib.sha256(identity.encode()).hexdigest()[:16])
         return row
 
-    def _steady(self, index: int, energy_j: float | None, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _steady(self, index: int, energy_j: float | None, row: Mapping[str, Any], time_s: float | None) -> dict[str, Any]:
         samples = 3200
         noisy = None if energy_j is None else energy_j * samples * math.exp(self.rng.gauss(0, self.noise))
         window = self._window(index, "steady", start=10.0 + index, end=11.0 + index, energy_j=noisy, samples=samples)
-        slow = (energy_j or 0.004) / 10
+        slow = (energy_j or 0.004) / 10 if time_s is None else time_s
         window |= {"end_monotonic_s": 10.0 + index + slow * samples, "duration_s": slow * samples}
         return window | {"latency_p50_s": slow * 32, "latency_p95_s": slow * 40, "latency_p99_s": slow * 50}
 

@@ -10,6 +10,7 @@ SECTIONS = (
     ".energy",
     ".over_models",
     ".accuracy",
+    ".arms",
     ".speed",
     ".cost",
     ".one_off",

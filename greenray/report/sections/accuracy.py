@@ -24,7 +24,7 @@ def load(analysis: Analysis) -> Sequence[Changed] | None:
 def show(changed: Sequence[Changed], analysis: Analysis) -> Section:
     columns: dict[str, Callable[[Changed], str]] = {
         "model": lambda c: c[0].label,
-        "tactic": lambda c: c[0].tactic,
+        "tactic": lambda c: c[0].named,
         "baseline": lambda c: quality(c[1].measure, c[1].baseline),
         "with tactic": lambda c: quality(c[1].measure, c[1].tactic),
         "change (95 % interval)": lambda c: quality_change(c[1]),

@@ -107,7 +107,7 @@ def chart(findings: Sequence[Finding], unit: str) -> Chart | None:
         of, offset = [(f, e) for f, e in known if f.tactic == tactic], (place - (len(tactics) - 1) / 2) * 0.7 / len(tactics)
         sure, unsure = [(f, e) for f, e in of if e.low is not None], [(f, e) for f, e in of if e.low is None]
         for members in filter(None, (sure, unsure)):
-            told = [f"{f.label}, {tactic}: {percent_change(e)}; {interval_basis(f.effect)}" for f, e in members]
+            told = [f"{f.label}, {f.named}: {percent_change(e)}; {interval_basis(f.effect)}" for f, e in members]
             trace = charts.scatter(
                 tactic,
                 charts.rounded(e.percent for _, e in members),

@@ -1,112 +1,200 @@
-"""Two simple estimators, each with the error it made on what was measured.
-
-Short profile: the first k epochs predict a whole training run. Model descriptors: parameters, MACs and MACs per parameter
-predict the baseline's energy per sample, judged on models that were left out of the fit.
-"""
+"""Predicting instead of measuring: short profiles and descriptors, each with the error that it made here."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import fmean, median
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.arms import Arm, TrainingRun
-from greenray.report.document import Bullets, Section, Text, grid, section
-
-FIRST_EPOCHS = (1, 2, 3, 5)
-DESCRIPTORS = (("parameters",), ("MACs",), ("MACs", "MACs per parameter"))
-SPARE_MODELS = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimator:
-    """Median and worst absolute relative error (0.1 = 10 %) over runs or models; None without any, and `note` says why."""
-
-    name: str
-    error: float | None
-    worst: float | None
-    cases: int
-    note: str
+from greenray.analysis.estimators import claims, found, profiles
+from greenray.analysis.estimators.claims import percent, signed
+from greenray.analysis.estimators.found import MODELLED, Found
+from greenray.analysis.estimators.intervals import LEVEL
+from greenray.analysis.estimators.nested import Judged
+from greenray.analysis.estimators.predicted import GroupJudged
+from greenray.analysis.estimators.profiles import ProfileError
+from greenray.report import charts
+from greenray.report.document import Block, Bullets, Chart, Grid, Notes, Section, Text, grid, section, without_empty
 
 
-def load(analysis: Analysis) -> list[Estimator] | None:
-    if not any(arm.ok for arm in analysis.arms):
+def load(analysis: Analysis) -> Found | None:
+    return found.find(analysis) if any(arm.ok for arm in analysis.arms) else None
+
+
+def show(estimators: Found, analysis: Analysis) -> Section:
+    explained = Text(
+        "How far off a cheaper look would have been on these measurements. Errors are relative and absolute, of models: "
+        "neither epochs nor windows count as cases. Families are left out whole, and no form is chosen by the error shown."
+    )
+    said = [*claims.on_profiles(estimators.profiles)]
+    for judged in estimators.judged:
+        several = f"{judged.group.phase}: " if len(estimators.judged) > 1 else ""
+        said += [several + sentence for sentence in claims.on_descriptors(judged)]
+    blocks: list[Block | None] = [
+        explained,
+        Notes(items=(MODELLED,) if estimators.modelled else ()),
+        Bullets(heading="What holds here", items=tuple(said)),
+        profile_table(estimators.profiles),
+        profile_chart(estimators.profiles),
+    ]
+    for judged in estimators.judged:
+        blocks += [descriptor_table(judged), Text(intervals_said(judged)), scatter(judged, analysis.unit)]
+    blocks += [others_table(estimators), reference_table()]
+    return section("estimators", "Predicting instead of measuring", *blocks)
+
+
+def profile_rows(errors: Sequence[ProfileError]) -> list[list[ProfileError]]:
+    """The ways of each length, by phase and length."""
+    rows: dict[tuple[str, str, int], list[ProfileError]] = {}
+    for error in errors:
+        rows.setdefault((error.phase, error.unit, error.first), []).append(error)
+    return list(rows.values())
+
+
+def profile_table(errors: Sequence[ProfileError]) -> Grid | None:
+    if not errors:
         return None
-    return [*short_profiles(analysis.training), *descriptors(analysis.arms)]
 
+    def of(way: str, row: Sequence[ProfileError]) -> str:
+        return next((f"{percent(e.median)} ({percent(e.worst)})" for e in row if e.way == way), "")
 
-def show(estimators: list[Estimator], analysis: Analysis) -> Section:
-    explained = Text("How far off a cheaper look would have been on these measurements. Errors are relative.")
-    known = [found for found in estimators if found.error is not None]
-    columns = {
-        "estimate": lambda e: e.name,
-        "median error": lambda e: f"{e.error * 100:.1f} %",
-        "worst error": lambda e: f"{e.worst * 100:.1f} %",
-        "cases": lambda e: str(e.cases),
+    ways = dict.fromkeys(way for of_phase in profiles.WAYS.values() for way in of_phase)
+    columns: dict[str, Callable[[list[ProfileError]], str]] = {
+        "phase": lambda row: row[0].phase,
+        "profile": lambda row: claims.beginning(row[0]).removeprefix("the "),
+        "part of the whole": lambda row: f"{row[0].share * 100:.0f} %",
+        **{f"by {way}": partial(of, way) for way in ways},
+        "models": lambda row: str(row[0].models),
+        "runs": lambda row: str(row[0].runs),
     }
-    table = grid(known, columns, text=("estimate",)) if known else None
-    notes = tuple(f"{found.name}: {found.note}." for found in estimators if found.error is None)
-    missing = Bullets(heading="Not enough data", items=notes)
-    return section("estimators", "Predicting instead of measuring", explained, table, missing)
+    heading = "Short profiles: median (worst) error"
+    return without_empty(grid(profile_rows(errors), columns, heading=heading, text=("phase", "profile")))
 
 
-def short_profiles(runs: Iterable[TrainingRun]) -> list[Estimator]:
-    """Errors of "total = epochs x mean of the first k epochs" over training runs at least twice as long as the profile."""
-    complete = [run for run in runs if run.energy_j]
-    found = []
-    for k in FIRST_EPOCHS:
-        profiles = [(run, run.first_energy_j(k)) for run in complete if run.epochs >= 2 * k]
-        errors = [
-            abs(first_j / k * run.epochs / run.energy_j - 1) for run, first_j in profiles if first_j is not None and run.energy_j
-        ]
-        name = f"the first {k} epochs predict the training energy" if k > 1 else "the first epoch predicts the training energy"
-        why = "is measured in windows that end there" if profiles else f"has {2 * k} epochs"
-        found.append(_estimator(name, errors, missing=f"no training run with known energy {why}"))
-    return found
+def profile_chart(errors: Sequence[ProfileError]) -> Chart | None:
+    traces: list[charts.Figure] = []
+    for phase, unit in (("training", "epoch"), ("inference", "window")):
+        for way in profiles.WAYS[phase]:
+            line = [e for e in errors if (e.phase, e.unit, e.way) == (phase, unit, way)]
+            if line:
+                place = len(traces)
+                drawn = {"color": charts.colour(place)}
+                marker = drawn | {"symbol": charts.shape(place), "size": 8}
+                x, y = [float(e.first) for e in line], charts.rounded(e.median * 100 for e in line)
+                name = f"{phase}, by {way}"
+                traces.append(charts.scatter(name, x, y, mode="lines+markers", marker=marker, line=drawn))
+    if not traces:
+        return None
+    layout = {
+        "height": 380,
+        "xaxis": {"title": {"text": "length of the profile, epochs or windows"}, "type": "log"},
+        "yaxis": {"title": {"text": "median error, %"}, "rangemode": "tozero"},
+    }
+    return charts.chart("profiles", traces, layout, "How fast a prediction from the beginning of a run comes near the whole.")
 
 
-def descriptors(arms: Iterable[Arm]) -> list[Estimator]:
-    """Leave-one-model-out errors of power laws fitted to baselines, on each kind of hardware, device and batch size by itself."""
-    groups: dict[tuple[str, ...], dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
-    for arm in (part for whole in arms for part in whole.parts):
-        cell = arm.cell
-        baseline = arm.ok and cell["phase"] == "inference" and cell["tactic"] == "baseline"
-        if baseline and arm.energy_j and cell["parameters"] and cell["macs_per_sample"]:
-            group = (arm.hardware, str(arm.scope), cell["device"], str(cell["batch_size"]), cell["dataset"], arm.stage)
-            groups[group][cell["model"]].append(arm)
-    if not groups:
-        missing = "no baseline has energy, parameters and MACs"
-        return [_estimator("model descriptors predict energy per sample", [], missing=missing)]
-    largest = max(sorted(groups), key=lambda group: len(groups[group]))
-    rows = [_row(groups[largest][model]) for model in sorted(groups[largest])]
-    return [_left_out(names, rows, of=f" in stage {largest[-1]}" if largest[-1] else "") for names in DESCRIPTORS]
+def judged_columns() -> dict[str, Callable[[Judged], str]]:
+    return {
+        "estimator": lambda j: j.name,
+        "median error": lambda j: percent(j.median) if j.errors else "",
+        "worst error": lambda j: percent(j.worst) if j.errors else "",
+        "R²": lambda j: signed(j.r2) if j.errors else "",
+        "rank correlation": lambda j: signed(j.rank) if j.rank is not None else "",
+        "models": lambda j: str(len(j.errors)) if j.errors else "",
+        "chosen": chosen,
+        "remark": lambda j: j.note,
+    }
 
 
-def _row(arms: Sequence[Arm]) -> dict[str, float]:
-    cell = arms[0].cell
-    macs, parameters = math.log(cell["macs_per_sample"]), math.log(cell["parameters"])
-    energy = math.log(fmean(arm.energy_j.mean for arm in arms if arm.energy_j))
-    return {"energy": energy, "parameters": parameters, "MACs": macs, "MACs per parameter": macs - parameters}
+def chosen(judged: Judged) -> str:
+    """How often each form was chosen, where there was a choice."""
+    if len(judged.chosen) == 1 and judged.name in judged.chosen:
+        return ""
+    return ", ".join(f"{name} {times}×" for name, times in judged.chosen.most_common())
 
 
-def _left_out(names: Sequence[str], rows: Sequence[dict[str, float]], *, of: str) -> Estimator:
-    title = f"{' and '.join(names)} predict energy per sample{of} of a model left out"
-    needed = len(names) + 1 + SPARE_MODELS
-    if len(rows) < needed:
-        return _estimator(title, [], missing=f"needs {needed} models on the same hardware, there are {len(rows)}")
-    design = np.array([[1.0, *(row[name] for name in names)] for row in rows])
-    target = np.array([row["energy"] for row in rows])
-    errors = []
-    for left in range(len(rows)):
-        kept = np.arange(len(rows)) != left
-        weights, *_ = np.linalg.lstsq(design[kept], target[kept], rcond=None)
-        errors.append(abs(math.exp(min(50.0, float(design[left] @ weights - target[left]))) - 1))
-    return _estimator(title, errors, missing="")
+def descriptor_table(judged: GroupJudged) -> Grid:
+    rows = [*judged.rows, *([judged.with_time] if judged.with_time is not None else [])]
+    table = grid(rows, judged_columns(), heading=f"Descriptors: {judged.group}", text=("estimator", "chosen", "remark"))
+    return without_empty(table)
 
 
-def _estimator(name: str, errors: Sequence[float], *, missing: str) -> Estimator:
-    error, worst = (median(errors), max(errors)) if errors else (None, None)
-    return Estimator(name=name, error=error, worst=worst, cases=len(errors), note="" if errors else missing)
+def intervals_said(judged: GroupJudged) -> str:
+    """What the 90 % interval of an unmeasured model is worth here."""
+    if judged.covered is None:
+        why = next((found.note for found in judged.intervals.values() if found.note), judged.chosen.note)
+        return f"No {LEVEL * 100:.0f} % interval for a model that was never measured: {why or 'too few model families'}."
+    covered = judged.covered
+    return (
+        f"The {LEVEL * 100:.0f} % interval for a model that was never measured, made without its family, "
+        f"held {covered.inside} of {covered.models} models ({covered.share * 100:.0f} %)."
+    )
+
+
+def scatter(judged: GroupJudged, unit: str) -> Chart | None:
+    """Predicted against measured, out of fold, with intervals where there are any."""
+    by_model = {point.model: point for point in judged.points}
+    known = [(by_model[model], value) for model, value in judged.chosen.log_predicted.items()]
+    if not known:
+        return None
+    traces = []
+    for place, family in enumerate(sorted({point.family for point, _ in known})):
+        members = [(point, value) for point, value in known if point.family == family]
+        ends = [judged.intervals[point.model] for point, _ in members]
+        sure = all(end.low is not None and end.high is not None and math.isfinite(end.high) for end in ends)
+        trace = charts.scatter(
+            family,
+            charts.rounded(math.exp(point.log_energy or 0.0) for point, _ in members),
+            charts.rounded(math.exp(value) for _, value in members),
+            marker={"color": charts.colour(place), "symbol": charts.shape(place), "size": 9},
+            text=[charts.plain(f"{point.model}: {percent(judged.chosen.errors[point.model])} off") for point, _ in members],
+            hoverinfo="text",
+        )
+        if sure:
+            high = [math.exp(end.high or 0.0) - math.exp(value) for end, (_, value) in zip(ends, members, strict=True)]
+            low = [math.exp(value) - math.exp(end.low or 0.0) for end, (_, value) in zip(ends, members, strict=True)]
+            bars = {"array": charts.rounded(max(0.0, x) for x in high), "arrayminus": charts.rounded(max(0.0, x) for x in low)}
+            trace["error_y"] = {"type": "data", "symmetric": False, "thickness": 1, "width": 3, **bars}
+        traces.append(trace)
+    ends_j = [math.exp(edge(point.log_energy or 0.0 for point, _ in known)) for edge in (min, max)]
+    traces.append(
+        charts.scatter(
+            "as measured", charts.rounded(ends_j), charts.rounded(ends_j), mode="lines", line={"color": charts.BASELINE_COLOUR}
+        )
+    )
+    axis = {"type": "log", "exponentformat": "power"}
+    layout = {
+        "height": 480,
+        "xaxis": axis | {"title": {"text": f"measured, J per {unit}"}},
+        "yaxis": axis | {"title": {"text": f"predicted without its family, J per {unit}"}},
+    }
+    caption = (
+        f"Energy per {unit} in {judged.group.phase}, by descriptors; bars are 90 % intervals, where there are enough families."
+    )
+    return charts.chart(f"predicted-{judged.group.phase}", traces, layout, caption)
+
+
+def others_table(estimators: Found) -> Grid | None:
+    if not estimators.others:
+        return None
+    columns = {
+        "group": lambda row: str(row[0]),
+        "median error": lambda row: percent(row[1].median) if row[1].errors else "",
+        "worst error": lambda row: percent(row[1].worst) if row[1].errors else "",
+        "R²": lambda row: signed(row[1].r2) if row[1].errors else "",
+        "models": lambda row: str(len(row[1].errors)) if row[1].errors else "",
+        "remark": lambda row: row[1].note,
+    }
+    table = grid(estimators.others, columns, heading="Descriptors in the other groups", text=("group", "remark"), folded=True)
+    return without_empty(table)
+
+
+def reference_table() -> Grid:
+    columns = {
+        "reported by": lambda row: f"{row['name']} ({row['date']})",
+        "predicts": lambda row: row["predicts"],
+        "error": lambda row: row["figure"],
+        "needs": lambda row: row["needs"],
+        "comparable": lambda row: row["comparable"],
+        "source": lambda row: row["source"],
+    }
+    return grid(found.reference_figures(), columns, heading="What others report", text=tuple(columns), folded=True)

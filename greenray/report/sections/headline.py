@@ -60,7 +60,7 @@ def best_tactics(analysis: Analysis) -> Grid:
 
     columns: dict[str, Callable[[Best], str]] = {
         "model": lambda b: b.label,
-        "best tactic": lambda b: b.finding.tactic if b.finding else b.why,
+        "best tactic": lambda b: b.finding.named if b.finding else b.why,
         "energy" + (", by CPU time" if any(b.finding and b.finding.effect.modelled for b in analysis.best) else ""): told(
             lambda f: percent_change(f.effect.energy)
         ),
@@ -80,7 +80,7 @@ def _tiles(analysis: Analysis, energy_j: float | None, unknown: int) -> Iterator
         energy, best = min(known, key=lambda pair: pair[0].ratio)
         what = "energy estimated from CPU time" if best.effect.modelled else f"energy per {best.effect.unit}"
         figure = f"{signed(energy.percent, decimals=decimals(energy))} %"
-        yield figure, f"({span(energy)}) {what}, at best: {best.tactic} on {best.label}"
+        yield figure, f"({span(energy)}) {what}, at best: {best.named} on {best.label}"
     yield f"{sum(arm.ok for arm in analysis.arms)} of {len(analysis.arms)}", "cells with a result"
     yield quantity(energy_j, "J"), "energy of all attempts" + (f", without {unknown} of unknown energy" if unknown else "")
     if analysis.grades:

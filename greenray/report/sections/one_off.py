@@ -43,7 +43,7 @@ def chart(findings: Sequence[Finding], units: str) -> Chart | None:
     first = {finding.tactic: finding for finding in reversed(known)}
     traces = []
     for finding in known:
-        tactic, name = finding.tactic, charts.plain(f"{finding.label}, {finding.tactic}")
+        tactic, name = finding.tactic, charts.plain(f"{finding.label}, {finding.named}")
         one_off, ours = finding.optimize_energy_j or 0.0, finding.effect.tactic_energy_j or 0.0
         theirs = finding.effect.baseline_energy_j or 1.0
         dash = DASHES[models.index(finding.label) % len(DASHES)]

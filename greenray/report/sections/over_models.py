@@ -6,7 +6,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.measures import Change
 from greenray.analysis.overall import MIN_FAMILIES_FOR_TEST, OverallEffect, OverMeasure
 from greenray.analysis.stats import Estimate
-from greenray.analysis.wording import UNKNOWN, p_value, percent_change, signed
+from greenray.analysis.wording import UNKNOWN, count, p_value, percent_change, signed
 from greenray.report.document import Section, Text, grid, section, without_empty
 
 FOLDED_FROM = 60
@@ -39,10 +39,11 @@ def show(rows: Sequence[Row], analysis: Analysis) -> Section:
         "Cliff's delta": lambda r: _effect_size(r[1].cliffs_delta),
         "models": lambda r: f"{r[1].models:,}",
         "families": lambda r: f"{r[1].families:,}",
+        "hardly applied to": lambda r: count(r[0].hardly, "model") if r[0].hardly else "",
         "of": lambda r: r[0].context(analysis.overall).removeprefix(", "),
         "why no interval": lambda r: "" if r[1].change.ends is not None else r[1].change.basis,
     }
-    left = ("tactic", "measure", "of", "why no interval")
+    left = ("tactic", "measure", "hardly applied to", "of", "why no interval")
     table = grid(rows, columns, text=left, folded=len(rows) > FOLDED_FROM, heading="Measures")
     return section("over-models", "Over models", Text(_explained(rows)), without_empty(table))
 

@@ -27,7 +27,7 @@ def prepared(architecture: str, size: str) -> ImageClassification:
 
 
 def test_every_family_has_both_sizes() -> None:
-    assert sorted(PRESETS) == sorted((family, size) for family in FAMILIES for size in ("tiny", "small"))
+    assert {(family, size) for family in FAMILIES for size in ("tiny", "small")} <= PRESETS.keys()
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)

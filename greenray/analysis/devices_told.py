@@ -1,0 +1,124 @@
+"""Which saving is real: what the GPU's meter alone shows beside the whole scope, in sentences, by data alone."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from greenray.analysis.arms import Arm
+from greenray.analysis.devices import Side, SideBySide
+from greenray.analysis.sentences import listed
+from greenray.analysis.stats import Estimate
+from greenray.analysis.wording import number
+
+_NAMED = 3
+_REAL = {
+    "less": "that saving is real",
+    "same": "no saving is shown there",
+    "more": "the saving is the GPU's meter's alone",
+}
+
+
+def gpu_only_sentences(rows: Iterable[SideBySide]) -> list[str]:
+    """Clear changes of the GPU's energy in arms on the CPU, with what the whole scope says; models alike are said together."""
+    groups: dict[tuple[str, str, str, bool | None], list[SideBySide]] = defaultdict(list)
+    for row in rows:
+        if row.cpu is not None and (gpu := _way(row.cpu.gpu.energy)) in ("less", "more"):
+            whole = _way(row.cpu.effect.energy)
+            if whole is not None:
+                groups[row.tactic, gpu, whole, row.cpu.gpu.idle].append(row)
+    return [_gpu_only(tactic, members, gpu, whole, idle) for (tactic, gpu, whole, idle), members in groups.items()]
+
+
+def _gpu_only(tactic: str, rows: Sequence[SideBySide], gpu: str, whole: str, idle: bool | None) -> str:
+    sides = [row.cpu for row in rows if row.cpu is not None]
+    power = ""
+    if idle is not None:
+        drew, idled = (_watts([getattr(side.gpu, name) for side in sides]) for name in ("power_w", "idle_w"))
+        power = f" (the board drew {drew}, and {idled} when idle)"
+    why = f" because an idle board idled for a {'shorter' if gpu == 'less' else 'longer'} time" if idle else ""
+    verb = "falls" if gpu == "less" else "rises"
+    size = _size(side.gpu.energy for side in sides)
+    verdict = f": {_REAL[whole]}" if gpu == "less" else ""
+    return (
+        f"{tactic} on the CPU, {_on(rows)}: GPU energy {verb} by {size}{why}{power}; "
+        f"over the whole scope ({_scopes(sides)}) it {_whole(sides, whole)}{verdict}."
+    )
+
+
+def across_sentences(rows: Iterable[SideBySide]) -> list[str]:
+    """The tactic on the CPU against the baseline on CUDA, which is no comparison of a tactic: what it seems and what it is."""
+    groups: dict[tuple[str, str, str], list[SideBySide]] = defaultdict(list)
+    for row in rows:
+        gpu, whole = _way(row.across_gpu), _way(row.across)
+        if gpu is not None and whole is not None:
+            groups[row.tactic, gpu, whole].append(row)
+    said = []
+    for (tactic, gpu, whole), members in groups.items():
+        seems = _ways(gpu, (row.across_gpu for row in members))
+        is_ = _ways(whole, (row.across for row in members))
+        but = "but" if gpu != whole else "and"
+        said.append(
+            f"{tactic} on the CPU against the baseline on CUDA, {_on(members)}: {seems} on the GPU's meter, {but} {is_} over the "
+            "whole scope; here the device changes with the tactic, so the tactic's own effect is that of its own column."
+        )
+    return said
+
+
+def missing_sentences(rows: Iterable[SideBySide], arms: Iterable[Arm]) -> list[str]:
+    """Tactics that have an arm on one device only though the other was asked for, with what became of it there."""
+    reasons: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for arm in arms:
+        if not arm.ok and arm.cell["status"] in ("unsupported", "not_applied"):
+            reasons[arm.cell["tactic"], arm.cell["device"]][str(arm.cell["error"] or arm.cell["status"]).rstrip(".")] = None
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in rows:
+        for device, side, other in (("cpu", row.cpu, row.cuda), ("cuda", row.cuda, row.cpu)):
+            if side is None and other is not None and (row.tactic, device) in reasons:
+                found[row.tactic, device].append(row.label)
+    return [
+        f"{tactic} has no {'CPU' if device == 'cpu' else 'CUDA'} arm ({'; '.join(list(reasons[tactic, device])[:2])})."
+        for tactic, device in found
+    ]
+
+
+def _way(estimate: Estimate | None) -> str | None:
+    """less, same or more; None where nothing may be claimed."""
+    if estimate is None or estimate.clear is None:
+        return None
+    return "same" if not estimate.clear else "less" if estimate.ratio < 1 else "more"
+
+
+def _ways(way: str, estimates: Iterable[Estimate | None]) -> str:
+    return "no clear difference" if way == "same" else f"{_size(estimates)} {way}"
+
+
+def _whole(sides: Sequence[Side], way: str) -> str:
+    modelled = any(side.effect.modelled for side in sides)
+    if way == "same":
+        return f"{'is estimated from CPU time to make' if modelled else 'makes'} no clear difference"
+    verb = "is estimated from CPU time to use" if modelled else "uses"
+    ratios = sorted(side.effect.energy.ratio for side in sides if side.effect.energy is not None)
+    if ratios[0] >= 1.5:
+        return f"{verb} {_range(ratios, lambda ratio: f'{ratio:.1f}')} times the energy"
+    return f"{verb} {_size(side.effect.energy for side in sides)} {way}"
+
+
+def _size(estimates: Iterable[Estimate | None]) -> str:
+    return f"{_range([abs(one.percent) for one in estimates if one is not None], lambda size: f'{size:.0f}')} %"
+
+
+def _watts(powers: Sequence[float | None]) -> str:
+    return f"{_range([power for power in powers if power is not None], lambda power: number(power, digits=2))} W"
+
+
+def _range(values: Sequence[float], shown: Callable[[float], str]) -> str:
+    return " to ".join(dict.fromkeys((shown(min(values)), shown(max(values)))))
+
+
+def _scopes(sides: Sequence[Side]) -> str:
+    return listed(sorted({side.effect.subject.scope for side in sides}))
+
+
+def _on(rows: Sequence[SideBySide]) -> str:
+    names = [row.label for row in rows]
+    few = names if len(names) <= _NAMED + 1 else [*names[:_NAMED], f"{len(names) - _NAMED} more"]
+    return f"on {listed(few)}"

@@ -1,0 +1,57 @@
+"""What the measurements of a store are worth for predicting: once for the report, once for `greenray predict`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from greenray.analysis.analyse import Analysis
+from greenray.analysis.estimators import profiles
+from greenray.analysis.estimators.candidates import candidates
+from greenray.analysis.estimators.nested import Fits, Judged, judge
+from greenray.analysis.estimators.points import Group, Point, groups
+from greenray.analysis.estimators.predicted import CHOSEN, GroupJudged, judge_group
+from greenray.analysis.estimators.profiles import ProfileError
+from greenray.analysis.prices import table
+
+MODELLED = "Energies are mostly estimated from CPU time here: what predicts them predicts processor time, not a meter's joules."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The estimators of a store.
+
+    Attributes:
+        profiles: errors of short profiles, by phase and length.
+        judged: the largest group of each phase, in full; `others` the rest, by their chosen estimator.
+        modelled: whether any of it rests on energies that were mostly estimated from CPU time.
+    """
+
+    profiles: tuple[ProfileError, ...]
+    judged: tuple[GroupJudged, ...]
+    others: tuple[tuple[Group, Judged], ...]
+    modelled: bool
+
+
+def find(analysis: Analysis) -> Found:
+    training = profiles.training_courses(analysis.training)
+    errors = profiles.errors(training, profiles.inference_courses(analysis.frames, analysis.arms))
+    by_group = groups(analysis.arms)
+    largest = {group.phase: group for group in reversed(by_group)}
+    judged = [judge_group(group, by_group[group]) for group in by_group if largest[group.phase] == group]
+    others = [(group, brief(points)) for group, points in by_group.items() if largest[group.phase] != group]
+    return Found(
+        profiles=tuple(errors),
+        judged=tuple(sorted(judged, key=lambda one: one.group.phase)),
+        others=tuple(others),
+        modelled=any(error.modelled for error in errors) or any(one.modelled for one in judged),
+    )
+
+
+def brief(points: Sequence[Point]) -> Judged:
+    """The chosen estimator of a group alone, without intervals."""
+    described = [point for point in points if point.logs]
+    return judge(CHOSEN, Fits(described, candidates(described)))
+
+
+def reference_figures() -> list[dict[str, str]]:
+    """What others report: name, date, predicts, figure, needs, comparable, source."""
+    return table("estimators.csv")

@@ -1,0 +1,174 @@
+"""Which saving is real: a tactic on the CPU, on CUDA and by the GPU's meter alone; sizes and zeros that promise too much."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from greenray.analysis import applied, artefacts, claims, devices, devices_told, papers
+from greenray.analysis.analyse import Analysis
+from greenray.analysis.artefacts import Size, Zeros
+from greenray.analysis.claims import Held
+from greenray.analysis.devices import GpuOnly, Side, SideBySide
+from greenray.analysis.stats import Estimate
+from greenray.analysis.wording import UNKNOWN, percent_change, quantity, signed
+from greenray.report.document import Block, Bullets, Grid, Section, Text, grid, section, without_empty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    rows: Sequence[SideBySide]
+    sizes: Sequence[Size]
+    zeros: Sequence[Zeros]
+    held: Sequence[Held]
+
+
+def load(analysis: Analysis) -> Shown | None:
+    if not analysis.findings:
+        return None
+    effects = [finding.effect for finding in analysis.findings]
+    rows = devices.side_by_side(analysis.arms, effects, devices.boards(analysis.frames))
+    sizes = artefacts.sizes(analysis.arms)
+    held = claims.hold(papers.GONZALEZ, analysis.findings, rows, sizes)
+    return Shown(rows=rows, sizes=sizes, zeros=artefacts.zeros(analysis.findings), held=held)
+
+
+def show(shown: Shown, analysis: Analysis) -> Section:
+    rows = shown.rows
+    said = (
+        *devices_told.gpu_only_sentences(rows),
+        *devices_told.across_sentences(rows),
+        *devices_told.missing_sentences(rows, analysis.arms),
+    )
+    return section(
+        "arms",
+        "Arms and artefacts",
+        Text(_what_there_is(rows)),
+        Bullets(items=said),
+        *_side_by_side(rows),
+        Bullets(heading="Size", items=tuple(artefacts.size_sentences(shown.sizes))),
+        _sizes(shown.sizes),
+        Bullets(heading="Pruning", items=tuple(artefacts.zero_sentences(shown.zeros))),
+        _zeros(shown.zeros),
+        *_claims(shown.held),
+    )
+
+
+def _what_there_is(rows: Sequence[SideBySide]) -> str:
+    on_cpu, on_cuda = any(row.cpu for row in rows), any(row.cuda for row in rows)
+    boards = any(side.gpu.energy is not None for row in rows for side in row.sides)
+    if on_cpu and (on_cuda or any(row.across for row in rows)):
+        return (
+            "The same tactic on both devices. What is paid for is the whole scope. The GPU's meter alone counts an idle board "
+            "for as long as the CPU works beside it, so work that leaves the board, or ends sooner, looks like a saving."
+        )
+    there, missing = ("CPU", "CUDA") if on_cpu else ("CUDA", "CPU")
+    meter = "" if boards else ", and no board whose meter could be taken for the whole"
+    return f"Only the {there} arm was measured: there is no {missing} arm to put beside it{meter}."
+
+
+def _side_by_side(rows: Sequence[SideBySide]) -> list[Block]:
+    """The table, where there is more to see than the energies of one device."""
+    if not any(side.gpu.energy for row in rows for side in row.sides) and not any(row.cpu and row.cuda for row in rows):
+        return []
+    table = grid(
+        rows,
+        {
+            "model": lambda r: r.label,
+            "tactic": lambda r: applied.named(r.sides[0].effect),
+            "CPU, whole scope": lambda r: _whole(r.cpu),
+            "CPU, GPU's meter alone": lambda r: _gpu(r.cpu),
+            "board there": lambda r: "" if r.cpu is None else _power(r.cpu.gpu),
+            "CUDA, whole scope": lambda r: _whole(r.cuda),
+            "CUDA, GPU's meter alone": lambda r: _gpu(r.cuda),
+            "CPU tactic / CUDA baseline, whole scope": lambda r: _change(r.across),
+            "CPU tactic / CUDA baseline, GPU's meter alone": lambda r: _change(r.across_gpu),
+        },
+        heading="CPU arm, CUDA arm, and the GPU's meter alone",
+    )
+    note = Text(
+        "Changes against the baseline of the same device, within visits; the last two columns compare across devices, round by "
+        "round, in the same whole scope. Below 0 is less."
+    )
+    return [without_empty(table), note]
+
+
+def _whole(side: Side | None) -> str:
+    return "" if side is None else percent_change(side.effect.energy)
+
+
+def _gpu(side: Side | None) -> str:
+    return "" if side is None else _change(side.gpu.energy)
+
+
+def _change(estimate: Estimate | None) -> str:
+    return "" if estimate is None else percent_change(estimate)
+
+
+def _power(gpu: GpuOnly) -> str:
+    if gpu.power_w is None:
+        return ""
+    return quantity(gpu.power_w, "W") + ("" if gpu.idle_w is None else f", {quantity(gpu.idle_w, 'W')} idle")
+
+
+def _sizes(sizes: Sequence[Size]) -> Grid | None:
+    if not sizes:
+        return None
+    table = grid(
+        sizes,
+        {
+            "model": lambda s: s.label,
+            "tactic": lambda s: s.tactic,
+            "baseline": lambda s: quantity(s.baseline_bytes, "B"),
+            "serialised": lambda s: quantity(s.tactic_bytes, "B"),
+            "change": lambda s: f"{signed(100 * s.change, decimals=1)} %",
+            "by parameters() alone": lambda s: _share(s.naive_change),
+            "at most, by bits": lambda s: "" if s.most is None else _share(-s.most),
+        },
+        heading="Size, serialised and by parameters() alone",
+    )
+    return without_empty(table)
+
+
+def _share(change: float | None) -> str:
+    return UNKNOWN if change is None else f"{signed(100 * change, decimals=1)} %"
+
+
+def _zeros(zeros: Sequence[Zeros]) -> Grid | None:
+    if not zeros:
+        return None
+    return grid(
+        zeros,
+        {
+            "model": lambda z: z.label,
+            "tactic": lambda z: applied.named(z.effect),
+            "weights that are zero": lambda z: "" if z.zeros is None else f"{100 * z.zeros:.1f} %",
+            "kernels": lambda z: z.kernel,
+            "time": lambda z: percent_change(z.effect.time),
+            "energy": lambda z: percent_change(z.effect.energy),
+        },
+        text=("model", "tactic", "kernels"),
+        heading="Zeros, kernels and what they change",
+    )
+
+
+def _claims(held: Sequence[Held]) -> list[Block]:
+    if not held:
+        return []
+    paper = papers.GONZALEZ
+    table = grid(
+        held,
+        {
+            "tactic": lambda h: h.claim.tactic,
+            "what": lambda h: h.claim.measure,
+            "the paper": lambda h: h.claim.words,
+            "these data": lambda h: UNKNOWN if h.ours is None else percent_change(h.ours),
+            "over": lambda h: f"{h.families} families, {h.where}" if h.families else h.where,
+            "verdict": lambda h: h.verdict,
+        },
+        text=("tactic", "what", "the paper", "over", "verdict"),
+        heading="What the paper found, and what these data say",
+    )
+    note = Text(
+        f"{paper.title} ({paper.date}, {paper.source}); {paper.figures}. A claim is confirmed where the interval "
+        "holds its figure and leaves out no change, in direction where it lies on the same side, else contradicted."
+    )
+    return [table, note]

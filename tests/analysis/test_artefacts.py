@@ -1,0 +1,122 @@
+"""Sizes and zeros that promise too much, and a paper's figures held against data, on stores of known truth."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenray.analysis import analyse, artefacts, stats
+from greenray.analysis.papers import GONZALEZ, Claim, verdict
+from greenray.report import build, markdown
+from tests.support.synthetic import Sweep
+
+WHOLE = {"size_bytes": 4_000_000, "parameters_bytes": 4_000_000}
+
+
+def visits(sweep: Sweep, model: str, tactic: str, *, ratio: float, time_s: float | None = None, **columns: Any) -> None:
+    """Three rounds of one tactic, whose rows have these columns."""
+    for round_ in range(1, 4):
+        shared = {"model": model, "model_family": model, "visit": 1, "round": round_, "block_id": f"b-{model}-{round_}"}
+        shared |= {"time_s": time_s}
+        sweep.cell("baseline", energy_j=0.004, bracket="open", order_in_visit=0, **shared, **WHOLE)
+        sweep.cell(tactic, energy_j=0.004 * ratio, order_in_visit=1, **shared, **columns)
+        sweep.cell("baseline", energy_j=0.004, bracket="close", order_in_visit=2, **shared, **WHOLE)
+
+
+def section(sweep: Sweep) -> str:
+    return markdown.render(build(analyse(sweep.finish()))).split("## Arms and artefacts")[1].split("\n## ")[0]
+
+
+def test_a_size_without_the_packed_weights_is_told_beside_the_file(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    visits(sweep, "vit", "dynamic-quantization", ratio=0.8, size_bytes=1_080_000, parameters_bytes=240_000)
+    visits(sweep, "swin", "bf16", ratio=0.8, size_bytes=2_000_000, parameters_bytes=2_000_000)
+    analysis = analyse(sweep.finish())
+    sizes = {size.tactic: size for size in artefacts.sizes(analysis.arms)}
+    assert sizes["dynamic-quantization"].change == pytest.approx(-0.73)
+    assert sizes["dynamic-quantization"].naive_change == pytest.approx(-0.94)
+    assert sizes["dynamic-quantization"].most == 0.75
+    assert (sizes["bf16"].misleads, sizes["bf16"].most) == (False, 0.5)
+    assert artefacts.size_sentences(sizes.values()) == [
+        "dynamic-quantization on vit: what parameters() lists is 94 % smaller, the serialised model 73 %, and 8 bits for 32 can "
+        "save 75 % at most; packed weights are no parameters, so the first figure leaves them out."
+    ]
+    assert "| vit | dynamic-quantization | 4.00 MB | 1.08 MB | −73.0 % | −94.0 % | −75.0 % |" in section(sweep)
+
+
+@pytest.mark.parametrize(("time_ratio", "said"), [(1.0, "time is unchanged"), (0.7, "time is less all the same")])
+def test_zeros_in_dense_kernels_stand_beside_their_time(tmp_path: Path, time_ratio: float, said: str) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.004)
+    evidence = json.dumps({"prune-local": {"sparsity_model": 0.298, "permanent": True}})
+    # Time follows energy in these stores, and scatters with it.
+    for round_ in range(1, 4):
+        shared = {"model": "vit", "model_family": "vit", "visit": 1, "round": round_, "block_id": f"b-{round_}"}
+        level = 0.004 * (1 + 0.001 * (round_ - 2))
+        sweep.cell("baseline", energy_j=0.004, bracket="open", order_in_visit=0, **shared)
+        sweep.cell("prune-local", energy_j=level * time_ratio, order_in_visit=1, evidence=evidence, **shared)
+        sweep.cell("baseline", energy_j=0.004, bracket="close", order_in_visit=2, **shared)
+    shown = section(sweep)
+    assert f"prune-local on vit: 30 % of the weights are zero and the kernels are dense: {said} (" in shown
+    assert "| vit | prune-local | 29.8 % | dense |" in shown
+
+
+def test_kernels_are_those_of_the_tactic_in_the_chain(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    packed = json.dumps({"bf16": {}, "sparse-2-4": {"weights_converted": 800_000, "backend": "cutlass"}})
+    visits(sweep, "a", "bf16+sparse-2-4", ratio=0.8, evidence=packed)
+    masked = json.dumps({"prune-global": {"sparsity_model": 0.5, "permanent": False}})
+    visits(sweep, "b", "prune-global_amount-0.5_permanent-false", ratio=1.1, evidence=masked)
+    cut = json.dumps({"prune-structured": {"parameters_before": 10, "parameters_after": 7}})
+    visits(sweep, "c", "prune-structured", ratio=0.8, evidence=cut)
+    rows = {row.label: row for row in artefacts.zeros(analyse(sweep.finish()).findings)}
+    assert (rows["a"].zeros, rows["a"].kernel) == (0.4, "sparse (cutlass)")
+    assert (rows["b"].zeros, rows["b"].kernel) == (0.5, "dense, with a mask multiplied in")
+    assert (rows["c"].zeros, rows["c"].kernel) == (None, "dense, and smaller: channels are removed")
+
+
+def interval(low: float, high: float) -> stats.Estimate:
+    return stats.Estimate(ratio=(low * high) ** 0.5, low=low, high=high, basis="5 model families")
+
+
+@pytest.mark.parametrize(
+    ("claim", "ours", "expected"),
+    [
+        (Claim(tactic="t", measure="time", ratio=0.5), interval(0.4, 0.6), "confirmed"),
+        (Claim(tactic="t", measure="time", ratio=0.5), interval(0.7, 0.8), "confirmed in direction, not in size"),
+        (Claim(tactic="t", measure="time", ratio=0.5), interval(0.9, 1.1), "contradicted"),
+        (Claim(tactic="t", measure="time", ratio=0.5), interval(1.2, 1.5), "contradicted"),
+        (Claim(tactic="t", measure="time", ratio=0.9), interval(0.8, 1.2), "cannot tell"),
+        (Claim(tactic="t", measure="time"), interval(0.7, 0.8), "confirmed"),
+        (Claim(tactic="t", measure="time"), interval(0.7, 1.1), "cannot tell"),
+        (Claim(tactic="t", measure="time"), interval(0.98, 1.02), "contradicted"),
+        (Claim(tactic="t", measure="time", direction="not less"), interval(0.98, 1.02), "confirmed"),
+        (Claim(tactic="t", measure="time", direction="not less"), interval(0.8, 0.9), "contradicted"),
+        (Claim(tactic="t", measure="time", direction="not less"), interval(0.8, 1.2), "cannot tell"),
+        (Claim(tactic="t", measure="time", direction="more"), interval(1.5, 3.0), "confirmed"),
+        (Claim(tactic="t", measure="time", direction="more"), interval(0.5, 0.9), "contradicted"),
+        (Claim(tactic="t", measure="time"), None, "cannot tell"),
+        (Claim(tactic="t", measure="time"), stats.estimate(-0.5, None, basis="one round"), "cannot tell: one round"),
+    ],
+)
+def test_a_claim_is_judged_by_the_interval(claim: Claim, ours: stats.Estimate | None, expected: str) -> None:
+    assert verdict(claim, ours).startswith(expected)
+    assert (verdict(claim, ours) == expected) or expected.startswith("cannot tell")
+
+
+@pytest.mark.parametrize("families", [2, 3])
+def test_claims_are_shown_from_three_families_on(tmp_path: Path, families: int) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    for number in range(families):
+        columns = {"size_bytes": 1_080_000, "parameters_bytes": 240_000 + 4000 * number}
+        visits(sweep, f"m{number}", "dynamic-quantization", ratio=0.8 + 0.001 * number, **columns)
+    shown = section(sweep)
+    assert ("What the paper found" in shown) is (families == 3)
+    if families == 3:
+        assert GONZALEZ.source in shown
+        lines = [line.split(" | ") for line in shown.splitlines() if line.startswith("| dynamic-quantization | ")]
+        rows = {line[1]: line[-1] for line in lines}
+        assert rows["energy"] == "confirmed in direction, not in size |"
+        assert rows["size, parameters() alone"] == "confirmed |"
+        assert rows["size, serialised"] == "confirmed in direction, not in size |"
+        assert rows["GPU energy"] == "cannot tell: not measured |"
