@@ -85,6 +85,8 @@ class Classification(Task):
             pinned=job.device == "cuda",
         )
         self.settings = {"pinned_bytes": self._batches.pinned_bytes} if job.device == "cuda" else {}
+        if plan.commit is not None:
+            self.settings = {**self.settings, "model_commit": plan.commit}
         if not job.training:
             return Amount(samples=self._batches.samples_ready, iterations=self._batches.ready)
         self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels, device=job.device)
@@ -156,17 +158,20 @@ def label_map(model_names: Sequence[str], data_names: Sequence[str]) -> list[int
     """For each class of the data the model's output for it; None if the two do not speak of the same classes.
 
     Names decide where they agree (case, blanks, underscores and synonyms after a comma aside); else equal numbers of
-    classes mean equal order.
+    classes mean equal order, as does a model's one class more that comes first and is the background, as in TensorFlow's.
     """
 
     def plain(name: str) -> str:
-        return re.sub(r"[\s_-]+", " ", name.split(",")[0]).strip().lower()
+        return re.sub(r"[\s_-]+", "", name.split(",")[0]).lower()
 
     index = {plain(name): position for position, name in enumerate(model_names)}
     wanted = [plain(name) for name in data_names]
     if len(index) == len(model_names) and len(set(wanted)) == len(wanted) and all(name in index for name in wanted):
         return [index[name] for name in wanted]
-    return list(range(len(data_names))) if len(model_names) == len(data_names) else None
+    others = len(model_names) - len(data_names)
+    if others == 1 and plain(model_names[0]) == "background":
+        return list(range(1, len(model_names)))
+    return list(range(len(data_names))) if others == 0 else None
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
