@@ -6,7 +6,7 @@ from pathlib import Path
 
 from greenray.analysis import accuracy, arms, caveats, effects, sentences, summary, visits, wording
 from greenray.analysis import prices as price_tables
-from greenray.analysis.arms import Arm, TrainingRun, training_runs
+from greenray.analysis.arms import Arm
 from greenray.analysis.caveats import Caveat
 from greenray.analysis.declared import declared
 from greenray.analysis.findings import Finding, Key, finding, label_cells
@@ -15,6 +15,7 @@ from greenray.analysis.null_check import NullCheck, null_checks
 from greenray.analysis.overall import OverallEffect, overall_effects
 from greenray.analysis.prices import Prices
 from greenray.analysis.summary import Best
+from greenray.analysis.training import TrainingRun, training_runs
 from greenray.config.settings import CpuModel
 from greenray.store.base import Store
 from greenray.store.registry import open_store

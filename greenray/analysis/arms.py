@@ -4,6 +4,9 @@ An arm is what effects are made of; where a task has several stages, an arm of e
 are the steady windows of inference and the epochs of training; one that was rejected, did no work or has no total energy does not
 count towards energy. Where others kept the host busy in some of them only (epochs cannot be taken again), the quiet ones are
 compared.
+
+A training is compared as a whole: what it used is counted per sample that it was asked to learn from, all epochs of the split.
+That is energy per sample where all were learnt from, as they are but for tactics that end training early or hold samples out.
 """
 
 import json
@@ -11,7 +14,6 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Any
 
 import polars as pl
@@ -39,7 +41,8 @@ class Arm:
 
     Attributes:
         cell: the row of the cells table, `sweep` and `tactic` included.
-        energy_j: whole-scope energy per sample; `active_j` the same without idle power x time, None too where nothing is left.
+        energy_j: whole-scope energy per sample (of training: per sample asked for); `active_j` the same without idle power x
+            time, None too where nothing is left.
         time_s: wall time per sample.
         latency_p50_s, latency_p95_s: mean over windows of the latency percentiles of an iteration.
         scope: `energy_scope` of the windows, or of the attempt where no window may be used; None when windows disagree.
@@ -192,14 +195,17 @@ _MEASURED = {
     "gpu_utilization": pl.col("gpu_utilization"),
 }
 _MAY_BE_ZERO = ("gpu_utilization",)
+_OF_THE_RUN = ("energy_j", "active_j", "time_s", "gpu_energy_j", "cpu_energy_j", "dram_energy_j")
+"""What a training that learns from fewer samples has less of."""
 
 
 def _arm(row: Row) -> Arm:
     settings, scopes = json_of(row, "settings"), row["_scopes"] or [row["energy_scope"]]  # with no window, the attempt's own
+    asked = 1.0 if row["training_share"] is None else row["training_share"]
     summed: Row = {name: row[f"_{name}"] for name in ("grade", "idle_w", "idle_settled", "host_idle_w")}
     return Arm(
         cell={name: value for name, value in row.items() if not name.startswith("_")},
-        **summed | {name: _measured(row, name) for name in _MEASURED},
+        **summed | {name: _measured(row, name, share=asked if name in _OF_THE_RUN else 1.0) for name in _MEASURED},
         scope=scopes[0] if len(scopes) == 1 else None,
         modelled_share=row["_modelled"] / row["_total"] if row["_total"] else None,
         apportioned=bool(row["_apportioned"]),
@@ -214,65 +220,8 @@ def _arm(row: Row) -> Arm:
     )
 
 
-def _measured(row: Row, name: str) -> Measured | None:
+def _measured(row: Row, name: str, *, share: float) -> Measured | None:
     count, centre, spread = row[f"_{name}_count"], row[f"_{name}_mean"], row[f"_{name}_std"]
     if not count or centre is None or not math.isfinite(centre) or not (centre > 0 or (centre == 0 and name in _MAY_BE_ZERO)):
         return None
-    return Measured(mean=centre, spread=None if spread is None or not centre else spread / centre)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRun:
-    """One training cell with its windows in order; `energy_j` and `active_j` are of all together, None where one is unknown.
-
-    Attributes:
-        held: how many epochs each window holds; short ones are measured together.
-        windows_j, windows_s: energy and duration of each window.
-    """
-
-    arm: Arm
-    held: tuple[int, ...]
-    windows_j: tuple[float | None, ...]
-    windows_s: tuple[float, ...]
-    energy_j: float | None
-    active_j: float | None
-
-    @property
-    def epochs(self) -> int:
-        return sum(self.held)
-
-    @property
-    def epoch_energy_j(self) -> float | None:
-        return None if self.energy_j is None else self.energy_j / self.epochs
-
-    @property
-    def epoch_time_s(self) -> float | None:
-        return sum(self.windows_s) / self.epochs if self.windows_s else None
-
-    def first_energy_j(self, epochs: int) -> float | None:
-        """Energy of the first so many epochs; None where it is unknown, or no window ends with the last of them."""
-        ends = list(accumulate(self.held))
-        if epochs not in ends:
-            return None
-        first = self.windows_j[: ends.index(epochs) + 1]
-        known = [joules for joules in first if joules is not None]
-        return sum(known) if len(known) == len(first) else None
-
-    @property
-    def settings(self) -> str:
-        given = json_of(self.arm.cell, "hyperparameters")
-        return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in given.items())
-
-
-def training_runs(frames: Frames, arms: list[Arm]) -> list[TrainingRun]:
-    epochs = frames.windows.filter(pl.col("kind") == "epoch").sort("run_id", "epoch", "window")
-    by_run = epochs.partition_by("run_id", as_dict=True)
-    found = []
-    for arm in (arm for arm in arms if arm.ok and arm.cell["phase"] == "training"):
-        rows = by_run.get((arm.cell["run_id"],), epochs.clear())
-        total_j, active_j = rows["total_energy_j"], rows["active_energy_j"]
-        energy, active = (None if e.null_count() or e.is_empty() else float(e.sum()) for e in (total_j, active_j))
-        held, times = tuple(rows["epochs"].fill_null(1)), tuple(rows["duration_s"].fill_null(0.0))
-        windows = {"held": held, "windows_j": tuple(total_j), "windows_s": times}
-        found.append(TrainingRun(arm=arm, **windows, energy_j=energy, active_j=active))
-    return found
+    return Measured(mean=centre * share, spread=None if spread is None or not centre else spread / centre)

@@ -13,8 +13,9 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from greenray.analysis.arms import Arm, TrainingRun
+from greenray.analysis.arms import Arm
 from greenray.analysis.association import METHODS, MIN_UNITS, Correlation, Method, adjusted, correlation
+from greenray.analysis.training import TrainingRun
 
 Key = tuple[Any, ...]
 TRAINING_ENERGY, ENERGY = "training_energy_j", "energy_j"

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 from greenray.analysis import applied, cost, sentences, stats
 from greenray.analysis.accuracy import AccuracyChange
-from greenray.analysis.arms import Arm
+from greenray.analysis.arms import Arm, json_of
 from greenray.analysis.cost import BreakEven, break_even
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.prices import Prices
+from greenray.analysis.wording import setting
 
 Key = tuple[str, str, str]
 SAMPLES = 1000
 """Cost and carbon are given for so many samples."""
-_ASPECTS = ("revision", "dataset", "batch", "device", "hardware", "settings", "sweep", "stage")
+_ASPECTS = ("revision", "dataset", "batch", "device", "hardware", "sweep", "stage")
+_SETTING = "setting "
 _UNKNOWN = "?"
 """A cell that never started has no hardware; that alone tells it from no other."""
 
@@ -96,14 +98,16 @@ def label_cells(arms: Sequence[Arm]) -> dict[Key, str]:
 
 def _label(cells: Mapping[Key, Mapping[str, str]], *, extra: str | None) -> dict[Key, str]:
     """Add `extra`, and the aspects in which cells differ: each by itself, the checkpoint only for models that have several."""
-    shown = [name for name in _ASPECTS if len({aspects[name] for aspects in cells.values()} - {_UNKNOWN}) > 1]
+    settings = dict.fromkeys(name for aspects in cells.values() for name in aspects if name.startswith(_SETTING))
+    names = (*_ASPECTS[:-2], *settings, *_ASPECTS[-2:])
+    shown = [name for name in names if len({aspects.get(name, "") for aspects in cells.values()} - {_UNKNOWN}) > 1]
     sources: dict[str, set[str]] = defaultdict(set)
     for aspects in cells.values():
         sources[aspects["model"]].add(aspects["source"])
     found = {}
     for key, aspects in cells.items():
         extras = [extra] if extra else []
-        extras += [aspects[name] for name in shown if aspects[name] not in ("", _UNKNOWN)]
+        extras += [aspects[name] for name in shown if aspects.get(name, "") not in ("", _UNKNOWN)]
         extras += [aspects["source"]] if len(sources[aspects["model"]]) > 1 else []
         found[key] = aspects["model"] + (f" ({', '.join(extras)})" if extras else "")
     return found
@@ -111,6 +115,7 @@ def _label(cells: Mapping[Key, Mapping[str, str]], *, extra: str | None) -> dict
 
 def _description(arm: Arm, *, ambiguous: bool) -> dict[str, str]:
     cell = arm.cell
+    given = json_of(cell, "hyperparameters") if cell["phase"] == "training" else {}
     return {
         "model": cell["model"] or "unnamed model",
         "revision": f"revision {cell['model_revision'][:12]}" if cell["model_revision"] else "",
@@ -118,8 +123,8 @@ def _description(arm: Arm, *, ambiguous: bool) -> dict[str, str]:
         "batch": f"batch {cell['batch_size']}" if cell["batch_size"] else "",
         "device": cell["device"] or _UNKNOWN,
         "hardware": arm.hardware if arm.ok and ambiguous else _UNKNOWN,
-        "settings": (cell["hyperparameters"] or "") if cell["phase"] == "training" else "",
         "sweep": f"sweep {cell['sweep']}",
         "stage": f"stage {arm.stage}" if arm.stage else "",
         "source": cell["model_source"] or "",
+        **{f"{_SETTING}{name}": setting(name, value) for name, value in given.items()},
     }

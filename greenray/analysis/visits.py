@@ -133,6 +133,10 @@ def _visit_effect(arm: Arm, opening: Arm, closing: Arm | None, visit: tuple[str,
     same_batch = all(_batch(b) == _batch(arm) for b in baselines)
     if not same_batch:
         flags.append(f"batches of {_batch(arm)} against {_batch(opening)}: compared per sample, and not by latency")
+    if (share := arm.cell["training_share"]) is not None and share < 1:
+        flags.append(
+            f"learnt from {share * 100:.0f} % of the samples that it was asked to: compared by what the whole training used"
+        )
     energies = [b.energy_j for b in baselines]
     if closing is None:
         flags.append(CUT_SHORT)

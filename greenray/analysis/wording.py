@@ -30,6 +30,14 @@ def common(words: Iterable[str], otherwise: str) -> str:
     return found.pop() if len(found) == 1 else otherwise
 
 
+def setting(name: str, value: object) -> str:
+    """A setting of training: `epochs 3`, `augmentation crop+flip`, and of what is only on or off its name."""
+    words = name.replace("_", " ")
+    if value is True:
+        return words
+    return f"{words} {'+'.join(map(str, value)) if isinstance(value, list) else value}"
+
+
 def number(value: float | None, *, digits: int = 3) -> str:
     """A figure with `digits` significant digits and thousands separated; unknown stays unknown."""
     if value is None or not math.isfinite(value):

@@ -9,6 +9,8 @@
       | <----------------- Warming ---- |   in a warm-up on cuda: how fast does the board heat up? The load goes on meanwhile
       | -- Warmth --------------------> |
       | -- Verdict -------------------> |   after each steady window: are there enough of its stage?
+      | <---------------- Spending ---- |   in training, if a tactic asks: what have the epochs cost so far?
+      | -- Spent ---------------------> |
       | <---------- Done or Failed ---- |   the last word
 
 The cell only writes down times (CLOCK_MONOTONIC, which both processes share); energy is the worker's business.
@@ -104,11 +106,26 @@ class Warmth(Message):
     rise_c: float | None
 
 
+class Spending(Message):
+    """The cell asks for the energy of its epoch windows so far, because a tactic decides by it."""
+
+    type: Literal["spending"] = "spending"
+
+
+class Spent(Message):
+    """Answer to Spending: J of all epoch windows so far; None where that of one is unknown, and then `unknown` says why."""
+
+    type: Literal["spent"] = "spent"
+    energy_j: float | None
+    unknown: str | None = None
+
+
 class Window(Message, frozen=False):
     """One interval of the attempt, seconds of CLOCK_MONOTONIC; the cell fills it in while it runs.
 
     `stage` is the kind of load that it belongs to, if any; `rejected` says why it must not be used; `epoch` is the last of the
-    `epochs` that a window of training holds.
+    `epochs` that a window of training holds; `accuracy` is the quality of what is evaluated in this window: of the model after
+    `epoch`, or without one of the finished model.
     """
 
     type: Literal["window"] = "window"
@@ -157,6 +174,7 @@ class Done(Message, frozen=False):
     activations_per_sample: float | None = None
     bytes_moved_per_sample: float | None = None
     parameters_bytes: int | None = None
+    training_share: float | None = None
     touched_parameters_share: float | None = None
     touched_macs_share: float | None = None
     peak_gpu_memory_bytes: int | None = None
@@ -190,7 +208,7 @@ class Failed(Message):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
-AnyMessage = CellTask | Probe | Ready | Settle | Settled | Warming | Warmth | Window | Verdict | Done | Failed
+AnyMessage = CellTask | Probe | Ready | Settle | Settled | Warming | Warmth | Spending | Spent | Window | Verdict | Done | Failed
 _ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
 
 

@@ -1,32 +1,21 @@
 """A training cell: epochs in windows, then the test split in fp32, then the checkpoint.
 
 On the cpu a window is an epoch. On a GPU it holds as many as it takes to be as long as a steady window, for an epoch may be over
-before the board's counter has moved a few times.
+before the board's counter has moved a few times; where the model is evaluated after each epoch, it is one there too.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from greenray.cell import footprint, runtime, work
 from greenray.cell.protocol import CellTask, Done
 from greenray.cell.stages import compiled_inside
-from greenray.config.refs import Hyperparameters
+from greenray.cell.trainer import Trainer
 from greenray.errors import CellError, Refused, Unsupported
-from greenray.tactics.base import Context
+from greenray.tactics.base import Context, Progress
 from greenray.tactics.registry import Chain
 from greenray.tasks import precision
-from greenray.tasks.base import Task
-from greenray.tasks.training_step import plain_step, rehearse
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-    from torch.optim.lr_scheduler import LRScheduler
-
-SGD_MOMENTUM = 0.9
 
 
 def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
@@ -50,9 +39,22 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
             trainer = Trainer(task, model, chain, hyper=hyper, seed=cell.seed)
             trainer.rehearse()
             window.samples, window.iterations = work.FIRST_CALLS * trainer.batch_size, work.FIRST_CALLS
+
+    def evaluate(epoch: int) -> None:
+        with trainer.evaluating():
+            work.evaluate(task, model, marker, epoch=epoch)
+
     memory = runtime.PeakMemory(cell.device)
     with memory.measured():
-        train(trainer, chain, marker, epochs=hyper.epochs, least_s=asked.steady_window_s if cell.device == "cuda" else 0.0)
+        trained = train(
+            trainer,
+            chain,
+            marker,
+            epochs=hyper.epochs,
+            least_s=asked.steady_window_s if cell.device == "cuda" else 0.0,
+            evaluate=evaluate if hyper.evaluate_each_epoch else None,
+        )
+    result.training_share = trained * trainer.samples / (hyper.epochs * task.training_samples)
     chain.end_training(model)
     precision.end(hyper.precision)
     result.evidence = chain.evidence(model)
@@ -67,13 +69,23 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
     return result
 
 
-def train(trainer: "Trainer", chain: Chain, marker: work.WindowMarker, *, epochs: int, least_s: float) -> None:
+def train(
+    trainer: Trainer,
+    chain: Chain,
+    marker: work.WindowMarker,
+    *,
+    epochs: int,
+    least_s: float,
+    evaluate: Callable[[int], None] | None = None,
+) -> int:
     """Train for so many epochs in windows that last `least_s` or hold one, the last of them included; raises Refused.
 
-    `epoch`, `loss` and `train_accuracy` of a window are those of its last epoch.
+    `epoch`, `loss` and `train_accuracy` of a window are those of its last epoch. With `evaluate`, which is called after each
+    epoch and marks a window of its own, every window holds one. Returns the epochs that were trained: fewer if a tactic ends it.
     """
-    epoch = 0
-    while epoch < epochs:
+    epoch, enough = 0, False
+    least_s = 0.0 if evaluate is not None else least_s
+    while epoch < epochs and not enough:
         compiled = chain.compilations()
         with marker.window("epoch") as window:
             window.epochs = 0
@@ -92,78 +104,10 @@ def train(trainer: "Trainer", chain: Chain, marker: work.WindowMarker, *, epochs
             window.rejected = compiled_inside(chain.compilations() - compiled)
         if not math.isfinite(loss):
             raise Refused(f"training diverged in epoch {epoch} (loss {loss}); try a lower learning rate")
-
-
-class Trainer:
-    """Epochs of shuffled full batches, in which no update is left half done; what is left over of an epoch is drawn in another.
-
-    A data set smaller than one batch is one batch. Raises Unsupported if there are too few samples for one update.
-    """
-
-    def __init__(self, task: Task, model: "nn.Module", chain: Chain, *, hyper: Hyperparameters, seed: int) -> None:
-        import torch
-
-        self._task = task
-        self._model = model
-        samples, many = task.training_samples, hyper.gradient_accumulation
-        self.batch_size = min(task.job.batch_size, samples)
-        updates = samples // (self.batch_size * many)
-        if not updates:
-            raise Unsupported(
-                f"gradient_accumulation {many} with batches of {self.batch_size} needs {many * self.batch_size} samples to learn "
-                f"from, there are {samples}; accumulate fewer, or smaller ones"
-            )
-        self.batches_per_epoch = updates * many
-        self._order = torch.Generator().manual_seed(seed)
-        kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
-            "adamw": torch.optim.AdamW,
-            "adam": torch.optim.Adam,
-            "sgd": functools.partial(torch.optim.SGD, momentum=SGD_MOMENTUM),
-        }
-        optimizer = kinds[hyper.optimizer](model.parameters(), lr=hyper.learning_rate, weight_decay=hyper.weight_decay)
-        self._scheduler = _scheduler(optimizer, hyper, steps=updates * hyper.epochs)
-        self._step = plain_step(task, model, optimizer)
-        self._step.accumulation = many
-        self._scaler = precision.apply(hyper.precision, self._step, device=task.job.device)
-        chain.prepare_training(self._step)
-        torch.manual_seed(seed)  # dropout
-
-    def rehearse(self) -> None:
-        """The first steps, without consequences: what they compile belongs to no epoch."""
-        import torch
-
-        self._model.train()
-        rehearse(self._step, self._task.training_batch(torch.arange(self.batch_size)), times=work.FIRST_CALLS)
-        runtime.synchronize(self._task.job.device)
-
-    def epoch(self) -> tuple[float, float | None]:
-        """Train once over the data; returns mean loss and accuracy over the epoch, both while the model was learning."""
-        import torch
-
-        self._model.train()
-        batches, size = self.batches_per_epoch, self.batch_size
-        order = torch.randperm(self._task.training_samples, generator=self._order)
-        # Summed on the device: asking for each number would make every step wait.
-        loss_sum: Any = 0.0
-        right_sum: Any = 0
-        for batch in self._task.training_batches(order[: batches * size].view(batches, size)):
-            loss, right = self._step(batch)
-            if self._step.complete:
-                self._scheduler.step()
-            loss_sum = loss_sum + loss
-            right_sum = None if right is None else right_sum + right
-        return float(loss_sum) / batches, None if right_sum is None else int(right_sum) / (batches * size)
-
-    def scaled(self) -> dict[str, float]:
-        """By how much gradients were scaled in the end, where they were."""
-        return {} if self._scaler is None else {"gradient_scale": float(self._scaler.get_scale())}
-
-
-def _scheduler(optimizer: "torch.optim.Optimizer", hyper: Hyperparameters, *, steps: int) -> "LRScheduler":
-    from torch.optim import lr_scheduler
-
-    if hyper.schedule == "one-cycle":
-        return lr_scheduler.OneCycleLR(optimizer, max_lr=hyper.learning_rate, total_steps=max(steps, 2))
-    if hyper.schedule == "cosine":
-        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
-    return lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+        if evaluate is not None:
+            evaluate(epoch)
+        if (accuracy := trainer.validation_accuracy) is not None:
+            spent = marker.spent()
+            so_far = Progress(epoch=epoch, epochs=epochs, accuracy=accuracy, energy_j=spent.energy_j, unknown=spent.unknown)
+            enough = chain.is_enough(so_far)
+    return epoch

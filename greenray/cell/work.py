@@ -5,20 +5,20 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from greenray.cell import descriptors, footprint, runtime, touched
-from greenray.cell.protocol import CellTask, Channel, Done, Kind, Settle, Settled, Verdict, Warmth, Window
+from greenray.cell.protocol import CellTask, Channel, Done, Kind, Settle, Settled, Spending, Spent, Verdict, Warmth, Window
 from greenray.errors import CellError
 from greenray.tactics.registry import Chain
-from greenray.tasks.base import Job, Task
+from greenray.tasks.base import Evaluation, Job, Task
 from greenray.tasks.registry import task_class
 
 if TYPE_CHECKING:
     from torch import nn
 
 FIRST_CALLS = 3  # the second and third are for CUDA graphs, which are recorded after a first run
-_SETTLE_TIMEOUT_S = 60.0
+_ANSWER_TIMEOUT_S = 60.0
 
 
 class WindowMarker:
@@ -43,10 +43,17 @@ class WindowMarker:
     def idle(self, seconds: float) -> None:
         """Wait until the board is steady, then hold still for a window; raises EOFError if the worker is gone."""
         self.send(Settle())
-        if not isinstance(self._channel.receive(timeout_s=_SETTLE_TIMEOUT_S), Settled):
-            raise CellError(f"the worker did not say within {_SETTLE_TIMEOUT_S:g} s whether the board is steady")
+        if not isinstance(self._channel.receive(timeout_s=_ANSWER_TIMEOUT_S), Settled):
+            raise CellError(f"the worker did not say within {_ANSWER_TIMEOUT_S:g} s whether the board is steady")
         with self.window("idle"):
             time.sleep(seconds)
+
+    def spent(self) -> Spent:
+        """What the epochs have cost so far; waits for the worker's answer. Raises EOFError if the worker is gone."""
+        self.send(Spending())
+        if not isinstance(message := self._channel.receive(timeout_s=_ANSWER_TIMEOUT_S), Spent):
+            raise CellError(f"the worker did not say within {_ANSWER_TIMEOUT_S:g} s what training has cost so far")
+        return message
 
     def warmth(self) -> Warmth | None:
         """The worker's answer to `Warming`, if it has arrived; never waits."""
@@ -63,8 +70,9 @@ class WindowMarker:
 def begin(asked: CellTask, marker: WindowMarker, result: Done, *, batch_size: int) -> "tuple[Task, nn.Module]":
     """The windows `data`, `load` and `idle`: the work made ready in batches of that size, and the model on the device."""
     cell = asked.cell
-    same = {name: getattr(cell, name) for name in ("model", "dataset", "device")} | {"batch_size": batch_size}
-    training, in_flight = cell.phase == "training", asked.measure.in_flight
+    same: dict[str, Any] = {name: getattr(cell, name) for name in ("model", "dataset", "device")} | {"batch_size": batch_size}
+    training, in_flight, hyper = cell.phase == "training", asked.measure.in_flight, cell.hyperparameters
+    same |= {"seed": cell.seed, "augmentation": () if hyper is None else hyper.augmentation}
     job = Job(training=training, in_flight=in_flight, trust=asked.trust, checkpoint=asked.checkpoint, **same)
     result.measured_batch_size = batch_size
     task = task_class(cell.task)(job)
@@ -84,6 +92,15 @@ def begin(asked: CellTask, marker: WindowMarker, result: Done, *, batch_size: in
     return task, model
 
 
+def evaluate(task: Task, model: "nn.Module", marker: WindowMarker, *, epoch: int | None = None) -> Evaluation:
+    """A window `evaluate` with answers to the whole split: of a model in training after that epoch, else of the finished one."""
+    with marker.window("evaluate") as window:
+        evaluation = task.evaluate(model)
+        window.samples, window.iterations = evaluation.amount
+        window.epoch, window.accuracy = epoch, evaluation.quality
+    return evaluation
+
+
 def finish(task: Task, model: "nn.Module", chain: Chain, marker: WindowMarker, result: Done, *, batch_size: int) -> Done:
     """The window `evaluate`, and the rest of what is told of a model that was measured or trained.
 
@@ -91,9 +108,8 @@ def finish(task: Task, model: "nn.Module", chain: Chain, marker: WindowMarker, r
     """
     import torch
 
-    with torch.inference_mode(), marker.window("evaluate") as window:
-        evaluation = task.evaluate(model)
-        window.samples, window.iterations = evaluation.amount
+    with torch.inference_mode():
+        evaluation = evaluate(task, model, marker)
     result.labels, result.predictions = evaluation.labels, evaluation.predictions
     result.accuracy, result.accuracy_low, result.accuracy_high = evaluation.quality, evaluation.low, evaluation.high
     if evaluation.unknown is not None:

@@ -167,6 +167,10 @@ class Experiment(Frozen):
         extra = self.model_fields_set & _OF_TRAINING
         if self.phase == "inference" and extra:
             raise ValueError(f"{', '.join(sorted(extra))} belongs to training experiments only")
+        possible = task_class(self.task).augmentations
+        if impossible := [name for name in self.augmentation if name not in possible]:
+            instead = f"it can do {', '.join(possible)}" if possible else "leave augmentation out"
+            raise ValueError(f"{self.task} cannot augment its samples by {', '.join(impossible)}: {instead}")
         if isinstance(self.rounds, Rounds) and not (self.compares or self.null_check):
             raise ValueError("rounds between min and max are for comparing tactics; give a number")
         if not self.datasets and any(m.datasets is None for m in self.models):

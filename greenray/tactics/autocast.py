@@ -1,6 +1,8 @@
 """Mixed precision: weights stay float32, each operation runs in the lower type where torch holds that to be safe."""
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from greenray.errors import NotApplied, Unsupported
@@ -69,6 +71,14 @@ class Autocast(Tactic[AutocastParams]):
         step.autocast(self._dtype, device=self._device)  # the loss too
         if self.params.dtype == "fp16":
             step.scale_loss(device=self._device)
+
+    @contextmanager
+    def evaluating(self, model: "nn.Module") -> Iterator[None]:
+        lowered = model.__dict__.pop("forward")
+        try:
+            yield
+        finally:
+            model.forward = lowered
 
     def end_training(self, model: "nn.Module") -> None:
         del model.forward  # the class's own is found again: what was trained is evaluated as the baseline is

@@ -12,7 +12,8 @@ The life of a tactic inside a cell:
 and in a training cell, with `context.training`, instead of the first calls:
 
     tactic.prepare_training(step)         # it may wrap forward, backward and update
-    ...                                   # steps
+    ...                                   # steps; now and then, between epochs, with tactic.evaluating(model):
+    tactic.is_enough(progress)            # if it has held samples out: after each window of epochs
     tactic.end_training(model)            # what is evaluated and saved
 
 Importing a tactic's file must not import torch: `plan` and the config read `Params` only.
@@ -20,6 +21,7 @@ Importing a tactic's file must not import torch: `plan` and the config read `Par
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from greenray.tasks.training_step import TrainingStep
 
 DEVICES = ("cpu", "cuda")
-KEEP_THE_MODEL = ("baseline", "batch-size", "null-check", "power-limit")
+KEEP_THE_MODEL = ("baseline", "batch-size", "early-stopping", "null-check", "power-limit")
 """Tactics that leave the model as it is, so that they may follow in a chain where nothing else can be changed any more."""
 WHOLE_MODEL = frozenset({""})
 """What a tactic answers to `touched` if it changes or runs otherwise all of the model: the name of the root module."""
@@ -91,6 +93,23 @@ class Context:
             raise Unsupported(f"{name} packs weights, and {other} needs them plain: {instead}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far training has come, for a tactic that may end it.
+
+    Attributes:
+        epoch, epochs: the last that was trained, of how many.
+        accuracy: share of the samples held out that the model answers right.
+        energy_j: J of all epochs so far; None where that is unknown, and then `unknown` says why.
+    """
+
+    epoch: int
+    epochs: int
+    accuracy: float
+    energy_j: float | None
+    unknown: str | None = None
+
+
 class Tactic(ABC, Generic[P]):
     """An optimisation applied to a loaded model.
 
@@ -137,6 +156,18 @@ class Tactic(ABC, Generic[P]):
 
     def prepare_training(self, step: "TrainingStep") -> None:
         """Wrap what the tactic changes of a training step; the model is that of `apply`."""
+
+    def held_out_share(self) -> float:
+        """Share of the samples to learn from (0-1) that training must validate on after every epoch instead; in its window."""
+        return 0.0
+
+    def is_enough(self, progress: Progress) -> bool:
+        """Whether training ends here, before its last epoch; asked only where samples are held out."""
+        return False
+
+    def evaluating(self, model: "nn.Module") -> AbstractContextManager[object]:
+        """Around answers that a model in the midst of training gives: as `end_training` would leave it, and nothing compiled."""
+        return nullcontext()
 
     def end_training(self, model: "nn.Module") -> None:
         """Leave the model behind as it is to be evaluated and saved, in place."""

@@ -56,7 +56,10 @@ class _Cast(Tactic[Params]):
 
 
 class BFloat16(_Cast):
-    """The whole model in bfloat16."""
+    """The whole model in bfloat16. In training so are gradients and the optimizer's state, where small updates can be lost:
+
+    `autocast`, and `precision: bf16` of an experiment, keep weights in float32.
+    """
 
     name = "bf16"
     summary = "Casts the model to bfloat16: half the bytes, and matrix units that are made for it."

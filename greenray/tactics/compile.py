@@ -5,6 +5,7 @@ first round of a cell they are empty: what compiling costs is measured there, ne
 begin with what the first has compiled, and their rows say so.
 """
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
 from greenray.errors import NotApplied, Unsupported, first_line
@@ -100,6 +101,13 @@ class Compile(Tactic[CompileParams]):
     def touched(self) -> frozenset[str] | None:
         """All of it where nothing broke the graph; else what ran between the graphs is not told by module."""
         return None if dynamo_counts()["graph_breaks"] > self._before["graph_breaks"] else WHOLE_MODEL
+
+    def evaluating(self, model: "nn.Module") -> AbstractContextManager[object]:
+        import torch
+
+        # A second graph for evaluation mode would be compiled on behalf of a few passes that training has no use for.
+        eager: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+        return eager
 
     def compilations(self) -> int:
         return dynamo_counts()["frames"]

@@ -2,11 +2,12 @@
 
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from greenray.errors import CellError, ConfigError
-from greenray.tactics.base import WHOLE_MODEL, Context, Tactic
+from greenray.tactics.base import WHOLE_MODEL, Context, Progress, Tactic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +24,7 @@ TACTICS: dict[str, str] = {
     "compile": "greenray.tactics.compile:Compile",
     "cudnn-benchmark": "greenray.tactics.switches:CudnnBenchmark",
     "dynamic-quantization": "greenray.tactics.dynamic_quantization:DynamicQuantization",
+    "early-stopping": "greenray.tactics.early_stopping:EarlyStopping",
     "fp16": "greenray.tactics.cast:Float16",
     "fp8-dynamic": "greenray.tactics.quantize:Fp8Dynamic",
     "int4-weight-only": "greenray.tactics.quantize:Int4WeightOnly",
@@ -32,6 +34,7 @@ TACTICS: dict[str, str] = {
     "onnxruntime": "greenray.tactics.onnx_runtime:OnnxRuntime",
     "power-limit": "greenray.tactics.power_limit:PowerLimit",
     "prune-global": "greenray.tactics.prune:PruneGlobal",
+    "prune-gradual": "greenray.tactics.prune_gradual:PruneGradual",
     "prune-local": "greenray.tactics.prune:PruneLocal",
     "prune-structured": "greenray.tactics.structured:PruneStructured",
     "sparse-2-4": "greenray.tactics.sparse:Sparse24",
@@ -117,6 +120,23 @@ class Chain:
         """Let each of them wrap the training step; a later one wraps what an earlier one made of it."""
         for tactic in self._applied:
             tactic.prepare_training(step)
+
+    def held_out_share(self) -> float:
+        """Share of the samples to learn from that training validates on: the largest that one of them asks for."""
+        return max((tactic.held_out_share() for tactic in self._tactics), default=0.0)
+
+    def is_enough(self, progress: Progress) -> bool:
+        """Whether one of them ends training here; all of them hear of the progress."""
+        words = [tactic.is_enough(progress) for tactic in self._tactics]
+        return any(words)
+
+    @contextmanager
+    def evaluating(self, model: "nn.Module") -> Iterator[None]:
+        """Around answers that a model in the midst of training gives."""
+        with ExitStack() as stack:
+            for tactic in self._applied:
+                stack.enter_context(tactic.evaluating(model))
+            yield
 
     def end_training(self, model: "nn.Module") -> None:
         """The model as it is to be evaluated and saved."""

@@ -13,6 +13,7 @@ What a task declares is read by `plan` and the config, so importing a task must 
 and for training `training_batches` and `loss` in between, `save` at the end.
 """
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from greenray.config.refs import DatasetRef, ModelRef
+    from greenray.config.refs import Augmentation, DatasetRef, ModelRef
     from greenray.config.settings import Trust
 
+HOLD_OUT_SEED = 20_240_602  # no setting: which samples a training validates on is the same everywhere
 Inputs = dict[str, "Tensor"]
 """Keyword arguments of one forward pass; the first dimension of each tensor counts samples."""
 
@@ -53,6 +55,8 @@ class Job:
         checkpoint: folder of the trained model for `checkpoint` refs.
         in_flight: iterations on a GPU that may be begun and not done. Any stage will do for 2; one whose copies go over a
             `transfer.DoubleBuffer` has them overlap with work.
+        augmentation: what is done at random to each sample that is learnt from, in this order.
+        seed: of the random numbers that the task draws itself.
     """
 
     model: "ModelRef"
@@ -63,6 +67,8 @@ class Job:
     trust: "Trust"
     checkpoint: str | None = None
     in_flight: int = 1
+    augmentation: "tuple[Augmentation, ...]" = ()
+    seed: int = 0
 
 
 class Amount(NamedTuple):
@@ -123,6 +129,7 @@ class Task(ABC):
         evaluation_unit: what a sample of the evaluation is, where that is not the unit of work.
         presets: (architecture, preset) of the models that it builds with fresh weights, and what their configuration says.
         datasets: data sets that it knows by name; others are hub ids and paths.
+        augmentations: what it can do at random to samples that are learnt from; a config that names another is refused.
         preload: modules that its cells import, for the fork server.
         family, split, training_samples: model_type of the model's configuration, the split that is measured and evaluated, and
             how many samples there are to learn from; once `prepare` knows it.
@@ -135,6 +142,7 @@ class Task(ABC):
     evaluation_unit: ClassVar[str | None] = None
     presets: ClassVar[Mapping[tuple[str, str], Mapping[str, Any]]] = {}
     datasets: ClassVar[tuple[str, ...]] = ()
+    augmentations: "ClassVar[tuple[Augmentation, ...]]" = ()
     preload: ClassVar[tuple[str, ...]] = ()
 
     family: str | None = None
@@ -188,11 +196,19 @@ class Task(ABC):
 
     @abstractmethod
     def training_batch(self, rows: "Tensor") -> TrainingBatch:
-        """The training samples of these numbers, on the device."""
+        """The training samples of these numbers, on the device, as they are: not augmented."""
 
     def training_batches(self, order: "Tensor") -> "Iterator[TrainingBatch]":
-        """The batches of one epoch, on the device; `order` are the samples' numbers, shape (batches, samples)."""
+        """The batches of one epoch, on the device; `order` are the samples' numbers, shape (batches, samples).
+
+        They are augmented as the job asks, with random numbers of their own that are the same wherever the data wait.
+        """
         return map(self.training_batch, order)
+
+    def hold_out(self, share: float) -> Sequence[int]:
+        """Numbers of the training samples to validate on instead of learning from them, always the same; drawn at random here."""
+        many = max(1, round(share * self.training_samples))
+        return sorted(random.Random(HOLD_OUT_SEED).sample(range(self.training_samples), many))
 
     @abstractmethod
     def loss(self, outputs: Any, targets: "Tensor") -> "tuple[Tensor, Tensor | None]":

@@ -8,7 +8,7 @@ import importlib.util
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+_OTHER_WEIGHTS = (".xml", ".onnx", ".h5", ".msgpack", ".tflite", ".gguf", ".ckpt", ".pt", ".pth")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blueprint:
@@ -31,7 +33,7 @@ class Blueprint:
 
     Attributes:
         processor: turns samples into inputs; None where there is none.
-        folder: hub id or folder of the weights; None for fresh ones.
+        folder: where the weights are; None for fresh ones.
         new_head: whether its classifier is replaced by a fresh one, because its classes were not those of the data.
     """
 
@@ -43,8 +45,15 @@ class Blueprint:
     new_head: bool = False
 
     @property
+    def commit(self) -> str | None:
+        """Of a hub model, what the revision stood for when it was fetched."""
+        return Path(self.folder).name if self.folder is not None and self.ref.source == "hub" else None
+
+    @property
     def family(self) -> str:
-        return str(self.config.model_type)
+        """The `model_type`; of those that transformers only wraps for timm, the architecture."""
+        kind = str(self.config.model_type)
+        return str(self.config.architecture) if kind == "timm_wrapper" else kind
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -70,22 +79,35 @@ def check(ref: ModelRef, *, trust: Trust) -> None:
     _judge(ref, trust, found)
 
 
+def _fetch(ref: ModelRef, trust: Trust) -> str:
+    """The folder of a hub model, fetched if it is not here; judged again, because the worker's cache is not the driver's."""
+    trusted = named(ref, (*trust.pickle, *trust.remote_code))
+    found = hub.find_model(ref.id, revision=ref.revision, pickled=trusted)
+    _judge(ref, trust, found)
+    return str(hub.fetch_model(ref.id, revision=ref.revision, found=found))
+
+
 def read(ref: ModelRef, *, checkpoint: str | None, trust: Trust, auto_processor: str | None) -> Blueprint:
     """Configuration and processor of a model that is somewhere; `auto_processor` is transformers' class that loads the latter.
 
-    Raises ResourceError if there is none, CellError if it cannot be read, Refused if only `trust` could change that.
+    Raises ResourceError if there is none, CellError if it cannot be read, Refused if only the config could change that.
     """
     import transformers
 
-    folder = checkpoint if ref.source == "checkpoint" else ref.path if ref.source == "folder" else ref.id
+    folder = checkpoint if ref.source == "checkpoint" else ref.path if ref.source == "folder" else _fetch(ref, trust)
     if folder is None:
         raise CellError(f"model {ref.label}: the folder of its checkpoint was not given")
-    if ref.source != "hub":
-        _check_folder(ref, Path(folder))
+    _check_folder(ref, Path(folder))
+    code = {"trust_remote_code": named(ref, trust.remote_code)}
     with _loading(ref, trust):
-        config = transformers.AutoConfig.from_pretrained(folder, **_where(ref, trust))
+        config = transformers.AutoConfig.from_pretrained(folder, **code)
         auto = getattr(transformers, auto_processor) if auto_processor else None
-        processor = auto.from_pretrained(folder, **_where(ref, trust)) if auto else None
+        processor = auto.from_pretrained(folder, **code) if auto else None
+    if getattr(config, "quantization_config", None) is not None:
+        raise Refused(
+            f"model {ref.label} is quantised already (quantization_config in its config.json), so there is no fp32 baseline "
+            "to compare with: name the model that it was made from."
+        )
     return Blueprint(ref=ref, config=config, processor=processor, trust=trust, folder=folder)
 
 
@@ -101,13 +123,22 @@ def build(plan: Blueprint, *, auto_model: str) -> "nn.Module":
     if plan.folder is None:
         return cast("nn.Module", auto.from_config(plan.config, dtype=torch.float32).eval())
     with _loading(plan.ref, plan.trust):
-        model = auto.from_pretrained(
+        model, told = auto.from_pretrained(
             plan.folder,
             config=plan.config,
             dtype=torch.float32,  # else the checkpoint's own, which may be half
             use_safetensors=None if named(plan.ref, plan.trust.pickle) else True,
-            ignore_mismatched_sizes=plan.new_head,
-            **_where(plan.ref, plan.trust),
+            ignore_mismatched_sizes=True,  # told below
+            trust_remote_code=named(plan.ref, plan.trust.remote_code),
+            output_loading_info=True,
+        )
+    parameters = {name for name, _ in model.named_parameters()}
+    unfit = sorted(parameters & {*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])})
+    if unfit and not plan.new_head:  # these were filled at random
+        beside = f", and {len(told['unexpected_keys'])} that it does not know" if told["unexpected_keys"] else ""
+        raise Refused(
+            f"model {plan.ref.label}: its weights do not fit its architecture: {len(unfit)} tensors are missing or of another "
+            f"shape ({unfit[0]}, ...){beside}, as after quantisation or pruning elsewhere: name the model that it was made from."
         )
     return cast("nn.Module", model.eval())
 
@@ -151,13 +182,24 @@ def _judge(ref: ModelRef, trust: Trust, found: hub.Found) -> None:
         return
     files, config = found
     if "AutoConfig" in (config.get("auto_map") or ()) and not _known_to_transformers(str(config.get("model_type"))):
-        raise ResourceError(_needs_code(ref))
+        raise hub.Unobtainable(_needs_code(ref))
     if any(name in files for name in SAFETENSORS):
         return
     if not any(name in files for name in PICKLED):
-        raise ResourceError(f"model {ref.label} has no weights: neither {SAFETENSORS[0]} nor its index is there.")
+        raise hub.Unobtainable(_has_no_weights(ref, files))
     if not named(ref, trust.pickle):
-        raise ResourceError(_needs_pickle(ref))
+        raise hub.Unobtainable(_needs_pickle(ref))
+
+
+def _has_no_weights(ref: ModelRef, files: Collection[str]) -> str:
+    if "adapter_config.json" in files:
+        return (
+            f"model {ref.label} is an adapter (LoRA) without the weights that it changes: merge it into its base model "
+            "(peft's merge_and_unload), save that and name its folder."
+        )
+    others = sorted(name for name in files if name.endswith(_OTHER_WEIGHTS))
+    has = f"model {ref.label} has no weights: neither {SAFETENSORS[0]} nor its index is there"
+    return f"{has}, only those for other programs ({others[0]}): name the model that it was made from." if others else f"{has}."
 
 
 def _needs_pickle(ref: ModelRef) -> str:
@@ -179,12 +221,6 @@ def _known_to_transformers(model_type: str) -> bool:
     spec = importlib.util.find_spec("transformers")
     lists = Path(spec.origin).parent.glob("models/auto/*auto*.py") if spec is not None and spec.origin else ()
     return any(f'"{model_type}"' in file.read_text() for file in lists)
-
-
-def _where(ref: ModelRef, trust: Trust) -> dict[str, Any]:
-    """Keyword arguments that every `from_pretrained` of this model gets."""
-    revision = {"revision": ref.revision} if ref.source == "hub" and ref.revision is not None else {}
-    return {"trust_remote_code": named(ref, trust.remote_code), **revision}
 
 
 @contextmanager

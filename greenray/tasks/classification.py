@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenray.tasks import checkpoints
-from greenray.tasks.base import Amount, Evaluation, Inputs, QualityMeasure, Stage, Task, TrainingBatch
-from greenray.tasks.labelled import Batches, Labelled, Purpose, to_device
+from greenray.tasks.base import HOLD_OUT_SEED, Amount, Evaluation, Inputs, QualityMeasure, Stage, Task, TrainingBatch
+from greenray.tasks.labelled import Batches, Labelled, Purpose, holdout, to_device
 from greenray.tasks.training_data import Pool
 from greenray.tasks.transfer import DoubleBuffer
 
@@ -85,11 +85,14 @@ class Classification(Task):
             pinned=job.device == "cuda",
         )
         self.settings = {"pinned_bytes": self._batches.pinned_bytes} if job.device == "cuda" else {}
+        if plan.commit is not None:
+            self.settings = {**self.settings, "model_commit": plan.commit}
         if not job.training:
             return Amount(samples=self._batches.samples_ready, iterations=self._batches.ready)
         self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels, device=job.device)
         self.settings = {**self.settings, "training_data": self._pool.where}
         self.training_samples = len(train)
+        self._training_labels = train.labels
         return Amount(samples=self._batches.samples_ready + len(train), iterations=0)
 
     def load(self) -> "nn.Module":
@@ -136,6 +139,13 @@ class Classification(Task):
     def training_batches(self, order: "torch.Tensor") -> Iterator[TrainingBatch]:
         return self._pool.batches(order)
 
+    def hold_out(self, share: float) -> Sequence[int]:
+        """Stratified by label where every class has enough samples."""
+        import numpy as np
+
+        held_out: list[int] = holdout(np.asarray(self._training_labels), share=share, seed=HOLD_OUT_SEED)["test"].tolist()
+        return held_out
+
     def loss(self, outputs: Any, targets: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
         """Cross entropy."""
         from torch.nn.functional import cross_entropy
@@ -148,17 +158,20 @@ def label_map(model_names: Sequence[str], data_names: Sequence[str]) -> list[int
     """For each class of the data the model's output for it; None if the two do not speak of the same classes.
 
     Names decide where they agree (case, blanks, underscores and synonyms after a comma aside); else equal numbers of
-    classes mean equal order.
+    classes mean equal order, as does a model's one class more that comes first and is the background, as in TensorFlow's.
     """
 
     def plain(name: str) -> str:
-        return re.sub(r"[\s_-]+", " ", name.split(",")[0]).strip().lower()
+        return re.sub(r"[\s_-]+", "", name.split(",")[0]).lower()
 
     index = {plain(name): position for position, name in enumerate(model_names)}
     wanted = [plain(name) for name in data_names]
     if len(index) == len(model_names) and len(set(wanted)) == len(wanted) and all(name in index for name in wanted):
         return [index[name] for name in wanted]
-    return list(range(len(data_names))) if len(model_names) == len(data_names) else None
+    others = len(model_names) - len(data_names)
+    if others == 1 and plain(model_names[0]) == "background":
+        return list(range(1, len(model_names)))
+    return list(range(len(data_names))) if others == 0 else None
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:

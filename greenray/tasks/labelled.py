@@ -47,15 +47,17 @@ class Labelled:
         return len(self.labels)
 
 
-def holdout(labels: "np.ndarray[Any, Any]") -> "dict[Purpose, np.ndarray[Any, Any]]":
-    """Row numbers of the two parts, stratified by label where every class has enough of them."""
+def holdout(
+    labels: "np.ndarray[Any, Any]", *, share: float = TEST_SHARE, seed: int = SPLIT_SEED
+) -> "dict[Purpose, np.ndarray[Any, Any]]":
+    """Row numbers of the two parts, of which `test` has that share; stratified by label where every class has enough of them."""
     import numpy as np
     from sklearn.model_selection import train_test_split
 
     counts = np.unique(labels, return_counts=True)[1]
-    tests = math.ceil(TEST_SHARE * len(labels))
+    tests = math.ceil(share * len(labels))
     stratify = labels if len(labels) and counts.min() >= 2 and tests >= len(counts) else None
-    train, test = train_test_split(np.arange(len(labels)), test_size=tests, stratify=stratify, random_state=SPLIT_SEED)
+    train, test = train_test_split(np.arange(len(labels)), test_size=tests, stratify=stratify, random_state=seed)
     return {"train": np.sort(train), "test": np.sort(test)}
 
 

@@ -1,5 +1,7 @@
 """Training in less than fp32: what autocast lowers, or what the matrix units round. The weights stay fp32."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from greenray.errors import Unsupported
@@ -39,6 +41,17 @@ def end(precision: "Precision") -> None:
     """Back to fp32: what was trained is evaluated as every baseline is."""
     if precision == "tf32":
         _round_to_tf32(allowed=False)
+
+
+@contextmanager
+def paused(precision: "Precision") -> Iterator[None]:
+    """Fp32 inside the block, for what is evaluated in the midst of training."""
+    end(precision)
+    try:
+        yield
+    finally:
+        if precision == "tf32":
+            _round_to_tf32(allowed=True)
 
 
 def _round_to_tf32(*, allowed: bool) -> None:

@@ -24,6 +24,7 @@ class TrainingStep:
         update: new weights from the gradients.
         states: what else changes with the steps, such as a gradient scaler: objects with `state_dict` and `load_state_dict`.
         accumulation: batches whose mean gradient moves the weights once.
+        updates, updates_total: updates of the weights so far, and of a training that is not ended early.
     """
 
     model: "nn.Module"
@@ -33,6 +34,8 @@ class TrainingStep:
     update: Callable[[], object]
     states: list[Any] = field(default_factory=list)
     accumulation: int = 1
+    updates: int = 0
+    updates_total: int = 0
     _accumulated: int = 0
 
     def __call__(self, batch: TrainingBatch) -> "tuple[Tensor, Tensor | None]":
@@ -44,6 +47,7 @@ class TrainingStep:
         self._accumulated = (self._accumulated + 1) % self.accumulation
         if self.complete:
             self.update()
+            self.updates += 1
         return loss.detach(), right
 
     def autocast(self, dtype: "torch.dtype", *, device: str) -> None:
@@ -107,11 +111,13 @@ def rehearse(step: TrainingStep, batch: TrainingBatch, *, times: int) -> None:
     """Run the step, so that all its code is compiled, and put everything back: what follows is an untouched start.
 
     Put back are weights and buffers (the statistics of batch normalisation among them), gradients, the states of the optimizer
-    and of what joined the step, and the random numbers; order of the data and schedule are not touched by a step.
+    and of what joined the step, the count of updates and the random numbers; order of the data and schedule are not touched by
+    a step.
     """
     import torch
 
     tensors = [*step.model.parameters(), *step.model.buffers()]
+    updates = step.updates
     before = [tensor.detach().to("cpu", copy=True) for tensor in tensors]  # in host memory: the board's may just do
     states = [(one, copy.deepcopy(one.state_dict())) for one in (step.optimizer, *step.states)]
     with torch.random.fork_rng():
@@ -122,4 +128,5 @@ def rehearse(step: TrainingStep, batch: TrainingBatch, *, times: int) -> None:
             tensor.copy_(kept)
     for one, state in states:
         one.load_state_dict(state)
+    step.updates = updates
     step.optimizer.zero_grad(set_to_none=True)

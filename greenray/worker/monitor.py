@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Verdict, Warming, Warmth, Window
+from greenray.cell.protocol import AnyMessage, Message, Ready, Settle, Settled, Spending, Spent, Verdict, Warming, Warmth, Window
 from greenray.errors import MeasurementError
 from greenray.gpu.base import Gpu
 from greenray.power.grade import worse
@@ -47,6 +47,7 @@ class CellMonitor:
         self._settle_s = settle_s
         self._windows: list[tuple[Window, float]] = []
         self._verdicts: dict[str | None, Verdicts] = {}  # one a stage
+        self._epochs_j: list[float] = []  # as they were told to the cell
         self._idle_settled: bool | None = None
         self.gpu_lost: str | None = None
         self.ready = False
@@ -66,6 +67,8 @@ class CellMonitor:
             return Settled(steady=steady)
         elif isinstance(message, Warming):
             return Warmth(seconds=message.seconds, rise_c=self._recording.warming(message.seconds))
+        elif isinstance(message, Spending):
+            return self._spent()
         elif isinstance(message, Window):
             self._recording.look()
             # Wall clock of the start, for people: computed now, while both clocks are at hand.
@@ -114,6 +117,16 @@ class CellMonitor:
             j_per_sample=None if total_j is None or window.samples <= 0 else total_j / window.samples,
             rejected=rejected is not None,
         )
+
+    def _spent(self) -> Spent:
+        """Energy of the epochs so far, each window read once."""
+        epochs = [window for window, _ in self._windows if window.kind == "epoch"]
+        for window in epochs[len(self._epochs_j) :]:
+            reading = self._read(window.start_s, window.end_s)
+            if (joules := reading.total_energy_j) is None:
+                return Spent(energy_j=None, unknown="; ".join(reading.row()["grade_reasons"]) or "a window has no total")
+            self._epochs_j.append(joules)
+        return Spent(energy_j=sum(self._epochs_j))
 
     def _rejection(self, window: Window, reading: WindowReading) -> str | None:
         found = {"clock_change": reading.clock_change, "contention": reading.contention}

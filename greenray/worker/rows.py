@@ -82,7 +82,8 @@ def cell_row(
             said["settings"]["cores_not_bound"] = not_bound
         row |= {name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in said.items()}
     if outcome.done is not None:
-        row["samples_evaluated"] = sum(w["samples"] for w in windows if w["kind"] == "evaluate") or None
+        evaluated = [w["samples"] for w in windows if w["kind"] == "evaluate"]  # in training also after each epoch
+        row["samples_evaluated"] = (evaluated[-1] if evaluated else None) or None
     return row
 
 

@@ -14,7 +14,9 @@ _SAME = ("host", "gpu_uuid", "num_threads", "torch_version", "transformers_versi
 
 
 def arm(*, sweep: str, block: str, visit: int | None, tactic: str, bracket: str | None, status: str) -> Arm:
-    cell: dict[str, Any] = dict.fromkeys((*_TEXTS, *_SAME, "cpu_name", "gpu_name", "batch_size", "measured_batch_size", "round"))
+    cell: dict[str, Any] = dict.fromkeys(
+        (*_TEXTS, *_SAME, "cpu_name", "gpu_name", "batch_size", "measured_batch_size", "round", "training_share")
+    )
     where = (sweep, block, visit, tactic, bracket)
     cell |= {"sweep": sweep, "block_id": block, "visit": visit, "tactic": tactic, "bracket": bracket, "status": status}
     cell |= {"run_id": "/".join(map(str, where)), "device": "cpu"}

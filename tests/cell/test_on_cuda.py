@@ -52,6 +52,7 @@ TRAINING: dict[str, Any] = {
     "measure": {"window_s": 60.0},  # longer than all epochs
     "hyperparameters": {"epochs": 7, "learning_rate": 0.01, "schedule": "cosine", "optimizer": "sgd", "weight_decay": 0.0},
 }
+AUGMENTED = {**TRAINING["hyperparameters"], "epochs": 2, "augmentation": ["crop", "flip"], "evaluate_each_epoch": True}
 WAITS = {pretend_device.LAUNCH_S: "0.03", pretend_device.DEVICE_S: "0.05", pretend_device.COPY_S: "0.01"}
 QUICKLY = dict.fromkeys(WAITS, "0")
 RUNS: dict[str, dict[str, Any]] = {
@@ -60,6 +61,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "bf16": {"played": QUICKLY, "tactic": ["bf16"]},
     "trains on the device": TRAINING,
     "trains from processes": {"played": {pretend_device.FREE: "1000"}, **TRAINING},
+    "augments from processes": {**TRAINING, "hyperparameters": AUGMENTED},
+    "augments on the device": {
+        "played": {**QUICKLY, pretend_device.FREE: str(1 << 36)},
+        **TRAINING,
+        "hyperparameters": AUGMENTED,
+    },
+    "ends early": {**TRAINING, "tactic": ["early-stopping"], "hyperparameters": {**AUGMENTED, "precision": "tf32"}},
     **{
         f"trains in {precision}": {
             "played": {**QUICKLY, pretend_device.FREE: str(1 << 36)},
@@ -130,6 +138,24 @@ def test_training_is_the_same_wherever_its_samples_wait(told: dict[str, dict[str
     assert (on_device["done"]["settings"]["training_data"], drawn["done"]["settings"]["training_data"]) == ("device", "workers")
     assert of(drawn, "epoch")[-1]["loss"] == of(on_device, "epoch")[-1]["loss"]
     assert drawn["done"]["predictions"] == on_device["done"]["predictions"]
+
+
+def test_augmentation_is_the_same_wherever_samples_wait(told: dict[str, dict[str, Any]]) -> None:
+    on_device, drawn = told["augments on the device"], told["augments from processes"]
+    assert (on_device["done"]["settings"]["training_data"], drawn["done"]["settings"]["training_data"]) == ("device", "workers")
+    losses = [window["loss"] for window in of(on_device, "epoch")]
+    assert losses == [window["loss"] for window in of(drawn, "epoch")]
+    assert drawn["done"]["predictions"] == on_device["done"]["predictions"]
+    assert losses[-1] != of(told["trains on the device"], "epoch")[-1]["loss"]
+
+
+def test_an_epoch_that_is_followed_by_an_evaluation_has_a_window_of_its_own(told: dict[str, dict[str, Any]]) -> None:
+    for name in ("augments on the device", "ends early"):
+        windows = [(window["kind"], window["epoch"]) for window in told[name]["windows"]][-5:]
+        assert windows == [("epoch", 1), ("evaluate", 1), ("epoch", 2), ("evaluate", 2), ("evaluate", None)]
+        assert all(window["accuracy"] is not None for window in of(told[name], "evaluate"))
+    assert told["ends early"]["done"]["evidence"]["early-stopping"]["epochs"] == 2
+    assert told["ends early"]["done"]["settings"]["tf32"] is False
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])

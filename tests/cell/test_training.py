@@ -23,6 +23,7 @@ class Paced:
     """A trainer whose epochs take the given times."""
 
     batch_size, batches_per_epoch = 8, 5
+    validation_accuracy = None
 
     def __init__(self, times_s: Iterator[float], *, losses: Iterator[float]) -> None:
         self.now_s, self.times_s, self.losses = 100.0, times_s, losses

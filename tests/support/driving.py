@@ -19,6 +19,8 @@ from greenray.cell.protocol import (
     Ready,
     Settle,
     Settled,
+    Spending,
+    Spent,
     Verdict,
     Warming,
     Warmth,
@@ -125,10 +127,12 @@ def drive(
     *,
     enough_after: int = 2,
     deadline_s: float = 120.0,
+    epoch_j: float | None = 10.0,
     within: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Conversation:
     """Run the cell to its last word; after `enough_after` usable steady windows the verdict is "enough".
 
+    An epoch costs `epoch_j`, where it is known.
     The cell runs in a thread of its own, inside what `within` opens there.
     """
     worker_end, cell_end = socket.socketpair()
@@ -151,6 +155,9 @@ def drive(
                 worker.send(Settled(steady=True))
             elif isinstance(message, Warming):
                 worker.send(Warmth(seconds=message.seconds, rise_c=0.0))
+            elif isinstance(message, Spending):
+                spent_j = None if epoch_j is None else epoch_j * sum(window.epochs or 1 for window in conversation.of("epoch"))
+                worker.send(Spent(energy_j=spent_j, unknown="no meter" if spent_j is None else None))
             elif isinstance(message, Window) and message.kind == "steady":
                 of_stage = [window for window in conversation.of("steady") if window.stage == message.stage]
                 enough = sum(window.rejected is None for window in of_stage) >= enough_after

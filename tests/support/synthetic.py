@@ -152,9 +152,20 @@ class Sweep:
         return row
 
     def train(
-        self, model: str, *, family: str, epochs_j: Sequence[float | None], held: Sequence[int] = (), **columns: Any
+        self,
+        model: str,
+        *,
+        family: str,
+        epochs_j: Sequence[float | None],
+        held: Sequence[int] = (),
+        qualities: Sequence[float] = (),
+        tactic: str = "baseline",
+        **columns: Any,
     ) -> dict[str, Any]:
-        """A training cell with one window an epoch; or windows of that energy that hold so many each."""
+        """A training cell with one window an epoch; or windows of that energy that hold so many each.
+
+        `qualities` are those that evaluations after each epoch found, of 1 J each, before that of the finished model.
+        """
         many = held or [1] * len(epochs_j)
         settings = json.dumps({"epochs": sum(many), "learning_rate": 0.001, "schedule": "one-cycle"})
         shared = {
@@ -171,7 +182,16 @@ class Sweep:
             | ({"epochs": epochs} if held else {})
             for index, (energy, epochs) in enumerate(zip(epochs_j, many, strict=True))
         ]
-        return self.cell("baseline", energy_j=None, windows=windows, **(shared | columns))
+        if qualities:  # in between, as a cell marks them
+            after = [(place + 1, found) for place, found in enumerate(qualities)]
+            answers = [
+                self._window(0, "evaluate", start=100.0 + place, end=100.5 + place, energy_j=1.0, samples=360)
+                | {"epoch": epoch, "accuracy": found}
+                for place, (epoch, found) in enumerate([*after, (None, qualities[-1])])
+            ]
+            between = [window for pair in zip(windows, answers, strict=False) for window in pair]
+            windows = [window | {"window": place} for place, window in enumerate([*between, answers[-1]])]
+        return self.cell(tactic, energy_j=None, windows=windows, **(shared | columns))
 
     def finish(self) -> Path:
         """Write the manifest."""

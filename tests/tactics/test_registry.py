@@ -44,7 +44,7 @@ def test_the_command_shows_where_each_comes_from() -> None:
 
 
 def test_unknown_name_says_what_is_known() -> None:
-    with pytest.raises(ConfigError, match=r"unknown tactic 'prune'.*prune-global, prune-local"):
+    with pytest.raises(ConfigError, match=r"unknown tactic 'prune'.*prune-global, prune-gradual, prune-local"):
         tactic_class("prune")
 
 

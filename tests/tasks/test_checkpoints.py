@@ -123,6 +123,23 @@ def test_broken_weights_are_not_a_matter_of_trust(saved: Path) -> None:
     assert not isinstance(caught.value, Refused)
 
 
+def changed(path: Path, **fields: Any) -> None:
+    file = path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def test_weights_that_would_be_filled_at_random_are_refused(saved: Path) -> None:
+    changed(saved, embedding_size=16)
+    with pytest.raises(Refused, match=r"do not fit its architecture: \d+ tensors .*name the model that it was made from"):
+        checkpoints.build(read(folder(saved), SAFE), auto_model=AUTO)
+
+
+def test_what_is_quantised_already_has_no_baseline(saved: Path) -> None:
+    changed(saved, quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
+    with pytest.raises(Refused, match="is quantised already"):
+        read(folder(saved), SAFE)
+
+
 @pytest.fixture
 def hub_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """A hub on this host with the models that are put into it, asked through huggingface_hub with an empty cache."""
@@ -214,6 +231,18 @@ class TestHub:
         with pytest.raises(ResourceError, match=r"trust: \{pickle: \[a/b\]\}"):
             checkpoints.check(on_hub(), trust=SAFE)
         checkpoints.check(on_hub(), trust=Trust(pickle=("a/b",)))
+
+    def test_of_weights_in_parts_none_may_be_missing(self, hub_here: dict[str, Any], tmp_path: Path) -> None:
+        parts = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+        cache(tmp_path, "preprocessor_config.json", *parts, model_type="vit")
+        snapshot = tmp_path / "cache" / "models--a--b" / "snapshots" / ("0" * 40)
+        weights = {"a": parts[0], "b": parts[1]}
+        (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+        found = hub.find_model("a/b", revision=None, pickled=False)
+        assert hub.fetch_model("a/b", revision=None, found=found) == snapshot
+        (snapshot / parts[1]).unlink()
+        with pytest.raises(ResourceError, match=r"model a/b: model-00002-of-00002\.safetensors is not cached"):
+            hub.fetch_model("a/b", revision=None, found=found)
 
     def test_out_of_reach_is_said_so(self, hub_here: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", "http://127.0.0.1:9")

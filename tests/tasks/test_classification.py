@@ -46,6 +46,8 @@ def test_nothing_counted_says_nothing() -> None:
         (("tench, Tinca tinca", "goldfish"), ("goldfish",), [1]),
         (("apple_pie", "baby-back ribs"), ("Apple pie", "baby back ribs"), [0, 1]),
         (("LABEL_0", "LABEL_1"), ("cat", "dog"), [0, 1]),
+        (("background", "crane", "crane"), ("crane bird", "crane"), [1, 2]),
+        (("AnnualCrop", "River"), ("River", "Annual Crop"), [1, 0]),
         (("a", "b", "c"), ("cat", "dog"), None),
     ],
 )

@@ -78,6 +78,10 @@ def test_what_it_does_not_know_is_said_before_anything_runs(tmp_path: Path) -> N
         ({"models": [{"architecture": "vit", "preset": "tiny"}]}, "unknown architecture 'vit'; known are bert"),
         ({"datasets": ["digits"]}, "unknown dataset 'digits'; write standard-library"),
         ({"datasets": ["./files"]}, "text-classification reads standard-library only"),
+        (
+            {"augmentation": ["crop", "flip"]},
+            "text-classification cannot augment its samples by crop, flip: leave augmentation out",
+        ),
         ({"task": "poetry"}, "unknown task 'poetry'; known are image-classification, text-classification"),
     ]
     for change, sentence in wrong:

@@ -62,6 +62,8 @@ def test_the_row_says_what_quality_is_and_how_many_samples_are_behind_it() -> No
     assert found["quality_higher_is_better"] is True
     assert found["evaluation_unit"] == found["unit"] == "image"
     assert row_of(done=Done())["samples_evaluated"] is None
+    after_an_epoch = {"kind": "evaluate", "grade": "A", "samples": 90}
+    assert row_of(after_an_epoch, after_an_epoch, evaluated, done=Done())["samples_evaluated"] == 360  # the finished model's
 
 
 def test_hyperparameters_that_came_later_are_named_where_they_are_not_the_default() -> None:

@@ -17,8 +17,9 @@ from statistics import fmean, median
 
 import polars as pl
 
-from greenray.analysis.arms import Arm, TrainingRun
+from greenray.analysis.arms import Arm
 from greenray.analysis.frames import Frames
+from greenray.analysis.training import TrainingRun
 
 FIRST_EPOCHS = (1, 2, 3, 5, 10, 20)
 FIRST_WINDOWS = (1, 2, 3, 5)

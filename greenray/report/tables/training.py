@@ -5,7 +5,8 @@ from typing import Any
 import polars as pl
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.arms import TrainingRun, json_of
+from greenray.analysis.arms import json_of
+from greenray.analysis.training import TrainingRun
 from greenray.report.tables.table import IDENTITY, Row, Table, figure, identity, table, text, with_interval
 
 PARTS = ("gpu", "cpu", "dram")

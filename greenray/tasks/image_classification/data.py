@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from greenray.config.refs import DatasetRef
 from greenray.config.settings import is_path
 from greenray.errors import Refused, ResourceError, first_line
-from greenray.tasks import hub
+from greenray.tasks import hub, hub_datasets
 from greenray.tasks.labelled import Labelled, Purpose, draw, holdout
 
 if TYPE_CHECKING:
@@ -65,16 +65,9 @@ def _digits(ref: DatasetRef, purpose: Purpose) -> Labelled:
 
 
 def _from_datasets(ref: DatasetRef, purpose: Purpose) -> Labelled:
-    import datasets
     import numpy as np
 
-    datasets.disable_progress_bars()
-    source, kwargs = _source(ref)
-    with _or_say(f"dataset {ref.id}: its splits cannot be read"):
-        splits = [str(name) for name in datasets.get_dataset_split_names(source, **kwargs)]
-    split, divided = _choose_split(ref, splits, purpose)
-    with _or_say(f"dataset {ref.id}: the split {split} cannot be loaded"):
-        rows = datasets.load_dataset(source, split=split, **kwargs)
+    split, divided, rows = (_local_split if is_path(ref.id) else _hub_split)(ref, purpose)
     rows, image, label = _columns(rows, ref)
     labels, names = _labels(rows, label)
     keep = np.flatnonzero(labels >= 0)  # hub datasets mark withheld labels with -1
@@ -89,12 +82,25 @@ def _from_datasets(ref: DatasetRef, purpose: Purpose) -> Labelled:
     )
 
 
-def _source(ref: DatasetRef) -> tuple[str, dict[str, Any]]:
-    """The arguments of `datasets.load_dataset`."""
-    if not is_path(ref.id):
-        return ref.id, {"revision": ref.revision}
+def _hub_split(ref: DatasetRef, purpose: Purpose) -> tuple[str, bool, Any]:
+    """The split for a purpose, whether it has to be divided because there is no other, and its rows."""
+    enough = ref.split if purpose == "test" else None  # what is learnt from depends on which others there are
+    split, divided = _choose_split(ref, hub_datasets.split_names(ref.id, revision=ref.revision, enough=enough), purpose)
+    return split, divided, hub_datasets.load_split(ref.id, revision=ref.revision, split=split)
+
+
+def _local_split(ref: DatasetRef, purpose: Purpose) -> tuple[str, bool, Any]:
+    """As `_hub_split`, of a folder or file."""
+    import datasets
+
+    datasets.disable_progress_bars()
     path = _local_path(ref)
-    return _local_kind(path), {"data_files" if path.is_file() else "data_dir": str(path)}
+    source, files = _local_kind(path), {"data_files" if path.is_file() else "data_dir": str(path)}
+    with _or_say(f"dataset {ref.id}: its splits cannot be read"):
+        splits = [str(name) for name in datasets.get_dataset_split_names(source, **files)]
+    split, divided = _choose_split(ref, splits, purpose)
+    with _or_say(f"dataset {ref.id}: the split {split} cannot be loaded"):
+        return split, divided, datasets.load_dataset(source, split=split, **files)
 
 
 def _local_path(ref: DatasetRef) -> Path:

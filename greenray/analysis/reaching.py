@@ -1,0 +1,75 @@
+"""Which model comes first to a quality that several are trained for, and which at the least energy, in sentences.
+
+Models are compared by one bar for all: a share of the best quality that any of them reached. (Each model's own best says how soon
+it converges, and would have the worst model win.) A difference is called clear only where both have a 95 % interval over rounds
+and these do not overlap.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from greenray.analysis.training import MIN_ROUNDS, SHARES, Figure, Training
+from greenray.analysis.wording import count, quality, quantity
+
+MOST = 6
+"""Sentences: a sweep over batch sizes and learning rates has many fields of models."""
+_SAME = ("sweep", "dataset", "batch_size", "device", "hyperparameters")
+
+
+def sentences(trainings: Iterable[Training]) -> tuple[str, ...]:
+    """For each dataset and settings with several models, trained without a tactic: who is first, and who needs least."""
+    fields: dict[tuple[object, ...], list[Training]] = defaultdict(list)
+    for training in trainings:
+        cell = training.arm.cell
+        if cell["tactic"] == "baseline" and all(run.why_no_quality_to_reach is None for run in training.runs):
+            same = (*(cell[name] for name in _SAME), training.arm.hardware, training.arm.scope)
+            fields[same].append(training)
+    found = [said for field in sorted(fields.values(), key=len, reverse=True) if (said := _of_field(field)) is not None]
+    left = len(found) - MOST
+    more = (f"The same of {count(left, 'more group')} of models is in the table.",) if left > 0 else ()
+    return (*found[:MOST], *more)
+
+
+def _of_field(field: Sequence[Training]) -> str | None:
+    """One sentence on models under the same settings; None where fewer than two can be compared."""
+    if len({training.arm.cell["model"] for training in field}) < 2:
+        return None
+    bar = SHARES[0] * max(run.best or 0.0 for training in field for run in training.runs)
+    energies = [(training, energy) for training in field if (energy := _energy_to(training, bar)) is not None]
+    epochs = [(training, reached) for training in field if (reached := _epochs_to(training, bar)) is not None]
+    if len(energies) < 2:
+        return None
+    ranked = sorted(energies, key=lambda pair: pair[1].mean)
+    (cheapest, least), (second, next_) = ranked[:2]
+    soonest, first = min(epochs, key=lambda pair: pair[1].mean)
+    cell, measure = cheapest.arm.cell, cheapest.arm.measure
+    rest = len(field) - len(energies)
+    parts = [
+        f"On {cell['dataset']} in batches of {cell['batch_size']}, {cheapest.arm.cell['model']} reaches {quality(measure, bar)} "
+        f"{measure.name} ({SHARES[0] * 100:g} % of the best of {len(field)} models) at the least energy, {_told(least)}; next is "
+        f"{second.arm.cell['model']} with {_told(next_)}.",
+        f"After the fewest epochs it is {soonest.arm.cell['model']} ({first.mean:.3g}).",
+        f"{rest} of them {'does' if rest == 1 else 'do'} not reach it, or at unknown energy." if rest else "",
+        _certainty(least, next_),
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _certainty(least: Figure, next_: Figure) -> str:
+    if least.high is None or next_.low is None:
+        return f"Fewer than {MIN_ROUNDS} rounds give no interval, so which is cheapest is not clear."
+    clear = least.high < next_.low
+    return "Their intervals do not overlap." if clear else "Their intervals overlap, so which is cheapest is not clear."
+
+
+def _energy_to(training: Training, bar: float) -> Figure | None:
+    return training.over_rounds(lambda run: None if (there := run.reach(bar)) is None else there.energy_j)
+
+
+def _epochs_to(training: Training, bar: float) -> Figure | None:
+    return training.over_rounds(lambda run: None if (there := run.reach(bar)) is None else float(there.epoch))
+
+
+def _told(figure: Figure) -> str:
+    interval = "" if figure.low is None else f" ({quantity(figure.low, 'J')} to {quantity(figure.high, 'J')})"
+    return quantity(figure.mean, "J") + interval

@@ -1,0 +1,38 @@
+"""Models and data loaded as a cell loads them: `python -m tests.hub.loading CASE...`, each a JSON object; prints a JSON list.
+
+A process of its own, because the hub's client reads HF_* when it is imported. A case has `model` and `dataset`, and may have
+`revision` (of the model) and `split`.
+"""
+
+import json
+import sys
+from typing import Any
+
+from greenray.cell.main import last_word
+from greenray.cell.protocol import Done
+from greenray.config.refs import DatasetRef, ModelRef
+from tests.support.driving import make_job
+
+
+def load(case: dict[str, str]) -> dict[str, Any]:
+    """How a cell that runs it would end, and what its row would say."""
+    from transformers.utils import logging
+
+    from greenray.tasks.image_classification.task import ImageClassification
+
+    logging.disable_progress_bar()
+    model = ModelRef(source="hub", id=case["model"], label=case["model"], revision=case.get("revision"))
+    dataset = DatasetRef(id=case["dataset"], split=case.get("split"), samples=8)
+    try:
+        task = ImageClassification(make_job(model=model, dataset=dataset, batch_size=4))
+        task.prepare()
+        evaluation = task.evaluate(task.load())
+    except Exception as error:
+        said = last_word(error, Done())
+        return {"end": "refused" if said.refused else said.status, "error": said.error}
+    told = {"family": task.family, "split": task.split, "commit": task.settings["model_commit"]}
+    return {"end": "ok", "quality": evaluation.quality, "unknown": evaluation.unknown, **told}
+
+
+if __name__ == "__main__":
+    print(json.dumps([load(json.loads(case)) for case in sys.argv[1:]]))
