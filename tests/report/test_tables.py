@@ -163,6 +163,19 @@ def test_training_models_and_correlations_are_those_of_the_analysis(paper: Analy
             assert found.r is not None or row["reason"]
 
 
+def test_energy_to_a_share_of_the_best_is_that_of_the_run(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    sweep.train("m", family="f", epochs_j=[10.0, 20.0, 30.0], qualities=[0.5, 0.91, 1.0])
+    sweep.train("n", family="g", epochs_j=[10.0])
+    write(analyse(sweep.finish()), tmp_path / "tables")
+    reached, never = read(tmp_path / "tables", "training")
+    assert (reached["epochs_to_90_percent_of_best"], number(reached["energy_to_90_percent_of_best_j"])) == ("2", 30.0)
+    assert number(reached["energy_to_95_percent_of_best_j"]) == 60.0
+    assert (number(reached["evaluation_energy_j"]), reached["reason_no_share_of_best"]) == (3.0, "")
+    assert (never["energy_to_90_percent_of_best_j"], never["best_accuracy"]) == ("", "")
+    assert "not evaluated after each epoch" in never["reason_no_share_of_best"]
+
+
 def test_estimators_are_those_of_the_analysis(paper: Analysis, folder: Path) -> None:
     estimated = find(paper)
     profiles = read(folder, "profiles")
