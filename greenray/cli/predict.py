@@ -65,12 +65,16 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
         sentences += [f"{judged.group.phase}: {sentence}" for sentence in claims.on_descriptors(judged)]
     if console is not None:
         grids = [shown.profile_table(found.profiles), *map(shown.descriptor_table, found.judged)]
-        for grid in (*grids, shown.others_table(found), shown.reference_table()):
+        for grid in (*grids, shown.others_table(found)):
             if grid is not None:
                 say(f"\n{grid.heading}:", console)
                 console.print(table(*grid.columns, rows=grid.rows), markup=False)
         for judged in found.judged:
             say(f"\n{judged.group.phase}: {shown.intervals_said(judged)}", console)
+        say("\nWhat others report:", console)
+        for row in reference_figures():
+            about = f"{row['predicts']}: {row['figure']}, from {row['needs']}; comparable {row['comparable']}"
+            say(f"- {row['name']} ({row['date']}), {about} ({row['source']})", console)
         say("\nWhat holds here:", console)
         for sentence in (*sentences, *([MODELLED] if found.modelled else [])):
             say(f"- {sentence}", console)

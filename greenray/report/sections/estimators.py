@@ -140,7 +140,7 @@ def scatter(judged: GroupJudged, unit: str) -> Chart | None:
     for place, family in enumerate(sorted({point.family for point, _ in known})):
         members = [(point, value) for point, value in known if point.family == family]
         ends = [judged.intervals[point.model] for point, _ in members]
-        sure = all(end.low is not None and end.high is not None and math.isfinite(end.high) for end in ends)
+        sure = all(end.low is not None and end.high is not None for end in ends)
         trace = charts.scatter(
             family,
             charts.rounded(math.exp(point.log_energy or 0.0) for point, _ in members),
