@@ -54,7 +54,7 @@ def predict(
 def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str, Any]:
     """The table of estimators; returns what JSON says."""
     from greenray.analysis.estimators import claims
-    from greenray.analysis.estimators.found import MODELLED, find, reference_figures
+    from greenray.analysis.estimators.found import find, reference_figures
     from greenray.cli.console import table
     from greenray.cli.report import say
     from greenray.report.sections import estimators as shown
@@ -76,7 +76,7 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
             about = f"{row['predicts']}: {row['figure']}, from {row['needs']}; comparable {row['comparable']}"
             say(f"- {row['name']} ({row['date']}), {about} ({row['source']})", console)
         say("\nWhat holds here:", console)
-        for sentence in (*sentences, *([MODELLED] if found.modelled else [])):
+        for sentence in (*sentences, *found.notes):
             say(f"- {sentence}", console)
     return {
         "profiles": [dataclasses.asdict(error) for error in found.profiles],
@@ -91,6 +91,7 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
         ],
         "other_groups": [{"group": group._asdict(), "chosen": _judged(judged)} for group, judged in found.others],
         "claims": sentences,
+        "notes": found.notes,
         "modelled": found.modelled,
         "reference_figures": reference_figures(),
     }

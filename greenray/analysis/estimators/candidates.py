@@ -52,11 +52,13 @@ def single(points: Sequence[Point]) -> list[Candidate]:
 
 def yardsticks(points: Sequence[Point]) -> list[Candidate]:
     """What a descriptor has to beat."""
-    found = [Candidate("constant (geometric mean)", (), constant, 1), Candidate(ROOFLINE, ("MACs", "bytes moved"), roofline, 3)]
+    found = [
+        Candidate("constant (geometric mean)", (), constant, 1),
+        Candidate("roofline of MACs and bytes moved", ("MACs", "bytes moved"), roofline, 3),
+    ]
     return [candidate for candidate in found if known(candidate, points)]
 
 
-ROOFLINE = "roofline of MACs and bytes moved"
 WITH_TIME = Candidate("mean power × measured time", (TIME,), lambda x, y, every: (y - x[:, 0]).mean() + every[:, 0], 1)
 """A model that was never measured has no time, so this is no way to predict one."""
 

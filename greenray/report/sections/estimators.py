@@ -7,7 +7,7 @@ from functools import partial
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.estimators import claims, found, profiles
 from greenray.analysis.estimators.claims import percent, signed
-from greenray.analysis.estimators.found import MODELLED, Found
+from greenray.analysis.estimators.found import Found
 from greenray.analysis.estimators.intervals import LEVEL
 from greenray.analysis.estimators.nested import Judged
 from greenray.analysis.estimators.predicted import GroupJudged
@@ -31,7 +31,7 @@ def show(estimators: Found, analysis: Analysis) -> Section:
         said += [several + sentence for sentence in claims.on_descriptors(judged)]
     blocks: list[Block | None] = [
         explained,
-        Notes(items=(MODELLED,) if estimators.modelled else ()),
+        Notes(items=tuple(estimators.notes)),
         Bullets(heading="What holds here", items=tuple(said)),
         profile_table(estimators.profiles),
         profile_chart(estimators.profiles),
