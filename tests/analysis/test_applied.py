@@ -52,7 +52,7 @@ def test_over_models_it_says_to_how_many(tmp_path: Path) -> None:
     assert analysis.overall[0].hardly == 2
     assert "hardly applied to 2 models" in analysis.over_models[0]
     assert "hardly applied to m0, m2 (at most 0.1 % of the work)" in analysis.clear[0]
-    assert "| 2 models |" in markdown.render(build(analysis)).split("### Over models")[2]
+    assert "| 2 models |" in markdown.render(build(analysis)).split("## Over models")[-1]
 
 
 @pytest.mark.parametrize(("rounds", "ratio"), [(1, 0.8), (3, 1.0)])

@@ -10,8 +10,8 @@ from greenray.analysis.estimators import candidates as forms
 from greenray.analysis.estimators.intervals import LEVEL, coverage, interval
 from greenray.analysis.estimators.nested import Fits
 from greenray.analysis.estimators.predicted import Prediction, under_tactic
-from greenray.analysis.overall import Group, OverallEffect
-from greenray.analysis.stats import estimate
+from greenray.analysis.measures import MEASURES, Change
+from greenray.analysis.overall import Group, OverallEffect, OverMeasure
 from tests.support.described import points
 
 WORLDS = 60
@@ -83,9 +83,12 @@ GROUP = Group("s", "inference", "image-classification", 32, "cpu", "Some CPU", "
 
 
 def effect(families: int, half: float | None, basis: str = "model families") -> OverallEffect:
-    energy = estimate(math.log(0.8), half, basis=f"{families} {basis}" if half is not None else basis)
-    same = {"models": families, "time": None, "modelled": False, "wilcoxon_p": None, "cliffs_delta": None}
-    return OverallEffect(group=GROUP, tactic="compile", unit="image", families=families, energy=energy, **same)  # type: ignore[arg-type]
+    ends = None if half is None else (math.log(0.8) - half, math.log(0.8) + half)
+    (energy,) = (measure for measure in MEASURES if measure.name == "energy_j")
+    basis = basis if half is None else f"{families} {basis}"
+    change = Change(measure=energy, mean=math.log(0.8), ends=ends, basis=basis)
+    measures = {"energy_j": OverMeasure(change=change, models=families, families=families)}
+    return OverallEffect(group=GROUP, tactic="compile", unit="image", models=families, measures=measures, modelled=False)
 
 
 BASELINE = Prediction(energy_j=2.0, low_j=1.0, high_j=4.0, note="", form="f", families=10, models=10, outside=())
