@@ -14,6 +14,8 @@ from greenray.analysis.prices import table
 
 MODELLED = "Energies are mostly estimated from CPU time here: what predicts them predicts processor time, not a meter's joules."
 
+BUSY = "Some short profiles are of runs on a busy host: what others did in the meantime is in their errors."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -29,6 +31,12 @@ class Found:
     judged: tuple[GroupJudged, ...]
     others: tuple[tuple[Group, Judged], ...]
     modelled: bool
+
+    @property
+    def notes(self) -> list[str]:
+        """What the errors cannot tell by themselves."""
+        busy = any(error.busy for error in self.profiles)
+        return [*([MODELLED] if self.modelled else []), *([BUSY] if busy else [])]
 
 
 def find(analysis: Analysis) -> Found:
