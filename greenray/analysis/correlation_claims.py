@@ -13,7 +13,7 @@ from greenray.analysis import association
 from greenray.analysis.association import Correlation
 from greenray.analysis.correlations import ENERGY, TRAINING_ENERGY, Matrix, Quantity
 from greenray.analysis.prices import table
-from greenray.analysis.wording import MINUS
+from greenray.analysis.wording import signed
 
 PAPER = "Mavromatis et al. (2024)"
 STRONG = math.sqrt(0.5)
@@ -63,7 +63,7 @@ class Claim:
 
 
 def _r(value: float) -> str:
-    return f"{value:.2f}".replace("-", MINUS)
+    return signed(value, decimals=2).removeprefix("+")
 
 
 def claims(matrix: Matrix) -> list[Claim]:

@@ -2,7 +2,7 @@
 
 A measure is compared as a ratio, or as a difference in points where it is a share that may well be 0 (accuracy, utilisation).
 Figures that differ between rounds are paired inside visits and get their interval from rounds, as energy does (see `effects`);
-figures that do not (sizes, counts, the accuracy of the same predictions) are exact for a model, and vary over families only.
+figures that do not (sizes, counts, the accuracy of the same predictions) need no rounds for an interval over families.
 """
 
 import math

@@ -124,7 +124,19 @@ def test_exact_figures_need_no_rounds(tmp_path: Path) -> None:
     found = by_tactic(swept(tmp_path / "out", 3, rounds=1, compile=0.7))["compile"].measures
     assert found["energy_j"].change.low is None
     assert found["energy_j"].change.basis == "one round of each model"
-    assert found["accuracy"].change.low == pytest.approx(-5)
+    accuracy = found["accuracy"].change
+    assert accuracy.value == pytest.approx(-5)
+    assert (accuracy.low or 0) < -5 < (accuracy.high or -9)
+    assert found["size_bytes"].change.low == 1
+
+
+def test_no_change_on_few_samples_is_not_certain(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, samples=20)
+    for model in "abc":
+        sweep.visit(model, family=model, energy_j=0.01, tactics={"bf16": 0.9}, accuracy_lost=0)
+    accuracy = by_tactic(analyse(sweep.finish()))["bf16"].measures["accuracy"].change
+    (own,) = {finding.accuracy.high for finding in analyse(tmp_path / "out").findings if finding.accuracy}
+    assert (accuracy.value, accuracy.high) == (0, pytest.approx((own or 0) / math.sqrt(3)))
 
 
 def test_a_family_counts_once_in_every_measure(tmp_path: Path) -> None:

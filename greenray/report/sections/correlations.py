@@ -6,7 +6,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.association import MIN_UNITS_FOR_TEST, Correlation
 from greenray.analysis.correlation_claims import claims
 from greenray.analysis.correlations import DESCRIPTORS, ENERGY, TRAINING_ENERGY, Matrix, Pair, matrices
-from greenray.analysis.wording import MINUS, UNKNOWN, count, p_value
+from greenray.analysis.wording import UNKNOWN, count, p_value, signed
 from greenray.report import charts
 from greenray.report.document import Bullets, Chart, Notes, Section, Text, grid, section, without_empty
 
@@ -30,8 +30,10 @@ def show(found: list[Matrix], analysis: Analysis) -> Section:
     )
     if matrix.training:
         said += f" Training is with batches of {matrix.training_batch}, {matrix.training}."
+    if any(arm.modelled for arm in analysis.arms):
+        said += " Energies, or some of them, are estimated from CPU time: they follow time by how they were made."
     if len(found) > 1:
-        said += f" {len(found) - 1} more groups of baselines (other hardware or batch sizes) are in the tables (--tables)."
+        said += f" Other groups of baselines (hardware, batch sizes) are in the tables, {len(found) - 1} of them (--tables)."
     columns = {
         "quantities": lambda p: f"{p.x.label}, {p.y.label}",
         "n": lambda p: str(p.found["Pearson"].n),
@@ -84,7 +86,7 @@ def _predictors(matrix: Matrix) -> list[Pair]:
 
 
 def _r(value: float) -> str:
-    return f"{value:.2f}".replace("-", MINUS)
+    return signed(value, decimals=2).removeprefix("+")
 
 
 def chart(matrix: Matrix) -> Chart:

@@ -1,15 +1,16 @@
 """What each tactic does to models as such: every measure over families, with interval, test and effect size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.measures import Change
 from greenray.analysis.overall import MIN_FAMILIES_FOR_TEST, OverallEffect, OverMeasure
-from greenray.analysis.stats import Estimate
+from greenray.analysis.stats import CONFIDENCE, Estimate
 from greenray.analysis.wording import UNKNOWN, count, p_value, percent_change, signed
-from greenray.report.document import Section, Text, grid, section, without_empty
+from greenray.report.document import Grid, Section, Text, grid, section, without_empty
 
-FOLDED_FROM = 60
+SHORT = ("energy_j", "gpu_energy_j", "time_s", "accuracy", "size_bytes", "peak_gpu_memory_bytes")
+"""Measures that stand side by side; the others are unfolded with the tests."""
 Row = tuple[OverallEffect, OverMeasure]
 
 
@@ -43,8 +44,27 @@ def show(rows: Sequence[Row], analysis: Analysis) -> Section:
         "why no interval": lambda r: "" if r[1].change.ends is not None else r[1].change.basis,
     }
     left = ("tactic", "measure", "hardly applied to", "of", "why no interval")
-    table = grid(rows, columns, text=left, folded=len(rows) > FOLDED_FROM, heading="Measures")
-    return section("over-models", "Over models", Text(_explained(rows)), without_empty(table))
+    table = grid(rows, columns, text=left, folded=True, heading="All measures, with tests and effect sizes")
+    return section("over-models", "Over models", Text(_explained(rows)), _short(rows, analysis), without_empty(table))
+
+
+def _short(rows: Sequence[Row], analysis: Analysis) -> Grid:
+    """A line for each tactic; a star is a change that its test finds significant."""
+    labels = {found.change.measure.name: label(found.change, analysis.measure) for _, found in rows}
+
+    def say(name: str) -> Callable[[OverallEffect], str]:
+        return lambda effect: _starred(effect.measures[name])
+
+    columns: dict[str, Callable[[OverallEffect], str]] = {
+        "tactic": lambda effect: effect.tactic + effect.context(analysis.overall),
+        "families": lambda effect: f"{effect.families:,}",
+    }
+    columns |= {labels[name]: say(name) for name in SHORT if name in labels}
+    return grid([effect for effect in analysis.overall if effect.measures], columns, text=("tactic",))
+
+
+def _starred(found: OverMeasure) -> str:
+    return change(found.change) + (" *" if found.wilcoxon_p is not None and found.wilcoxon_p < 1 - CONFIDENCE else "")
 
 
 def label(change: Change, quality: str) -> str:
@@ -86,8 +106,8 @@ def _explained(rows: Sequence[Row]) -> str:
         return f"{text} Tests begin at {MIN_FAMILIES_FOR_TEST} families."
     many = " and ".join(str(count) for count in sorted(set(hypotheses.values())))
     return (
-        f"{text} p is of Wilcoxon's signed-rank test over families, adjusted by Holm over all {many} hypotheses of a group: its "
-        "tactics times its measures, and what is another measure in other words is not tested twice. Rank-biserial r compares "
-        "each family with itself: −1 where the measure falls in all of them, +1 where it rises in all. Cliff's delta forgets "
-        "which figures belong together."
+        f"{text} A star is p under 0.05 of Wilcoxon's signed-rank test over families, adjusted by Holm over all {many} "
+        "hypotheses of a group: its tactics times its measures, and what is another measure in other words is not tested twice. "
+        "Rank-biserial r compares each family with itself: −1 where the measure falls in all of them, +1 where it rises in all. "
+        "Cliff's delta forgets which figures belong together."
     )
