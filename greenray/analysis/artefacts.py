@@ -158,9 +158,12 @@ def _times(rows: Sequence[Zeros]) -> str:
         "unchanged": sum(time is not None and time.clear is False for time in times),
         "less": sum(time is not None and bool(time.clear) and time.ratio < 1 for time in times),
         "more": sum(time is not None and bool(time.clear) and time.ratio > 1 for time in times),
-        "without an interval": sum(time is None or time.clear is None for time in times),
     }
-    return f"time is {', '.join(f'{way} on {number}' for way, number in ways.items() if number)}"
+    told = [f"{way} on {number}" for way, number in ways.items() if number]
+    said = [f"time is {', '.join(told)}"] if told else []
+    if unsure := len(times) - sum(ways.values()):
+        said.append(f"no interval of time on {unsure}: nothing is claimed")
+    return "; ".join(said)
 
 
 def _pruned(step: str) -> bool:

@@ -3,16 +3,17 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
-from greenray.analysis import precision, stats
+from greenray.analysis import applied, precision, stats
 from greenray.analysis.artefacts import Size
 from greenray.analysis.devices import Side, SideBySide
 from greenray.analysis.findings import Finding
 from greenray.analysis.overall import MIN_FAMILIES
 from greenray.analysis.papers import Claim, Paper, verdict
 from greenray.analysis.stats import Estimate
+from greenray.analysis.wording import count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +45,13 @@ class Held:
         return verdict(self.claim, self.ours)
 
 
-def _ratio(estimate: Estimate | None) -> float | None:
-    return None if estimate is None else estimate.ratio
-
-
-def _power(case: Case) -> float | None:
-    """Energy of the board per sample over time per sample."""
+def _power(case: Case) -> Estimate | None:
+    """Energy of the board per sample over time per sample; what has no interval gives none."""
     energy, time = case.side.gpu.energy, case.finding.effect.time
-    return None if energy is None or time is None else energy.ratio / time.ratio
+    if energy is None or time is None:
+        return None
+    unsure = next((one for one in (energy, time) if one.low is None), None)
+    return replace(unsure or energy, ratio=energy.ratio / time.ratio)
 
 
 def _accuracy(case: Case) -> float | None:
@@ -69,20 +69,20 @@ def _to_apply(case: Case) -> float | None:
     return ours / theirs if ours and theirs else None
 
 
-MEASURES: Mapping[str, Callable[[Case], float | None]] = {
-    "time": lambda case: _ratio(case.finding.effect.time),
-    "energy": lambda case: _ratio(case.finding.effect.energy),
-    "GPU energy": lambda case: _ratio(case.side.gpu.energy),
+MEASURES: Mapping[str, Callable[[Case], Estimate | float | None]] = {
+    "time": lambda case: case.finding.effect.time,
+    "energy": lambda case: case.finding.effect.energy,
+    "GPU energy": lambda case: case.side.gpu.energy,
     "GPU power": _power,
     "accuracy": _accuracy,
     "size, parameters() alone": _naive,
     "size, serialised": lambda case: None if case.size is None else 1 + case.size.change,
     "time to apply, against prune-local": _to_apply,
 }
-"""Tactic over baseline, by what a claim is about."""
-_ACROSS: Mapping[str, Callable[[Case], float | None]] = {
-    "energy": lambda case: _ratio(case.row.across),
-    "GPU energy": lambda case: _ratio(case.row.across_gpu),
+"""Tactic over baseline, by what a claim is about; an estimate where it scatters from round to round."""
+_ACROSS: Mapping[str, Callable[[Case], Estimate | None]] = {
+    "energy": lambda case: case.row.across,
+    "GPU energy": lambda case: case.row.across_gpu,
 }
 """The same of the tactic on the CPU over the baseline on CUDA."""
 
@@ -96,7 +96,8 @@ def hold(paper: Paper, findings: Sequence[Finding], rows: Iterable[SideBySide], 
             if tactic != claim.tactic:
                 continue
             held.append(_held(claim, where, cases, MEASURES[claim.measure]))
-            if claim.measure in _ACROSS and cases[0].finding.effect.subject.device == "cpu":
+            # What has an arm on CUDA is held against its baseline there.
+            if claim.measure in _ACROSS and all(case.row.cuda is None for case in cases):
                 across = _held(claim, f"{where}, against the baseline on CUDA", cases, _ACROSS[claim.measure])
                 held += [across] if across.families >= MIN_FAMILIES else []
     return held
@@ -126,14 +127,26 @@ def _groups(findings: Sequence[Finding], rows: Sequence[SideBySide], sizes: Sequ
     return found
 
 
-def _held(claim: Claim, where: str, cases: Sequence[Case], measure: Callable[[Case], float | None]) -> Held:
+def _held(claim: Claim, where: str, cases: Sequence[Case], measure: Callable[[Case], Estimate | float | None]) -> Held:
+    """Over family means, as elsewhere: near-duplicates count once, and no interval comes of models that have none."""
     families: dict[str, list[float]] = defaultdict(list)
+    blank = []
     for case in cases:
-        if ratio := measure(case):
-            families[case.family].append(math.log(ratio))
+        found = measure(case)
+        if isinstance(found, Estimate):
+            blank += [found.basis] if found.low is None else []
+            found = found.ratio
+        if found:
+            families[case.family].append(math.log(found))
     ours = None
     if families:
         mean, half = precision.interval([fmean(ratios) for ratios in families.values()])
-        basis = f"{len(families)} model families" if half is not None else f"under {MIN_FAMILIES} families"
+        basis = f"under {MIN_FAMILIES} families" if half is None else f"{len(families)} model families"
+        if blank:
+            half, basis = None, f"no interval of {count(len(blank), 'model')} ({blank[0]})"
         ours = stats.estimate(mean, half, basis=basis)
+    if claim.measure == "energy" and any(case.finding.effect.modelled for case in cases):
+        where += ", estimated from CPU time"
+    if few := sum(applied.is_hardly(case.finding.effect) for case in cases):
+        where += f", {applied.MARK} to {count(few, 'model')}"
     return Held(claim=claim, where=where, families=len(families), ours=ours)

@@ -10,6 +10,8 @@ from greenray.analysis.stats import Estimate
 from greenray.analysis.wording import number
 
 _NAMED = 3
+_TIMES_FROM = 1.5
+"""From this ratio on it is said how many times as much."""
 _REAL = {
     "less": "that saving is real",
     "same": "no saving is shown there",
@@ -45,20 +47,19 @@ def _gpu_only(tactic: str, rows: Sequence[SideBySide], gpu: str, whole: str, idl
 
 
 def across_sentences(rows: Iterable[SideBySide]) -> list[str]:
-    """The tactic on the CPU against the baseline on CUDA, which is no comparison of a tactic: what it seems and what it is."""
+    """A tactic that has no arm on CUDA against the baseline there: no comparison of a tactic, and yet what may be published."""
     groups: dict[tuple[str, str, str], list[SideBySide]] = defaultdict(list)
-    for row in rows:
+    for row in (one for one in rows if one.cuda is None):
         gpu, whole = _way(row.across_gpu), _way(row.across)
         if gpu is not None and whole is not None:
             groups[row.tactic, gpu, whole].append(row)
     said = []
     for (tactic, gpu, whole), members in groups.items():
-        seems = _ways(gpu, (row.across_gpu for row in members))
-        is_ = _ways(whole, (row.across for row in members))
-        but = "but" if gpu != whole else "and"
+        seems, is_ = _ways(gpu, [row.across_gpu for row in members]), _ways(whole, [row.across for row in members])
         said.append(
-            f"{tactic} on the CPU against the baseline on CUDA, {_on(members)}: {seems} on the GPU's meter, {but} {is_} over the "
-            "whole scope; here the device changes with the tactic, so the tactic's own effect is that of its own column."
+            f"{tactic} on the CPU against the baseline on CUDA, {_on(members)}: {seems} by the GPU's meter, "
+            f"{'but' if gpu != whole else 'and'} {is_} over the whole scope; the device changes with the tactic there, so "
+            "it is no effect of the tactic."
         )
     return said
 
@@ -87,19 +88,19 @@ def _way(estimate: Estimate | None) -> str | None:
     return "same" if not estimate.clear else "less" if estimate.ratio < 1 else "more"
 
 
-def _ways(way: str, estimates: Iterable[Estimate | None]) -> str:
-    return "no clear difference" if way == "same" else f"{_size(estimates)} {way}"
+def _ways(way: str, estimates: Sequence[Estimate | None]) -> str:
+    if way == "same":
+        return "no clear difference"
+    ratios = [estimate.ratio for estimate in estimates if estimate is not None]
+    if min(ratios) >= _TIMES_FROM:
+        return f"{_range(ratios, lambda ratio: f'{ratio:.1f}')} times the energy"
+    return f"{_size(estimates)} {way}"
 
 
 def _whole(sides: Sequence[Side], way: str) -> str:
     modelled = any(side.effect.modelled for side in sides)
-    if way == "same":
-        return f"{'is estimated from CPU time to make' if modelled else 'makes'} no clear difference"
-    verb = "is estimated from CPU time to use" if modelled else "uses"
-    ratios = sorted(side.effect.energy.ratio for side in sides if side.effect.energy is not None)
-    if ratios[0] >= 1.5:
-        return f"{verb} {_range(ratios, lambda ratio: f'{ratio:.1f}')} times the energy"
-    return f"{verb} {_size(side.effect.energy for side in sides)} {way}"
+    uses, makes = ("is estimated from CPU time to use", "is estimated to make") if modelled else ("uses", "makes")
+    return f"{makes if way == 'same' else uses} {_ways(way, [side.effect.energy for side in sides])}"
 
 
 def _size(estimates: Iterable[Estimate | None]) -> str:

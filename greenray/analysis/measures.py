@@ -186,17 +186,25 @@ _ENERGY, _TIME = (_visits(_mean(name), attrgetter(of)) for name, of in (("energy
 _PRICED = f"{SAMPLES:,} samples"
 
 MEASURES = (
-    Measure(name="energy_j", label="energy", unit="J", of=_ENERGY),
-    Measure(name="gpu_energy_j", label="GPU energy", unit="J", of=_visits(_mean("gpu_energy_j"))),
+    Measure(name="energy_j", label="energy", unit="J/sample", of=_ENERGY),
+    Measure(name="gpu_energy_j", label="GPU energy", unit="J/sample", of=_visits(_mean("gpu_energy_j"))),
     Measure(name="gpu_power_w", label="GPU power", unit="W", of=_visits(_mean("gpu_power_w"))),
     Measure(name="gpu_utilization", label="GPU utilisation", unit="share", of=_visits(_mean("gpu_utilization")), points=True),
-    Measure(name="cpu_energy_j", label="CPU energy", unit="J", of=_visits(_mean("cpu_energy_j"))),
-    Measure(name="time_s", label="time", unit="s", of=_TIME),
+    Measure(name="cpu_energy_j", label="CPU energy", unit="J/sample", of=_visits(_mean("cpu_energy_j"))),
+    Measure(name="time_s", label="time", unit="s/sample", of=_TIME),
     Measure(name="latency_p50_s", label="latency p50", unit="s", of=_visits(_mean("latency_p50_s"), attrgetter("latency_p50"))),
-    Measure(name="samples_per_s", label="throughput", unit="1/s", of=_throughput, tested=False),
+    Measure(name="samples_per_s", label="throughput", unit="samples/s", of=_throughput, tested=False),
     Measure(name="accuracy", label="accuracy", unit="", of=_quality, points=True, repeats=False),
     Measure(name="accuracy_ratio", label="accuracy, relative", unit="", of=_quality, repeats=False, tested=False),
     Measure(name="size_bytes", label="size, serialised", unit="B", of=_visits(_cell("size_bytes")), repeats=False),
+    Measure(
+        name="parameters_bytes",
+        label="size, parameters() alone",
+        unit="B",
+        of=_visits(_cell("parameters_bytes")),
+        repeats=False,
+        tested=False,
+    ),
     Measure(
         name="nonzero_parameters", label="parameters not zero", unit="", of=_visits(_cell("nonzero_parameters")), repeats=False
     ),

@@ -198,5 +198,4 @@ def _adjusted(tactics: Mapping[str, dict[str, OverMeasure]]) -> dict[str, dict[s
 
 
 def _in_doubt(found: OverMeasure) -> bool:
-    measure = found.change.measure
-    return measure.tested and (measure.repeats or any(found.values))
+    return found.change.measure.tested and any(found.values)

@@ -1,13 +1,14 @@
 """Which model comes first to a quality that several are trained for, and which at the least energy, in sentences.
 
 Models are compared by one bar for all: a share of the best quality that any of them reached. (Each model's own best says how soon
-it converges, and would have the worst model win.) A difference is called clear only where both have a 95 % interval over rounds
-and these do not overlap.
+it converges, and would have the worst model win.) A difference is called clear only where both have a 95 % interval over rounds,
+these do not overlap, and the host was theirs.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from greenray.analysis.arms import Arm
 from greenray.analysis.training import MIN_ROUNDS, SHARES, Figure, Training
 from greenray.analysis.wording import count, quality, quantity
 
@@ -50,16 +51,23 @@ def _of_field(field: Sequence[Training]) -> str | None:
         f"{second.arm.cell['model']} with {_told(next_)}.",
         f"After the fewest epochs it is {soonest.arm.cell['model']} ({first.mean:.3g}).",
         f"{rest} of them {'does' if rest == 1 else 'do'} not reach it, or at unknown energy." if rest else "",
-        _certainty(least, next_),
+        "Energies are estimated from CPU time." if any(arm.modelled for arm in _arms(field)) else "",
+        _certainty(least, next_, busy=any(arm.contended for arm in _arms([cheapest, second]))),
     ]
     return " ".join(part for part in parts if part)
 
 
-def _certainty(least: Figure, next_: Figure) -> str:
+def _certainty(least: Figure, next_: Figure, *, busy: bool) -> str:
+    if busy:
+        return "Others kept the host busy, so which is cheapest is not clear."
     if least.high is None or next_.low is None:
         return f"Fewer than {MIN_ROUNDS} rounds give no interval, so which is cheapest is not clear."
     clear = least.high < next_.low
     return "Their intervals do not overlap." if clear else "Their intervals overlap, so which is cheapest is not clear."
+
+
+def _arms(trainings: Sequence[Training]) -> list[Arm]:
+    return [run.arm for training in trainings for run in training.runs]
 
 
 def _energy_to(training: Training, bar: float) -> Figure | None:

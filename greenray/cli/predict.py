@@ -54,7 +54,7 @@ def predict(
 def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str, Any]:
     """The table of estimators; returns what JSON says."""
     from greenray.analysis.estimators import claims
-    from greenray.analysis.estimators.found import MODELLED, find, reference_figures
+    from greenray.analysis.estimators.found import find, reference_figures
     from greenray.cli.console import table
     from greenray.cli.report import say
     from greenray.report.sections import estimators as shown
@@ -65,14 +65,18 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
         sentences += [f"{judged.group.phase}: {sentence}" for sentence in claims.on_descriptors(judged)]
     if console is not None:
         grids = [shown.profile_table(found.profiles), *map(shown.descriptor_table, found.judged)]
-        for grid in (*grids, shown.others_table(found), shown.reference_table()):
+        for grid in (*grids, shown.others_table(found)):
             if grid is not None:
                 say(f"\n{grid.heading}:", console)
                 console.print(table(*grid.columns, rows=grid.rows), markup=False)
         for judged in found.judged:
             say(f"\n{judged.group.phase}: {shown.intervals_said(judged)}", console)
+        say("\nWhat others report:", console)
+        for row in reference_figures():
+            about = f"{row['predicts']}: {row['figure']}, from {row['needs']}; comparable {row['comparable']}"
+            say(f"- {row['name']} ({row['date']}), {about} ({row['source']})", console)
         say("\nWhat holds here:", console)
-        for sentence in (*sentences, *([MODELLED] if found.modelled else [])):
+        for sentence in (*sentences, *found.notes):
             say(f"- {sentence}", console)
     return {
         "profiles": [dataclasses.asdict(error) for error in found.profiles],
@@ -87,6 +91,7 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
         ],
         "other_groups": [{"group": group._asdict(), "chosen": _judged(judged)} for group, judged in found.others],
         "claims": sentences,
+        "notes": found.notes,
         "modelled": found.modelled,
         "reference_figures": reference_figures(),
     }

@@ -89,3 +89,6 @@ class EarlyStopping(Tactic[EarlyStoppingParams]):
             "validation_share": self.params.validation_share,
             "validation_accuracy": [[one.epoch, one.accuracy] for one in self._course[::step]],
         }
+
+    def touched(self) -> frozenset[str]:
+        return frozenset()

@@ -90,6 +90,9 @@ class PruneGradual(Tactic[PruneGradualParams]):
             raise NotApplied(f"amount {self.params.amount:g} masks no weight in layers as small as these", evidence=found)
         return found
 
+    def touched(self) -> frozenset[str]:
+        return frozenset(self._masks.masks)
+
 
 class _Masks:
     """The mask of every layer, and when which share was masked; joins the step, so that a rehearsal leaves none behind."""

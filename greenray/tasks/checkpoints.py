@@ -51,7 +51,9 @@ class Blueprint:
 
     @property
     def family(self) -> str:
-        return str(self.config.model_type)
+        """The `model_type`; of those that transformers only wraps for timm, the architecture."""
+        kind = str(self.config.model_type)
+        return str(self.config.architecture) if kind == "timm_wrapper" else kind
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -120,3 +120,13 @@ def test_claims_are_shown_from_three_families_on(tmp_path: Path, families: int) 
         assert rows["size, parameters() alone"] == "confirmed |"
         assert rows["size, serialised"] == "confirmed in direction, not in size |"
         assert rows["GPU energy"] == "cannot tell: not measured |"
+
+
+def test_of_models_without_an_interval_nothing_is_confirmed(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    for number in range(3):
+        few = {"touched_parameters_share": 0.002, "touched_macs_share": 0.001}
+        sweep.rounds(2, f"m{number}", family=f"f{number}", energy_j=0.004, tactics={"compile": 0.8}, **few)
+    (line,) = [line for line in section(sweep).splitlines() if line.startswith("| compile | energy | less |")]
+    assert line.endswith("| cannot tell: no interval of 3 models (2 rounds) |")
+    assert "hardly applied to 3 models" in line

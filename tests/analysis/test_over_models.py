@@ -22,8 +22,8 @@ BOARD = {"gpu_uuid": "GPU-1", "gpu_name": "NVIDIA H200"}
 class Boards(Sweep):
     """A sweep whose windows know a board too."""
 
-    def _steady(self, index: int, energy_j: float | None, row: Any) -> dict[str, Any]:
-        window = super()._steady(index, energy_j, row)
+    def _steady(self, index: int, energy_j: float | None, row: Any, time_s: float | None = None) -> dict[str, Any]:
+        window = super()._steady(index, energy_j, row, time_s)
         busy = 0.4 if row["tactic_params"].find("baseline") >= 0 else 0.0
         return window | {"gpu_energy_j": (energy_j or 0.0) * window["samples"] / 4, "gpu_utilization": busy}
 

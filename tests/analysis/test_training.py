@@ -80,6 +80,14 @@ def test_who_is_first_and_cheapest_is_told_as_far_as_it_is_known(tmp_path: Path,
     assert "energy to 95 %" in shown
 
 
+def test_beside_other_work_nothing_is_called_clear(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", contention="others kept 1.5 of 2 processors busy", modelled=1.0)
+    train(sweep, "lenet", [10.0, 10.0], [0.5, 0.7], rounds=3)
+    train(sweep, "resnet", [50.0, 50.0], [0.5, 0.7], rounds=3)
+    (said,) = sentences(trainings(analyse(sweep.finish()).training))
+    assert said.endswith("Energies are estimated from CPU time. Others kept the host busy, so which is cheapest is not clear.")
+
+
 def test_one_model_is_compared_with_none(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out")
     train(sweep, "lenet", [10.0, 10.0], [0.5, 0.7])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from transformers import PretrainedConfig
 
 from greenray.cell import footprint
 from greenray.tactics.base import Context
@@ -43,3 +44,15 @@ def test_operations_of_a_convolution_are_those_of_the_textbook() -> None:
     macs, flops = footprint.operations_per_sample(Net().to("meta"), {"pixel_values": torch.empty(1, 3, 8, 8, device="meta")})
     assert macs == 64 * 8 * 27 + 8 * 64 * 10
     assert flops == 2 * macs
+
+
+def test_a_model_that_comes_quantised_is_told_by_its_configuration_or_its_weights() -> None:
+    model = nn.Sequential(nn.Linear(8, 8))
+    assert footprint.quantized(model) is None
+    packed = build("dynamic-quantization").apply(nn.Sequential(nn.Linear(8, 8)), Context(device="cpu"))
+    assert footprint.quantized(packed) == "packed weights"
+    whole = nn.Sequential(nn.Linear(8, 8))
+    whole[0].weight = nn.Parameter(torch.zeros(8, 8, dtype=torch.int8), requires_grad=False)
+    assert footprint.quantized(whole) == "int8"
+    model.config = PretrainedConfig(quantization_config={"quant_method": "fbgemm_fp8"})  # type: ignore[assignment]
+    assert footprint.quantized(model) == "fbgemm_fp8"

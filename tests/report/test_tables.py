@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from greenray.analysis import Analysis, analyse
 from greenray.analysis.correlations import matrices
+from greenray.analysis.estimators.found import find
 from greenray.cli.app import app
 from greenray.report.tables import TABLES, build, write
 from greenray.report.tables.writers import as_latex, escape
@@ -20,6 +21,7 @@ from tests.support.synthetic import Sweep
 
 HOSTILE = r"a&b_100%#{\input{/etc/passwd}}$x^2~\\[3em] *`''--" + '"<|>é‐😀\nb,c;"d"'
 NAMES = {"models", "effects", "over_models", "devices", "training", "learning_rates", "inference", "correlations"}
+NAMES |= {"profiles", "estimators"}
 COMMANDS = {
     *(
         "textbackslash",
@@ -107,7 +109,7 @@ def test_effects_are_those_of_the_analysis_in_full_precision(paper: Analysis, fo
         row, energy = rows[finding.label, finding.tactic, "energy_j"], finding.effect.energy
         assert energy is not None
         assert [number(row[name]) for name in ("change", "change_low", "change_high")] == [energy.ratio, energy.low, energy.high]
-        assert (row["unit"], row["basis"], row["change_is"]) == ("J", energy.basis, "ratio")
+        assert (row["unit"], row["basis"], row["change_is"]) == ("J/sample", energy.basis, "ratio")
         quality, change = rows[finding.label, finding.tactic, "accuracy"], finding.accuracy
         assert change is not None
         assert number(quality["change"]) == change.difference
@@ -159,6 +161,30 @@ def test_training_models_and_correlations_are_those_of_the_analysis(paper: Analy
                 found.p_holm,
             ]
             assert found.r is not None or row["reason"]
+
+
+def test_energy_to_a_share_of_the_best_is_that_of_the_run(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    sweep.train("m", family="f", epochs_j=[10.0, 20.0, 30.0], qualities=[0.5, 0.91, 1.0])
+    sweep.train("n", family="g", epochs_j=[10.0])
+    write(analyse(sweep.finish()), tmp_path / "tables")
+    reached, never = read(tmp_path / "tables", "training")
+    assert (reached["epochs_to_90_percent_of_best"], number(reached["energy_to_90_percent_of_best_j"])) == ("2", 30.0)
+    assert number(reached["energy_to_95_percent_of_best_j"]) == 60.0
+    assert (number(reached["evaluation_energy_j"]), reached["reason_no_share_of_best"]) == (3.0, "")
+    assert (never["energy_to_90_percent_of_best_j"], never["best_accuracy"]) == ("", "")
+    assert "not evaluated after each epoch" in never["reason_no_share_of_best"]
+
+
+def test_estimators_are_those_of_the_analysis(paper: Analysis, folder: Path) -> None:
+    estimated = find(paper)
+    profiles = read(folder, "profiles")
+    assert [number(row["median_error"]) for row in profiles] == [error.median for error in estimated.profiles]
+    rows = {(row["phase"], row["estimator"]): row for row in read(folder, "estimators")}
+    for judged in estimated.judged:
+        row = rows[judged.group.phase, judged.chosen.name]
+        assert (number(row["median_error"]), number(row["r2"])) == (judged.chosen.median, judged.chosen.r2)
+        assert row["median_error"] or row["note"]
 
 
 def test_energies_without_a_figure_keep_their_reason(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ class Sweep:
         row.setdefault("cell_id", "c1-" + hashlib.sha256(identity.encode()).hexdigest()[:16])
         return row
 
-    def _steady(self, index: int, energy_j: float | None, row: Mapping[str, Any], time_s: float | None) -> dict[str, Any]:
+    def _steady(self, index: int, energy_j: float | None, row: Mapping[str, Any], time_s: float | None = None) -> dict[str, Any]:
         samples = 3200
         noisy = None if energy_j is None else energy_j * samples * math.exp(self.rng.gauss(0, self.noise))
         window = self._window(index, "steady", start=10.0 + index, end=11.0 + index, energy_j=noisy, samples=samples)

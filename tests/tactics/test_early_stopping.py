@@ -21,6 +21,7 @@ def ended_after(points: Sequence[float], joules: Sequence[float], **params: floa
         spent += cost
         if chain.is_enough(Progress(epoch=epoch, epochs=len(points), accuracy=accuracy / 100, energy_j=spent)):
             return epoch, chain.evidence(model)[NAME]
+    assert chain.touched() == frozenset()  # the model is what it was
     return None, chain.evidence(model)[NAME]
 
 

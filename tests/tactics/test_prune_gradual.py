@@ -74,6 +74,7 @@ def test_the_share_follows_the_cubic_schedule_and_is_a_true_one_in_the_end() -> 
     assert [update for update, _ in evidence["schedule"]] == list(shares)
     assert evidence["schedule"][-1][1] == pytest.approx(evidence["sparsity_prunable"])
     assert not any("mask" in key for key in rig.model.state_dict())
+    assert rig.chain.touched() == {"0", "2"}
 
 
 def test_every_layer_loses_its_own_smallest() -> None:

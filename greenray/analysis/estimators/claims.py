@@ -6,7 +6,6 @@ do not predict energy, MACs do better, MACs per parameter best.
 
 from collections.abc import Sequence
 
-from greenray.analysis.estimators.candidates import ROOFLINE
 from greenray.analysis.estimators.nested import Judged
 from greenray.analysis.estimators.points import PER_PARAMETER
 from greenray.analysis.estimators.predicted import GroupJudged
@@ -60,14 +59,14 @@ def on_descriptors(judged: GroupJudged) -> list[str]:
         f"MACs do better than parameters: {_holds(_better(macs, parameters))} ({skill(macs)}).",
         f"MACs per parameter do best of the three: {_holds(best)} ({skill(ratio)}).",
     ]
-    if judged.chosen.errors:
-        beaten = [
-            f"the {yard.name.partition(' (')[0] if yard.name != ROOFLINE else 'roofline'}"
-            for yard in judged.yardsticks
-            if yard.median is not None and (judged.chosen.median or 0) < yard.median
-        ]
-        verdict = f"beats {' and '.join(beaten)}" if beaten else "beats neither constant nor roofline"
-        said.append(f"The form chosen without the model in question {verdict}: {skill(judged.chosen)}.")
+    if judged.chosen.median is not None:
+        yards = {yard.name: yard.median for yard in judged.yardsticks if yard.median is not None}
+        beaten = all(judged.chosen.median < error for error in yards.values())
+        beside = ", ".join(f"{name} {percent(error)}" for name, error in yards.items())
+        told = "lower than" if beaten else "not lower than both of"
+        said.append(
+            f"The form chosen without the model in question: {skill(judged.chosen)}; its median error is {told} {beside}."
+        )
     return said
 
 

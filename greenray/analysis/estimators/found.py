@@ -14,6 +14,8 @@ from greenray.analysis.prices import table
 
 MODELLED = "Energies are mostly estimated from CPU time here: what predicts them predicts processor time, not a meter's joules."
 
+BUSY = "Some short profiles are of runs on a busy host: what others did in the meantime is in their errors."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -30,10 +32,15 @@ class Found:
     others: tuple[tuple[Group, Judged], ...]
     modelled: bool
 
+    @property
+    def notes(self) -> list[str]:
+        """What the errors cannot tell by themselves."""
+        busy = any(error.busy for error in self.profiles)
+        return [*([MODELLED] if self.modelled else []), *([BUSY] if busy else [])]
+
 
 def find(analysis: Analysis) -> Found:
-    training = profiles.training_courses(analysis.training)
-    errors = profiles.errors(training, profiles.inference_courses(analysis.frames, analysis.arms))
+    errors = profile_errors(analysis)
     by_group = groups(analysis.arms)
     largest = {group.phase: group for group in reversed(by_group)}
     judged = [judge_group(group, by_group[group]) for group in by_group if largest[group.phase] == group]
@@ -44,6 +51,11 @@ def find(analysis: Analysis) -> Found:
         others=tuple(others),
         modelled=any(error.modelled for error in errors) or any(one.modelled for one in judged),
     )
+
+
+def profile_errors(analysis: Analysis) -> list[ProfileError]:
+    training = profiles.training_courses(analysis.training)
+    return profiles.errors(training, profiles.inference_courses(analysis.frames, analysis.arms))
 
 
 def brief(points: Sequence[Point]) -> Judged:

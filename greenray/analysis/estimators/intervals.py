@@ -14,7 +14,8 @@ from greenray.analysis.estimators.nested import NOBODY, Fits
 LEVEL = 0.9
 MIN_FAMILIES = 10
 """Nine families leave out enough for a 90 % quantile, and one more to check it on."""
-MOST_CHECKED = 20
+MOST_CHECKED = 15
+"""Families that the interval is checked on: each costs as many fits again as there are pairs of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

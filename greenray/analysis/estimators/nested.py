@@ -32,7 +32,11 @@ class Fits:
             family: np.array([point.family == family for point in points], dtype=bool)
             for family in sorted({point.family for point in points})
         }
-        self.families = [family for family, members in self._of_family.items() if (members & self._known).any()]
+        self._places = {
+            family: [(place, float(self._energies[place])) for place in np.flatnonzero(members & self._known)]
+            for family, members in self._of_family.items()
+        }
+        self.families = [family for family, places in self._places.items() if places]
         self._answers: dict[tuple[int, frozenset[str]], Floats | None] = {}
         self._choices: dict[frozenset[str], int | None] = {}
 
@@ -64,8 +68,8 @@ class Fits:
                 answer = self._answer(index, without | {family})
                 if answer is None:
                     return None
-                members = self._of_family[family] & self._known
-                errors.append(float(np.abs(answer[members] - self._energies[members]).mean()))
+                places = self._places[family]
+                errors.append(sum(abs(float(answer[place]) - energy) for place, energy in places) / len(places))
         return fmean(errors) if errors else None
 
     def _answer(self, index: int, without: frozenset[str]) -> Floats | None:

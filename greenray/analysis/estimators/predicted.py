@@ -107,7 +107,7 @@ def predict(new: Point, points: Iterable[Point]) -> Prediction | None:
     return Prediction(
         energy_j=math.exp(float(answer[-1])),
         low_j=None if found.low is None else math.exp(found.low),
-        high_j=None if found.high is None or math.isinf(found.high) else math.exp(found.high),
+        high_j=None if found.high is None else math.exp(found.high),
         note=found.note,
         form=form.name,
         families=len({point.family for point in fitted}),

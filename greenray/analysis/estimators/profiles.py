@@ -36,6 +36,7 @@ class Course:
 
     Attributes:
         amounts: epochs or samples of each piece; `joules` and `seconds` what they took, joules None where unknown.
+        busy: whether others took enough of the host to matter.
         others_j: what as much work took in the mean of the cell's other rounds; None without any.
     """
 
@@ -45,6 +46,7 @@ class Course:
     joules: tuple[float | None, ...]
     seconds: tuple[float, ...]
     others_j: float | None = None
+    busy: bool = False
 
     @property
     def total_j(self) -> float | None:
@@ -60,7 +62,7 @@ class ProfileError:
         phase: training or inference; `unit` what lengths are counted in: epoch, window or s; `first` how many.
         median, worst: absolute relative error over models (0.1 = 10 %).
         share: mean part of the whole that the profile took.
-        runs: runs or cells behind it, `models` of so many models.
+        runs: runs or cells behind it, `models` of so many models; `busy` where others took enough of the host to matter in some.
     """
 
     phase: str
@@ -73,26 +75,29 @@ class ProfileError:
     models: int
     runs: int
     modelled: bool
+    busy: bool
 
 
 def training_courses(runs: Iterable[TrainingRun]) -> list[Course]:
+    known = [run for run in runs if run.energy_j]
     return [
         Course(
             model=run.arm.cell["model"] or "",
             modelled=run.arm.modelled,
+            busy=run.arm.contended,
             amounts=tuple(map(float, run.held)),
             joules=run.windows_j,
             seconds=run.windows_s,
         )
-        for run in runs
-        if run.energy_j and not run.arm.contended
+        for run in [run for run in known if not run.arm.contended] or known
     ]
 
 
 def inference_courses(frames: Frames, arms: Iterable[Arm]) -> list[Course]:
-    """One for every cell, or every stage of it, with its quiet steady windows in order."""
-    steady = frames.work.filter((pl.col("kind") == "steady") & pl.col("contention").is_null()).sort("run_id", "window")
-    by_run = steady.partition_by("run_id", as_dict=True)
+    """One for every cell, or every stage of it, with its steady windows in order: the quiet ones, or all if none was."""
+    quiet = pl.col("contention").is_null()
+    steady = frames.work.filter(pl.col("kind") == "steady").filter(quiet | ~quiet.any().over("run_id", "stage"))
+    by_run = steady.sort("run_id", "window").partition_by("run_id", as_dict=True)
     found, cells = [], []
     for arm in (part for whole in arms for part in whole.parts):
         rows = by_run.get((arm.cell["run_id"],)) if arm.ok and arm.cell["phase"] == "inference" else None
@@ -103,6 +108,7 @@ def inference_courses(frames: Frames, arms: Iterable[Arm]) -> list[Course]:
             course = Course(
                 model=f"{arm.cell['model']}{arm.stage}",
                 modelled=arm.modelled,
+                busy=arm.contended,
                 amounts=amounts,
                 joules=tuple(rows["total_energy_j"]),
                 seconds=seconds,
@@ -199,4 +205,5 @@ def _error(known: Sequence[tuple[Course, int, float]], *, phase: str, unit: str,
         models=len(means),
         runs=len(known),
         modelled=any(course.modelled for course, _, _ in known),
+        busy=any(course.busy for course, _, _ in known),
     )

@@ -62,33 +62,35 @@ def _what_there_is(rows: Sequence[SideBySide]) -> str:
         )
     there, missing = ("CPU", "CUDA") if on_cpu else ("CUDA", "CPU")
     meter = "" if boards else ", and no board whose meter could be taken for the whole"
-    return f"Only the {there} arm was measured: there is no {missing} arm to put beside it{meter}."
+    return f"Only the {there} arm was measured; its energies stand above. There is no {missing} arm to put beside it{meter}."
 
 
 def _side_by_side(rows: Sequence[SideBySide]) -> list[Block]:
-    """The table, where there is more to see than the energies of one device."""
+    """The tables, where there is more to see than the energies of one device."""
     if not any(side.gpu.energy for row in rows for side in row.sides) and not any(row.cpu and row.cuda for row in rows):
         return []
-    table = grid(
+    names = {"model": lambda r: r.label, "tactic": lambda r: applied.named(r.sides[0].effect)}
+    within = grid(
         rows,
         {
-            "model": lambda r: r.label,
-            "tactic": lambda r: applied.named(r.sides[0].effect),
-            "CPU, whole scope": lambda r: _whole(r.cpu),
-            "CPU, GPU's meter alone": lambda r: _gpu(r.cpu),
-            "board there": lambda r: "" if r.cpu is None else _power(r.cpu.gpu),
-            "CUDA, whole scope": lambda r: _whole(r.cuda),
-            "CUDA, GPU's meter alone": lambda r: _gpu(r.cuda),
-            "CPU tactic / CUDA baseline, whole scope": lambda r: _change(r.across),
-            "CPU tactic / CUDA baseline, GPU's meter alone": lambda r: _change(r.across_gpu),
+            **names,
+            "CPU, whole": lambda r: _whole(r.cpu),
+            "GPU alone": lambda r: _gpu(r.cpu),
+            "GPU there": lambda r: "" if r.cpu is None else _power(r.cpu.gpu),
+            "CUDA, whole": lambda r: _whole(r.cuda),
         },
-        heading="CPU arm, CUDA arm, and the GPU's meter alone",
+        heading="Energy on the CPU and on CUDA, of the whole and of the GPU alone",
     )
-    note = Text(
-        "Changes against the baseline of the same device, within visits; the last two columns compare across devices, round by "
-        "round, in the same whole scope. Below 0 is less."
-    )
-    return [without_empty(table), note]
+    note = Text("Against the baseline of the same device, within visits; GPU alone is of the CPU arm.")
+    blocks: list[Block] = [without_empty(within), note]
+    if alone := [row for row in rows if row.cuda is None and (row.across or row.across_gpu)]:
+        across = grid(
+            alone,
+            {**names, "whole": lambda r: _change(r.across), "GPU alone": lambda r: _change(r.across_gpu)},
+            heading="Tactics without an arm on CUDA: on the CPU against the baseline on CUDA",
+        )
+        blocks += [without_empty(across), Text("Round by round; the whole only where both count the same parts.")]
+    return blocks
 
 
 def _whole(side: Side | None) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.estimators import claims, found, profiles
 from greenray.analysis.estimators.claims import percent, signed
-from greenray.analysis.estimators.found import MODELLED, Found
+from greenray.analysis.estimators.found import Found
 from greenray.analysis.estimators.intervals import LEVEL
 from greenray.analysis.estimators.nested import Judged
 from greenray.analysis.estimators.predicted import GroupJudged
@@ -31,7 +31,7 @@ def show(estimators: Found, analysis: Analysis) -> Section:
         said += [several + sentence for sentence in claims.on_descriptors(judged)]
     blocks: list[Block | None] = [
         explained,
-        Notes(items=(MODELLED,) if estimators.modelled else ()),
+        Notes(items=tuple(estimators.notes)),
         Bullets(heading="What holds here", items=tuple(said)),
         profile_table(estimators.profiles),
         profile_chart(estimators.profiles),
@@ -140,7 +140,7 @@ def scatter(judged: GroupJudged, unit: str) -> Chart | None:
     for place, family in enumerate(sorted({point.family for point, _ in known})):
         members = [(point, value) for point, value in known if point.family == family]
         ends = [judged.intervals[point.model] for point, _ in members]
-        sure = all(end.low is not None and end.high is not None and math.isfinite(end.high) for end in ends)
+        sure = all(end.low is not None and end.high is not None for end in ends)
         trace = charts.scatter(
             family,
             charts.rounded(math.exp(point.log_energy or 0.0) for point, _ in members),

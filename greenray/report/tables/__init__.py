@@ -23,6 +23,8 @@ TABLES = (
     ".learning_rates",  # training by learning rate and batch size
     ".inference",  # each model by batch size
     ".correlations",  # all pairs of what is known of models
+    ".profiles",  # errors of short profiles
+    ".estimators",  # errors of predicting models that were left out
 )
 MODELLED = "Energies, or some of them, are estimated from CPU time."
 

@@ -9,6 +9,7 @@ from greenray.analysis.measures import MEASURES, Change, changes
 from greenray.report.sections.over_models import change as said
 from greenray.report.tables.table import IDENTITY, Row, Table, identity, table, text
 
+TOUCHED = ("touched_parameters_share", "touched_macs_share")
 COLUMNS = (
     *IDENTITY,
     *(
@@ -24,7 +25,7 @@ COLUMNS = (
         "change_high",
         "rounds",
     ),
-    *("mcnemar_p", "samples_evaluated", "agreement", "modelled", "basis", "flags"),
+    *("mcnemar_p", "samples_evaluated", "agreement", *TOUCHED, "modelled", "basis", "flags"),
 )
 PRINTED = ("energy_j", "gpu_energy_j", "time_s", "accuracy", "size_bytes")
 
@@ -76,6 +77,7 @@ def _row(finding: Finding, change: Change) -> Row:
             "mcnemar_p": accuracy and accuracy.p_value,
             "samples_evaluated": accuracy and accuracy.samples,
             "agreement": accuracy and accuracy.agreement,
+            **{name: effect.visits[0].arm.cell[name] for name in TOUCHED},
             "modelled": effect.modelled,
             "flags": "; ".join(effect.flags) or None,
         }

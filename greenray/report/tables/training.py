@@ -6,17 +6,26 @@ import polars as pl
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.arms import json_of
-from greenray.analysis.training import TrainingRun
+from greenray.analysis.training import SHARES, TrainingRun
 from greenray.report.tables.table import IDENTITY, Row, Table, figure, identity, table, text, with_interval
 
 PARTS = ("gpu", "cpu", "dram")
 HYPERPARAMETERS = ("learning_rate", "optimizer", "schedule", "weight_decay", "precision")
+REACHED = {
+    share: tuple(
+        f"{what}_to_{share * 100:.0f}_percent_of_best{unit}" for what, unit in (("epochs", ""), ("energy", "_j"), ("time", "_s"))
+    )
+    for share in SHARES
+}
+"""What it took to come to a share of the best quality, by that share: epochs, energy, time."""
 COLUMNS = (
     *IDENTITY,
-    *("round", "tactic", *HYPERPARAMETERS, "hyperparameters", "epochs", "samples"),
+    *("round", "bracket", "tactic", *HYPERPARAMETERS, "hyperparameters", "epochs", "samples"),
     *("energy_j", "epoch_energy_j", "active_j", *(f"{part}_energy_j" for part in PARTS)),
     *("power_w", *(f"{part}_power_w" for part in PARTS), "time_s", "epoch_time_s"),
-    *("accuracy", "accuracy_low", "accuracy_high", "modelled_share", "grade", "run_id", "reason"),
+    *("accuracy", "accuracy_low", "accuracy_high", "best_accuracy"),
+    *(name for names in REACHED.values() for name in names),
+    *("reason_no_share_of_best", "evaluation_energy_j", "training_share", "modelled_share", "grade", "run_id", "reason"),
 )
 
 
@@ -38,12 +47,12 @@ def build(analysis: Analysis) -> Table:
             "rate": text("learning_rate"),
             "epochs": text("epochs"),
             "energy, J": figure("energy_j"),
-            "J/epoch": figure("epoch_energy_j"),
             "GPU, J": figure("gpu_energy_j"),
             "CPU, J": figure("cpu_energy_j"),
             "DRAM, J": figure("dram_energy_j"),
             "power, W": figure("power_w"),
             "time, s": figure("time_s"),
+            **{f"to {share:.0%} of best, J": figure(names[1]) for share, names in REACHED.items()},
             analysis.measure: with_interval("accuracy"),
         },
         text=("model", "tactic"),
@@ -67,17 +76,35 @@ def _row(run: TrainingRun, label: str, parts: dict[str, float | None]) -> dict[s
     def power(joules: float | None) -> float | None:
         return None if joules is None or time_s is None else joules / time_s
 
+    reached: dict[str, Any] = {}
+    for share, names in REACHED.items():
+        after = run.to_share(share)
+        reached |= dict(zip(names, (after.epoch, after.energy_j, after.time_s) if after else (None,) * 3, strict=True))
     why = "; ".join(run.arm.missing_reasons) or "an epoch has no total"
     return (
         identity(run.arm, label)
         | {name: told.get(name) for name in HYPERPARAMETERS}
         | {
             name: cell[name]
-            for name in ("round", "tactic", "hyperparameters", "accuracy", "accuracy_low", "accuracy_high", "run_id")
+            for name in (
+                "round",
+                "bracket",
+                "tactic",
+                "training_share",
+                "hyperparameters",
+                "accuracy",
+                "accuracy_low",
+                "accuracy_high",
+                "run_id",
+            )
         }
+        | reached
         | {f"{part}_energy_j": joules for part, joules in energies.items()}
         | {f"{part}_power_w": power(joules) for part, joules in energies.items()}
         | {
+            "best_accuracy": run.best,
+            "reason_no_share_of_best": run.why_no_quality_to_reach,
+            "evaluation_energy_j": run.evaluation_j,
             "epochs": run.epochs,
             "samples": parts.get("samples"),
             "energy_j": run.energy_j,

@@ -101,8 +101,16 @@ _SIZES: dict[tuple[str, str], dict[str, Any]] = {
 }
 # These find the size of an image when they see one.
 _WITHOUT_IMAGE_SIZE = {"resnet", "bit", "regnet", "poolformer", "segformer", "cvt"}
-PRESETS = {
-    (family, size): {**fields, **FAMILIES[family], **({} if family in _WITHOUT_IMAGE_SIZE else {"image_size": IMAGE_SIZE})}
-    for (family, size), fields in _SIZES.items()
+# Where the package timm is installed, some of its architectures by their own names, inside transformers' wrapper of them; as timm
+# makes them, for 224 x 224. No test here builds them, for timm brings torchvision; by hand they were trained, saved and measured.
+TIMM = "timm"
+_OF_TIMM = ("regnetx_002", "mobilenetv3_small_050", "lcnet_050", "ghostnet_050")
+
+PRESETS: dict[tuple[str, str], dict[str, Any]] = {
+    **{
+        (family, size): {**fields, **FAMILIES[family], **({} if family in _WITHOUT_IMAGE_SIZE else {"image_size": IMAGE_SIZE})}
+        for (family, size), fields in _SIZES.items()
+    },
+    **{(TIMM, name): {"model_type": "timm_wrapper", "architecture": name} for name in _OF_TIMM},
+    **cnn.PRESETS,
 }
-PRESETS |= cnn.PRESETS

@@ -1,20 +1,23 @@
 """Image classification: pictures of any size and mode, a transformers model with its image processor, classes."""
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from greenray.errors import ResourceError
 from greenray.tasks.checkpoints import Blueprint, from_files
 from greenray.tasks.classification import Classification
 from greenray.tasks.image_classification import data
 from greenray.tasks.image_classification.augment import Augment
 from greenray.tasks.image_classification.cnn import families as cnn
-from greenray.tasks.image_classification.presets import FAMILIES, IMAGE_SIZE, PRESETS
+from greenray.tasks.image_classification.presets import FAMILIES, IMAGE_SIZE, PRESETS, TIMM
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from greenray.config.refs import DatasetRef
+    from greenray.config.refs import DatasetRef, ModelRef
+    from greenray.config.settings import Trust
     from greenray.tasks.base import Amount, Inputs, TrainingBatch
     from greenray.tasks.labelled import Labelled, Purpose
 
@@ -48,6 +51,14 @@ class ImageClassification(Classification):
     )
 
     @classmethod
+    def check_model(cls, ref: "ModelRef", *, trust: "Trust") -> None:
+        if ref.architecture == TIMM and importlib.util.find_spec("timm") is None:
+            raise ResourceError(
+                f"model {ref.label} is built by the package timm: install it (`pip install timm`) or leave it out."
+            )
+        super().check_model(ref, trust=trust)
+
+    @classmethod
     def check_dataset(cls, ref: "DatasetRef") -> None:
         data.check(ref)
 
@@ -61,7 +72,8 @@ class ImageClassification(Classification):
     def fresh(self, data: "Labelled") -> tuple[Mapping[str, Any], Any]:
         channels = 1 if data.items[0].mode in ("1", "L", "I", "I;16", "F") else 3  # judged by the first image
         processor = from_files("AutoImageProcessor", {"preprocessor_config.json": processor_config(channels=channels)})
-        return {"num_channels": channels}, processor
+        of_timm = {"model_args": {"in_chans": channels}} if self.job.model.architecture == TIMM else {}
+        return {"num_channels": channels, **of_timm}, processor
 
     def prepare(self) -> "Amount":
         amount, job = super().prepare(), self.job

@@ -109,3 +109,16 @@ def test_the_claim_follows_the_errors() -> None:
     fails, _ = claims.on_profiles(bad)
     assert "does not hold here; median error 166.7 %, 100.0 %, 55.6 % after 1, 2, 3 epochs" in fails
     assert "from the first 3 epochs on" in claims.on_profiles(errors([course(*[11, 11.5, 9.0] + [10] * 6)], []))[0]
+
+
+@pytest.mark.parametrize("all_busy", [False, True])
+def test_busy_runs_are_used_only_where_there_are_no_others_and_that_is_said(tmp_path: Path, all_busy: bool) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, windows=4, contention="others kept 1.5 processors busy")
+    sweep.train("busy", family="a", epochs_j=[30.0, 10.0, 10.0, 10.0])
+    sweep.cell("baseline", energy_j=0.004, model="busy", model_family="a")
+    sweep.contention = sweep.contention if all_busy else None
+    sweep.train("other", family="b", epochs_j=[10.0] * 4)
+    found = find(analyse(sweep.finish()))
+    assert table([e for e in found.profiles if e.phase == "training"])[1][2] == (2 if all_busy else 1)
+    assert table(list(found.profiles), unit="window")[1][2] == 1
+    assert any("busy host" in note for note in found.notes)

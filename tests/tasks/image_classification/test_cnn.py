@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,11 @@ from greenray.tasks.training_step import plain_step
 from tests.support import ROOT
 from tests.support.driving import folder, make_job, preset
 
-SIXTEEN = DatasetRef(id="digits", samples=16)
+EIGHT = DatasetRef(id="digits", samples=8)
 FAMILIES = [family for family, size in families.PRESETS if size == "cifar"]
 # Parameters and millions of multiply-accumulates for ten classes. Parameters are those of github.com/kuangliu/pytorch-cifar, to
-# the last one; but its EfficientNetB0 has another 1,088, in a layer that it never uses. Of the operations only those of ResNet18
-# (0.56e9), MobileNetV2 (0.09e9), RegNetX-200MF (0.23e9) and VGG19 (0.40e9) were found in print; the others hold what is here.
+# the last one; but its EfficientNetB0 has another 1,088, in a layer that it never uses. Of the operations those of ResNet18 are
+# known to be 0.56e9; the others hold what is here.
 PUBLISHED = {
     "lenet": (62_006, 0.65),
     "mobilenet_v1": (3_217_226, 46.3),
@@ -39,6 +40,15 @@ PUBLISHED = {
     "regnet": (2_321_946, 223.3),
     "dpn": (11_574_842, 665.1),
 }
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """For such small networks, threads wait for each other, and longer beside a busy program."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_every_family_has_a_published_size() -> None:
@@ -61,7 +71,7 @@ def test_the_published_sizes(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_narrow_networks_learn_and_are_found_again(family: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    task = ImageClassification(make_job(model=preset(family, "cifar-tiny"), dataset=SIXTEEN, batch_size=16))
+    task = ImageClassification(make_job(model=preset(family, "cifar-tiny"), dataset=EIGHT, batch_size=8))
     task.prepare()
     assert (task.family or "").startswith("cifar-")
     model, inputs = task.load(), task.example()
@@ -69,15 +79,15 @@ def test_narrow_networks_learn_and_are_found_again(family: str, tmp_path: Path) 
     assert footprint.operations_per_sample(skeleton, one)[0] < 20e6
     assert footprint.parameters(skeleton) == footprint.parameters(model) < PUBLISHED[family][0]
 
-    targets = torch.arange(16) % 10
+    targets = torch.arange(8)
     step = plain_step(task, model, torch.optim.AdamW(model.parameters(), lr=0.01))
     model.train()
-    losses = [float(step(TrainingBatch(inputs=inputs, targets=targets))[0]) for _ in range(8)]
+    losses = [float(step(TrainingBatch(inputs=inputs, targets=targets))[0]) for _ in range(6)]
     assert losses[-1] < 0.9 * losses[0]
 
     model.eval()
     task.save(model, tmp_path)
-    found = ImageClassification(make_job(model=folder(tmp_path), dataset=SIXTEEN, batch_size=16))
+    found = ImageClassification(make_job(model=folder(tmp_path), dataset=EIGHT, batch_size=8))
     found.prepare()
     assert found.family == task.family
     with torch.inference_mode():
@@ -85,7 +95,7 @@ def test_narrow_networks_learn_and_are_found_again(family: str, tmp_path: Path) 
 
 
 def test_a_saved_network_is_found_by_a_process_that_never_built_one(tmp_path: Path) -> None:
-    task = ImageClassification(make_job(model=preset("vgg", "cifar-tiny"), dataset=SIXTEEN, batch_size=8))
+    task = ImageClassification(make_job(model=preset("vgg", "cifar-tiny"), dataset=EIGHT, batch_size=8))
     task.prepare()
     task.save(task.load(), tmp_path)
     program = f"""

@@ -1,5 +1,6 @@
 """Every family at every size on real digits: it is built, answers, is counted, saved and read again."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 
 from greenray.cell import footprint, runtime
 from greenray.config.refs import DatasetRef
-from greenray.tasks.image_classification.presets import FAMILIES, IMAGE_SIZE, PRESETS
+from greenray.config.settings import Trust
+from greenray.errors import ResourceError
+from greenray.tasks.image_classification.presets import FAMILIES, IMAGE_SIZE, PRESETS, TIMM
 from greenray.tasks.image_classification.task import ImageClassification
 from tests.support.driving import folder, make_job, preset
 
@@ -69,3 +72,10 @@ def test_what_is_saved_is_read_again(architecture: str, tmp_path: Path) -> None:
     with torch.inference_mode():
         torch.testing.assert_close(read(**found.example()).logits, model(**fresh.example()).logits)
     assert footprint.operations_per_sample(*found.skeleton()) == footprint.operations_per_sample(*fresh.skeleton())
+
+
+def test_a_model_of_timm_needs_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    (name, *_) = (size for family, size in PRESETS if family == TIMM)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ResourceError, match=rf"model timm-{name} is built by the package timm: install it"):
+        ImageClassification.check_model(preset(TIMM, name), trust=Trust())

@@ -17,9 +17,7 @@ Body = tuple[list[nn.Module], int]
 
 
 class CnnConfig(PretrainedConfig):  # type: ignore[misc]
-    """Attributes:
-    width: what the published numbers of channels are multiplied by.
-    """
+    """What all of them are told beside their classes; `width` is what the published numbers of channels are multiplied by."""
 
     num_channels: int = 3
     image_size: int = 32
