@@ -29,7 +29,10 @@ _START_TIMEOUT_S = START_TIMEOUT_S + 60.0  # the pool gives up on a worker first
 _TURN_S = 0.25
 
 # With `ray start`, workers have the raylet's environment: what decides where models come from must be the driver's.
-_PASSED_ON = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT")
+_PASSED_ON = (
+    *("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT"),
+    *("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"),
+)
 
 
 def run_sweep(config: SweepConfig, *, store: Store, address: str | None, extend: bool, watcher: Watcher) -> int | None:

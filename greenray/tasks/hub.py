@@ -64,14 +64,16 @@ def fetch_model(repo_id: str, *, revision: str | None, found: Found) -> Path:
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     # A choice between the two was made by whoever judged what was found.
-    weights = ("model*.safetensors",) if any(name in found.files for name in SAFETENSORS) else ("pytorch_model*.bin",)
-    if (folder := _whole(repo_id, revision=revision, names=SAFETENSORS if "safetensors" in weights[0] else PICKLED)) is not None:
+    names = SAFETENSORS if any(name in found.files for name in SAFETENSORS) else PICKLED
+    if (folder := _whole(repo_id, revision=revision, names=names)) is not None:
         return folder
     disable_progress_bars()
     with _in_a_sentence(repo_id, kind="model", revision=revision):
-        wanted = [*_BESIDE, *weights]
+        wanted = [*_BESIDE, names[0].replace(".", "*.")]  # and that in several files
         folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted, ignore_patterns=[_DEEPER]))
-    if (part := _missing_part(folder, of=repo_id)) is not None:  # without a hub that answers, what is cached is all there is
+    if (
+        part := _missing_part(folder, names=names, of=repo_id)
+    ) is not None:  # without a hub that answers, what is cached is all there is
         raise ResourceError(f"model {repo_id}: {part} is not cached and the hub does not give it; try again later.")
     return folder
 
@@ -81,14 +83,14 @@ def _whole(repo_id: str, *, revision: str | None, names: Collection[str]) -> Pat
     paths = {name: _cached_path(repo_id, name, revision=revision) for name in ("config.json", *_PROCESSORS, *names)}
     config = paths["config.json"]
     processor, weights = (any(paths[name] is not None for name in some) for some in (_PROCESSORS, names))
-    if config is None or not processor or not weights or _missing_part(config.parent, of=repo_id) is not None:
+    if config is None or not processor or not weights or _missing_part(config.parent, names=names, of=repo_id) is not None:
         return None
     return config.parent
 
 
-def _missing_part(folder: Path, *, of: str) -> str | None:
+def _missing_part(folder: Path, *, names: Collection[str], of: str) -> str | None:
     """The first file that an index of weights in several files names and that is not there."""
-    for index in folder.glob("*.index.json"):
+    for index in (folder / name for name in names if name.endswith(".index.json") and (folder / name).exists()):
         parts = json_object(index, of=of).get("weight_map", {}).values()
         if missing := next((part for part in parts if not (folder / part).exists()), None):
             return str(missing)

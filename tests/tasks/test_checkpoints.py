@@ -238,6 +238,7 @@ class TestHub:
         snapshot = tmp_path / "cache" / "models--a--b" / "snapshots" / ("0" * 40)
         weights = {"a": parts[0], "b": parts[1]}
         (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+        (snapshot / "pytorch_model.bin.index.json").write_text('{"weight_map": {"a": "pytorch_model-00001-of-00001.bin"}}')
         found = hub.find_model("a/b", revision=None, pickled=False)
         assert hub.fetch_model("a/b", revision=None, found=found) == snapshot
         (snapshot / parts[1]).unlink()
