@@ -194,7 +194,9 @@ def _processor(made: Made) -> dict[str, Any]:
     size = int({**TINY[made.model_type], **made.config}.get("image_size", SIZE))
     common = {"do_resize": True, "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2}
     if made.old:
-        return {**common, "feature_extractor_type": name.replace("ImageProcessor", "FeatureExtractor"), "size": size}
+        # Where the class crops, what it crops to by itself is ImageNet's.
+        crop = {"do_center_crop": True, "crop_size": size} if made.model_type in ("deit", "poolformer") else {}
+        return {**common, **crop, "feature_extractor_type": name.replace("ImageProcessor", "FeatureExtractor"), "size": size}
     shortest = name in ("ConvNextImageProcessor", "LevitImageProcessor", "MobileNetV2ImageProcessor", "BitImageProcessor")
     square = {"height": size, "width": size}
     crop = {"crop_size": square, "do_center_crop": True} if "MobileViT" in name or (shortest and "ConvNext" not in name) else {}

@@ -81,6 +81,13 @@ def test_names_are_checked_before_the_first_cell(client: Client) -> None:
     ]
 
 
+def test_each_kind_of_model_loads_and_answers(client: Client) -> None:
+    kinds = {(made.model_type, made.old): name for name, made in MODELS.items() if made.manner == "plain"}
+    ended = client.load(*({"model": name, **FOOD} for name in kinds.values()))
+    assert {name: one for name, one in zip(kinds.values(), ended, strict=True) if one["end"] != "ok"} == {}
+    assert {one["family"] for one in ended} == {model_type for model_type, _ in kinds}
+
+
 def test_models_and_data_are_loaded_once_and_then_without_a_network(client: Client) -> None:
     plain = {"model": PLAIN, **FOOD}
     more = {"model": "google/mobilenet_v2_1.0_224", **IMAGENET}
@@ -96,9 +103,9 @@ def test_models_and_data_are_loaded_once_and_then_without_a_network(client: Clie
     assert all(one["quality"] is not None for one in loaded[:3])  # 1,001 classes are ImageNet's and none
     assert (loaded[3]["quality"], loaded[3]["unknown"]) == (None, "the model's 21841 classes are not the data's 1000")
     assert not [asked for asked in client.hub.asked if "/large/datasets" in asked and "train" in asked]
-    *again, never = client.load(plain, LAND, {**plain, "model": "microsoft/resnet-18"}, HF_HUB_OFFLINE="1")
+    *again, never = client.load(plain, LAND, {**plain, "model": "no/such"}, HF_HUB_OFFLINE="1")
     assert again == loaded[:2]
-    assert "microsoft/resnet-18 is not cached and HF_HUB_OFFLINE is set: unset it" in never["error"]
+    assert "no/such is not cached and HF_HUB_OFFLINE is set: unset it" in never["error"]
 
 
 def test_what_cannot_be_had_ends_in_one_sentence_of_its_row(client: Client) -> None:
