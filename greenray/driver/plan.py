@@ -102,12 +102,15 @@ class Plan:
         return [cell for cell in self._unsettled(block) if self.given_up(cell) is None]
 
     def given_up(self, cell: Cell) -> AttemptResult | None:
-        """How an earlier round of a cell ended for good, where no round of it was ever ok: then the others are not tried."""
+        """How an earlier round of a cell ended for good, where no round of it was ever ok: then the others are not tried.
+
+        A model or data that could not be had may be there by the next round.
+        """
         ends = {other.round: self.ledger.state(other.cell_id).result for other in self._repeated[cell.repeated_id]}
         if any(end is not None and end.status == "ok" for end in ends.values()):
             return None
         lost = (end for number, end in ends.items() if number < cell.round and end and self.ledger.settled(end.cell_id))
-        return next(lost, None)
+        return next((end for end in lost if end.error_kind != "resource"), None)
 
     def untold(self) -> list[tuple[Cell, AttemptResult]]:
         """Cells that are given up and have no row that says so, with the end that they are given up for."""

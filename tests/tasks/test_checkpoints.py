@@ -13,7 +13,7 @@ from transformers import AutoModelForImageClassification, ResNetConfig
 
 from greenray.config.refs import DatasetRef, ModelRef
 from greenray.config.settings import Trust
-from greenray.errors import CellError, Refused, ResourceError
+from greenray.errors import Refused, ResourceError
 from greenray.tasks import checkpoints, hub
 from tests.support.driving import folder, preset
 
@@ -95,7 +95,7 @@ def test_code_that_transformers_has_itself_is_not_needed_from_the_checkpoint(sav
 def test_a_configuration_that_transformers_cannot_digest_is_told_in_a_sentence(saved: Path) -> None:
     (saved / "config.json").write_text('{"model_type": "resnet", "auto_map": null}')
     checkpoints.check(folder(saved), trust=SAFE)
-    with pytest.raises(CellError, match=r"cannot be loaded"):
+    with pytest.raises(ResourceError, match=r"cannot be loaded"):
         read(folder(saved), SAFE)
 
 
@@ -118,7 +118,7 @@ def test_a_configuration_that_is_none_is_found_before_anything_is_loaded(saved: 
 
 def test_broken_weights_are_not_a_matter_of_trust(saved: Path) -> None:
     (saved / "model.safetensors").write_bytes(b"garbage")
-    with pytest.raises(CellError, match="cannot be loaded") as caught:
+    with pytest.raises(ResourceError, match="cannot be loaded") as caught:
         checkpoints.build(read(folder(saved), SAFE), auto_model=AUTO)
     assert not isinstance(caught.value, Refused)
 
