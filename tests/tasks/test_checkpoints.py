@@ -140,19 +140,23 @@ def test_what_is_quantised_already_has_no_baseline(saved: Path) -> None:
         read(folder(saved), SAFE)
 
 
+BAD_TOKEN = "Invalid credentials in Authorization header"
+DISABLED = "Access to this resource is disabled."
+
+
 @pytest.fixture
 def hub_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """A hub on this host with the models that are put into it, asked through huggingface_hub with an empty cache."""
+    """A hub on this host with the models (or statuses and headers) that are put into it, asked with an empty cache."""
     models: dict[str, Any] = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = models.get(self.path.removeprefix("/api/models/"))
-            body = json.dumps(found or {"error": "Repository not found"}).encode()
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(len(body)))
-            if not found:
-                self.send_header("X-Error-Code", "RepoNotFound")
+            found = models.get(self.path.removeprefix("/api/models/"), (404, {"X-Error-Code": "RepoNotFound"}))
+            status, headers = found if isinstance(found, tuple) else (200, {})
+            body = json.dumps(found if status == 200 else {"error": "no"}).encode()
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -216,6 +220,37 @@ class TestHub:
             checkpoints.check(on_hub(), trust=SAFE)
         with pytest.raises(ResourceError, match="is no hub id"):
             checkpoints.check(on_hub("a/b/c"), trust=SAFE)
+
+    @pytest.mark.parametrize(
+        ("status", "headers", "token", "kind", "sentence"),
+        [
+            (401, {"X-Error-Code": "RepoNotFound"}, None, hub.Unobtainable, "or is private: check its name, or set HF_TOKEN"),
+            (401, {"X-Error-Message": BAD_TOKEN}, "hf_old", hub.Unreachable, "the hub does not accept the token (HF_TOKEN, or"),
+            (401, {}, "hf_expired", hub.Unreachable, "the hub does not accept the token (HF_TOKEN, or"),
+            (403, {"X-Error-Code": "GatedRepo"}, "hf_x", hub.Unobtainable, "is gated: accept its terms"),
+            (403, {"X-Error-Message": "Please enable access"}, "hf_fine", hub.Unobtainable, "is forbidden to this token"),
+            (403, {"X-Error-Message": DISABLED}, None, hub.Unobtainable, "was disabled on the hub"),
+            (404, {}, None, ResourceError, "the hub answers with 404; try again later"),
+            (429, {}, None, hub.Unreachable, "the hub answers with 429; try again later"),
+            (503, {}, None, hub.Unreachable, "the hub answers with 503; try again later"),
+        ],
+    )
+    def test_why_it_says_nothing_is_told_with_what_to_do(
+        self,
+        hub_here: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+        status: int,
+        headers: dict[str, str],
+        token: str | None,
+        kind: type[ResourceError],
+        sentence: str,
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", token or "")
+        hub_here["a/b"] = (status, headers)
+        with pytest.raises(ResourceError) as caught:
+            checkpoints.check(on_hub(), trust=SAFE)
+        assert (type(caught.value), sentence in str(caught.value)) == (kind, True), str(caught.value)
+        assert token is None or token not in str(caught.value)
 
     def test_the_cache_comes_first_where_it_is_enough(self, hub_here: dict[str, Any], tmp_path: Path) -> None:
         cache(tmp_path, "model.safetensors", model_type="vit")
