@@ -122,7 +122,13 @@ def check_dataset(repo_id: str, *, revision: str | None) -> None:
 
 def ask_for_dataset(repo_id: str, *, revision: str | None) -> None:
     """Pass if the hub has it for us now, whatever is cached; raises ResourceError with what to do."""
-    _ask(repo_id, kind="dataset", revision=revision)
+    info = _ask(repo_id, kind="dataset", revision=revision)
+    script = f"{repo_id.rpartition('/')[2]}.py"
+    if any(file.rfilename == script for file in info.siblings or ()):
+        raise Unobtainable(
+            f"dataset {repo_id} is read by a script of its own ({script}), which is not run: name a copy of it that consists of "
+            "files; the hub often has one in Parquet as revision: refs/convert/parquet."
+        )
 
 
 def _cached(repo_id: str, *, pickled: bool, revision: str | None) -> Found | None:

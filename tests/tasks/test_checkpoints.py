@@ -252,6 +252,13 @@ class TestHub:
         assert (type(caught.value), sentence in str(caught.value)) == (kind, True), str(caught.value)
         assert token is None or token not in str(caught.value)
 
+    def test_a_data_set_that_is_a_script_is_refused_at_once(self, hub_here: dict[str, Any]) -> None:
+        hub_here["/api/datasets/a/b"] = listing("README.md", "b.py")
+        with pytest.raises(hub.Unobtainable, match=r"script of its own \(b\.py\), .* revision: refs/convert/parquet"):
+            hub.check_dataset("a/b", revision=None)
+        hub_here["/api/datasets/a/b/revision/refs%2Fconvert%2Fparquet"] = listing("default/train/0000.parquet")
+        hub.check_dataset("a/b", revision="refs/convert/parquet")
+
     def test_the_cache_comes_first_where_it_is_enough(self, hub_here: dict[str, Any], tmp_path: Path) -> None:
         cache(tmp_path, "model.safetensors", model_type="vit")
         checkpoints.check(on_hub(), trust=SAFE)  # the hub does not have it
