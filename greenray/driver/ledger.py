@@ -51,12 +51,14 @@ class Ledger:
     def __init__(self, *, max_attempts: int) -> None:
         self.cells: dict[str, CellState] = {}
         self.visits: dict[str, int] = {}
+        self.recorded = 0  # attempts taken in
         self._max_attempts = max_attempts
         self._ok: dict[Kind, list[AttemptResult]] = {}
         self._about_s: dict[Kind, float | None] = {}
 
     def record(self, result: AttemptResult) -> None:
         """Take in the end of an attempt; those of a cell in their order."""
+        self.recorded += 1
         state = self.cells.setdefault(result.cell_id, CellState())
         state.highest_attempt = max(state.highest_attempt, result.attempt)
         state.tries += result.error_kind != "dependency"
