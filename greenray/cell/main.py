@@ -11,7 +11,7 @@ from greenray.cell import runtime
 from greenray.cell.faults import is_device_error, is_out_of_memory
 from greenray.cell.protocol import CellTask, Channel, Done, Failed, Probe, Ready
 from greenray.cell.work import WindowMarker
-from greenray.errors import CellError, GreenRayError, Refused, first_line
+from greenray.errors import CellError, GreenRayError, Refused, ResourceError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ def last_word(error: BaseException, so_far: Done) -> Failed:
         status=status,
         error=sentence,
         refused=isinstance(error, Refused),
+        resource=isinstance(error, ResourceError),
         device_error=is_device_error(error),
         evidence=evidence,
         model_family=so_far.model_family,

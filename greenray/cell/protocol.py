@@ -194,14 +194,16 @@ class Done(Message, frozen=False):
 class Failed(Message):
     """The cell ended without a result.
 
-    `status` is one of the table's, the traceback is in the cell's log; `refused` says that trying again is no use, `device_error`
-    that the device or its driver answered with an error: whether it still works is to be seen.
+    `status` is one of the table's, the traceback is in the cell's log; `refused` says that trying again is no use, `resource`
+    that the model or the data could not be had, which says nothing of the device; `device_error` that the device or its driver
+    answered with an error: whether it still works is to be seen.
     """
 
     type: Literal["failed"] = "failed"
     status: Literal["not_applied", "unsupported", "oom", "failed"]
     error: str
     refused: bool = False
+    resource: bool = False
     device_error: bool = False
     evidence: dict[str, Any] = Field(default_factory=dict)
     model_family: str | None = None

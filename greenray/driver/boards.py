@@ -35,7 +35,7 @@ class Boards:
         row = self._rows[board]
         if result.status in _WORKED:
             row.clear()
-        elif result.status in _FAILED and result.error_kind not in ("refused", "dependency"):
+        elif result.status in _FAILED and result.error_kind not in ("refused", "resource", "dependency"):
             row[result.cell_id] = result
             self._seen[_cause(result)].add(board)
         unexplained = [failure for failure in row.values() if not self._elsewhere(failure, board)]

@@ -51,12 +51,14 @@ class Ledger:
     def __init__(self, *, max_attempts: int) -> None:
         self.cells: dict[str, CellState] = {}
         self.visits: dict[str, int] = {}
+        self.recorded = 0  # attempts taken in
         self._max_attempts = max_attempts
         self._ok: dict[Kind, list[AttemptResult]] = {}
         self._about_s: dict[Kind, float | None] = {}
 
     def record(self, result: AttemptResult) -> None:
         """Take in the end of an attempt; those of a cell in their order."""
+        self.recorded += 1
         state = self.cells.setdefault(result.cell_id, CellState())
         state.highest_attempt = max(state.highest_attempt, result.attempt)
         state.tries += result.error_kind != "dependency"
@@ -122,7 +124,8 @@ class Stored:
     def ledger(self, sweep: str, *, max_attempts: int, trusted: Mapping[str, Sequence[str]] | None = None) -> Ledger:
         """The attempts of one sweep, beside which the others tell what like cells cost.
 
-        `trusted`: by cell, in what `trust` names its model now. Where a refusal's sentence asks for that, it is tried again.
+        `trusted`: by cell that a new run is to settle, in what `trust` names its model now. Where a refusal's sentence asks for
+        that, it is tried again; so is what had no model or no data.
         """
         ledger = Ledger(max_attempts=max_attempts)
         for name, results in self.results.items():
@@ -130,8 +133,9 @@ class Stored:
                 (ledger.record if name == sweep else ledger.learn)(result)
         for cell_id, kinds in (trusted or {}).items():
             state = ledger.state(cell_id)
-            refusal = (state.result.error or "") if state.result and state.result.error_kind == "refused" else ""
-            if any(f"trust: {{{kind}: " in refusal for kind in kinds):
+            end_kind = state.result.error_kind if state.result else None
+            refusal = (state.result.error or "") if state.result and end_kind == "refused" else ""
+            if end_kind == "resource" or any(f"trust: {{{kind}: " in refusal for kind in kinds):
                 state.tries, state.result = 0, None
         return ledger
 

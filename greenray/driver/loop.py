@@ -75,6 +75,7 @@ class VisitLoop:
         self._windows = Windows()
         self._boards = Boards()
         self._told = False
+        self._orphans_as_of: tuple[int, int] | None = None
         self._finished = 0
 
     def run(self) -> None:
@@ -229,6 +230,9 @@ class VisitLoop:
                 self._worker_died(worker, status="timeout", reason=f"it did not {what} within {limit_s:g} s")
 
     def _record_orphans(self) -> None:
+        if self._orphans_as_of == self._plan.version:
+            return
+        self._orphans_as_of = self._plan.version
         for cell, error in self._schedule.orphans():
             attempt = self._plan.ledger.state(cell.cell_id).highest_attempt + 1
             assignment = Assignment(cell=cell, attempt=attempt, visit=None, order_in_visit=None, workers_sharing=1)

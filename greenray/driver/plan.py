@@ -94,6 +94,11 @@ class Plan:
         before, self.cells = len(self.cells), self._wanted()
         return len(self.cells) - before
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Another one whenever something ended or was added, and only then is something else settled, pending or given up."""
+        return self.ledger.recorded, len(self.cells)
+
     def settled(self) -> int:
         """How many wanted cells there is nothing left to try of."""
         return sum(map(self.ledger.settled, self.cells))
@@ -102,12 +107,15 @@ class Plan:
         return [cell for cell in self._unsettled(block) if self.given_up(cell) is None]
 
     def given_up(self, cell: Cell) -> AttemptResult | None:
-        """How an earlier round of a cell ended for good, where no round of it was ever ok: then the others are not tried."""
+        """How an earlier round of a cell ended for good, where no round of it was ever ok: then the others are not tried.
+
+        A model or data that could not be had may be there by the next round.
+        """
         ends = {other.round: self.ledger.state(other.cell_id).result for other in self._repeated[cell.repeated_id]}
         if any(end is not None and end.status == "ok" for end in ends.values()):
             return None
         lost = (end for number, end in ends.items() if number < cell.round and end and self.ledger.settled(end.cell_id))
-        return next(lost, None)
+        return next((end for end in lost if end.error_kind != "resource"), None)
 
     def untold(self) -> list[tuple[Cell, AttemptResult]]:
         """Cells that are given up and have no row that says so, with the end that they are given up for."""
@@ -188,11 +196,16 @@ class Plan:
 
 
 class Schedule:
-    """The blocks of a plan, and which of them are being visited."""
+    """The blocks of a plan, and which of them are being visited.
+
+    The loop asks several times a second, beside what is measured, about thousands of cells: answers hold until something ends.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._open: set[str] = set()
+        self._ready: tuple[Any, list[Visit]] = (None, [])  # as of when, and what
+        self._remaining: tuple[Any, list[Kind]] = (None, [])
         self._block_of = {cell.cell_id: block for block in plan.blocks for cell in block.cells}
 
     def ready(self) -> list[Visit]:
@@ -201,9 +214,11 @@ class Schedule:
         A bad quarter of an hour is to hit one round of many models and not every round of one: so all are visited once before any
         is visited again, each time in another order, which the seed decides. What others wait for comes first.
         """
-        free = [block for block in self._plan.blocks if block.block_id not in self._open and self._checkpoint(block) == "there"]
-        visits = [visit for block in free if (visit := self._plan.next_visit(block))]
-        return sorted(visits, key=self._turn)
+        if self._ready[0] != self._now:
+            free = [b for b in self._plan.blocks if b.block_id not in self._open and self._checkpoint(b) == "there"]
+            visits = [visit for block in free if (visit := self._plan.next_visit(block))]
+            self._ready = self._now, sorted(visits, key=self._turn)
+        return self._ready[1]
 
     def orphans(self) -> list[tuple[Cell, str]]:
         """Cells whose model, data or checkpoint cannot be had, with the reason; each once, until a row says so."""
@@ -223,14 +238,20 @@ class Schedule:
 
     def remaining(self) -> list[Kind]:
         """Kinds of the cells that nobody visits now and somebody will, with the brackets that they would get."""
-        waiting = [block for block in self._plan.blocks if block.block_id not in self._open and self._checkpoint(block) != "lost"]
-        return [kind for block in waiting for kind in self._plan.kinds_left(block)]
+        if self._remaining[0] != self._now:
+            waiting = [b for b in self._plan.blocks if b.block_id not in self._open and self._checkpoint(b) != "lost"]
+            self._remaining = self._now, [kind for block in waiting for kind in self._plan.kinds_left(block)]
+        return self._remaining[1]
 
     def begin(self, visit: Visit) -> None:
         self._open.add(visit.block.block_id)
 
     def end(self, visit: Visit) -> None:
         self._open.discard(visit.block.block_id)
+
+    @property
+    def _now(self) -> Any:
+        return self._plan.version, frozenset(self._open)
 
     def _turn(self, visit: Visit) -> tuple[bool, int, float]:
         cell = visit.cells[0]

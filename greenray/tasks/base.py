@@ -172,7 +172,7 @@ class Task(ABC):
 
     @abstractmethod
     def load(self) -> "nn.Module":
-        """The model in evaluation mode, fp32, in host memory; raises CellError if its weights cannot be loaded."""
+        """The model in evaluation mode, fp32, in host memory; raises ResourceError if its weights cannot be loaded."""
 
     @abstractmethod
     def skeleton(self) -> "tuple[nn.Module, Inputs]":

@@ -90,7 +90,7 @@ def _fetch(ref: ModelRef, trust: Trust) -> str:
 def read(ref: ModelRef, *, checkpoint: str | None, trust: Trust, auto_processor: str | None) -> Blueprint:
     """Configuration and processor of a model that is somewhere; `auto_processor` is transformers' class that loads the latter.
 
-    Raises ResourceError if there is none, CellError if it cannot be read, Refused if only the config could change that.
+    Raises ResourceError if there is none or it cannot be read, Refused if only the config could change that.
     """
     import transformers
 
@@ -114,7 +114,7 @@ def read(ref: ModelRef, *, checkpoint: str | None, trust: Trust, auto_processor:
 def build(plan: Blueprint, *, auto_model: str) -> "nn.Module":
     """The model in evaluation mode, fp32, on the CPU; `auto_model` is transformers' class that loads it.
 
-    Raises CellError if the weights cannot be loaded, Refused if only `trust` could change that.
+    Raises ResourceError if the weights cannot be loaded, Refused if only `trust` could change that.
     """
     import torch
     import transformers
@@ -232,7 +232,7 @@ def _loading(ref: ModelRef, trust: Trust) -> Iterator[None]:
         yield
     except (OSError, ValueError, ImportError, KeyError, TypeError, SafetensorError) as error:
         text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
-        found: GreenRayError = CellError(f"model {ref.label} cannot be loaded: {text[:300]}")
+        found: GreenRayError = ResourceError(f"model {ref.label} cannot be loaded: {text[:300]}")
         if "trust_remote_code=True" in text and not named(ref, trust.remote_code):
             found = Refused(_needs_code(ref))
         elif "file named model.safetensors" in text and not named(ref, trust.pickle):

@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
 
 class Unreachable(ResourceError):
-    """The hub cannot be reached, so nothing is known of what it has."""
+    """The hub cannot be reached or does not know us, so nothing is known of what it has."""
 
 
 class Unobtainable(ResourceError, Refused):
@@ -68,7 +68,7 @@ def fetch_model(repo_id: str, *, revision: str | None, found: Found) -> Path:
     if (folder := _whole(repo_id, revision=revision, names=names)) is not None:
         return folder
     disable_progress_bars()
-    with _in_a_sentence(repo_id, kind="model", revision=revision):
+    with _in_a_sentence(repo_id, kind="model", revision=revision, fetching=True):
         wanted = [*_BESIDE, names[0].replace(".", "*.")]  # and that in several files
         folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted, ignore_patterns=[_DEEPER]))
     if (
@@ -122,7 +122,13 @@ def check_dataset(repo_id: str, *, revision: str | None) -> None:
 
 def ask_for_dataset(repo_id: str, *, revision: str | None) -> None:
     """Pass if the hub has it for us now, whatever is cached; raises ResourceError with what to do."""
-    _ask(repo_id, kind="dataset", revision=revision)
+    info = _ask(repo_id, kind="dataset", revision=revision)
+    script = f"{repo_id.rpartition('/')[2]}.py"
+    if any(file.rfilename == script for file in info.siblings or ()):
+        raise Unobtainable(
+            f"dataset {repo_id} is read by a script of its own ({script}), which is not run: name a copy of it that consists of "
+            "files; the hub often has one in Parquet as revision: refs/convert/parquet."
+        )
 
 
 def _cached(repo_id: str, *, pickled: bool, revision: str | None) -> Found | None:
@@ -160,7 +166,7 @@ def _ask(repo_id: str, *, kind: Literal["model", "dataset"], revision: str | Non
 
 
 @contextlib.contextmanager
-def _in_a_sentence(repo_id: str, *, kind: str, revision: str | None) -> Iterator[None]:
+def _in_a_sentence(repo_id: str, *, kind: str, revision: str | None, fetching: bool = False) -> Iterator[None]:
     """What the hub's client raises, as ResourceError with one sentence; addresses and tokens stand in none of them."""
     from huggingface_hub import errors
 
@@ -169,7 +175,14 @@ def _in_a_sentence(repo_id: str, *, kind: str, revision: str | None) -> Iterator
     except Exception as raised:
         # What stands behind a file that is "not here locally either".
         error = raised.__cause__ if isinstance(raised, errors.LocalEntryNotFoundError) and raised.__cause__ else raised
-        named, status = f"{kind} {repo_id}", getattr(getattr(error, "response", None), "status_code", "an error")
+        response = getattr(error, "response", None)
+        named, status = f"{kind} {repo_id}", response.status_code if response is not None else 0
+        with_token = response is not None and "authorization" in response.request.headers
+        if status == 401 and with_token:  # one that has expired is not told what is public either
+            raise Unreachable(
+                f"{named}: the hub does not accept the token (HF_TOKEN, or that of `hf auth login`): renew it, or unset it "
+                "if all that is wanted is public."
+            ) from None
         at = f" at revision {revision}" if revision else ""
         for_good = {  # the first that fits: some of these errors are kinds of others
             errors.HFValidationError: f"{kind} {repo_id!r} is no hub id (owner/name); "
@@ -178,16 +191,22 @@ def _in_a_sentence(repo_id: str, *, kind: str, revision: str | None) -> Iterator
             errors.GatedRepoError: f"{named} is gated: accept its terms on the hub and set HF_TOKEN.",
             errors.RepositoryNotFoundError: f"{named}{at} does not exist on the hub, or is private: "
             "check its name, or set HF_TOKEN.",
+            errors.DisabledRepoError: f"{named} was disabled on the hub; take another.",
         }
         for type_, sentence in for_good.items():
             if isinstance(error, type_):
                 raise Unobtainable(sentence) from None
-        if status in (404, 410):
+        if status == 403 and with_token:
+            raise Unobtainable(
+                f"{named}{at} is forbidden to this token: a fine-grained one has to be allowed to read public gated repositories."
+            ) from None
+        if status in (404, 410) and fetching:
             raise ResourceError(
                 f"{named}{at}: a file of it went away while it was fetched; try again later, or take another model."
             ) from None
         if isinstance(error, errors.HfHubHTTPError):
-            raise ResourceError(f"{named}{at} is not cached and the hub answers with {status}; try again later.") from None
+            own = Unreachable if status == 429 or status >= 500 else ResourceError
+            raise own(f"{named}{at} is not cached and the hub answers with {status}; try again later.") from None
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise ResourceError(f"{named}{at} cannot be kept in the hub's cache: {os.strerror(error.errno)}.") from None
         if isinstance(error, errors.OfflineModeIsEnabled):

@@ -12,7 +12,7 @@ from greenray.processes.launcher import CellProcess
 from greenray.processes.watchdog import Kill, Watchdog
 
 Status = Literal["ok", "not_applied", "unsupported", "oom", "timeout", "crashed", "failed"]
-ErrorKind = Literal["exception", "refused", "signal", "deadline", "memory"]
+ErrorKind = Literal["exception", "refused", "resource", "signal", "deadline", "memory"]
 
 _LISTEN_S = 0.05
 _LAST_WORDS_S = 1.0
@@ -75,7 +75,8 @@ def supervise(
     failed = last_word if isinstance(last_word, Failed) else None
     outcome = functools.partial(Outcome, done=done, failed=failed, peak_rss_bytes=watchdog.peak_bytes)
     if failed is not None:
-        return outcome(status=failed.status, error=failed.error, error_kind="refused" if failed.refused else "exception")
+        kind: ErrorKind = "resource" if failed.resource else "refused" if failed.refused else "exception"
+        return outcome(status=failed.status, error=failed.error, error_kind=kind)
     if killed is not None:
         return outcome(status="oom" if killed.kind == "memory" else "timeout", error=killed.sentence, error_kind=killed.kind)
     if nonsense is not None:

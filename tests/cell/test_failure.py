@@ -57,6 +57,7 @@ class TestFailure:
     def test_every_error_has_a_status_and_one_sentence(self, error: Exception, status: str, sentence: str) -> None:
         failed = cell.last_word(error, Done(model_family="vit"))
         assert failed.status == status
+        assert failed.resource == isinstance(error, ResourceError)
         assert failed.error.startswith(sentence)
         assert "\n" not in failed.error
         assert failed.model_family == "vit"

@@ -100,6 +100,35 @@ def test_what_can_never_succeed_is_settled_at_once_and_who_waits_for_it_is_told(
     assert len(refused.orphans()) == 2
 
 
+def test_what_had_no_model_or_data_is_tried_in_later_rounds_and_by_the_next_run() -> None:
+    plan = plan_of(fresh("compile", rounds=2))
+    first, second = sorted(plan.cells.values(), key=lambda cell: cell.round)
+    ends = [result_of(first, "failed", error_kind="resource", attempt=n) for n in (1, 2)]
+    for end in ends:
+        plan.ledger.record(end)
+    assert plan.ledger.settled(first.cell_id)  # for now
+    assert plan.untold() == []
+    assert [visit.cells[1] for visit in Schedule(plan).ready()] == [second]
+    later = plan_of(fresh("compile", rounds=2), results=ends)
+    assert [visit.cells[1] for visit in Schedule(later).ready()] == [first, second]
+    assert later.ledger.state(first.cell_id).highest_attempt == 2
+
+
+def test_what_is_asked_many_times_a_second_is_found_once_until_something_changes() -> None:
+    plan = plan_of(fresh("compile", "prune-local"))
+    visits = Schedule(plan)
+    assert visits.ready() is visits.ready()
+    assert visits.remaining() is visits.remaining()
+    (visit,) = before = visits.ready()
+    visits.begin(visit)
+    assert (visits.ready(), visits.remaining()) == ([], [])
+    plan.ledger.record(result_of(visit.cells[1], visit=1))
+    visits.end(visit)
+    (after,) = visits.ready()
+    assert (len(after.cells), len(before[0].cells)) == (3, 4)
+    assert len(visits.remaining()) == 3
+
+
 MODELS = [{"architecture": name, "preset": "tiny"} for name in ("vit", "resnet", "convnext", "swin")]
 
 

@@ -23,6 +23,7 @@ EUROSAT_FOLDERS = (
     *("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture"),
     *("PermanentCrop", "Residential", "River", "SeaLake"),
 )
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def imagenet(classes: int) -> tuple[str, ...]:

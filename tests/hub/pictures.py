@@ -10,15 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.hub.names import EUROSAT, FOOD101, IMAGENET
+from tests.hub.names import CIFAR10, EUROSAT, FOOD101, IMAGENET
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """A data set to be made: rows and files by split; `format` of the encoded pictures, `withheld` the split without labels."""
+    """A data set to be made: rows and files by split; `format` of the encoded pictures, `withheld` the split without labels.
+
+    `config`: the name of its only configuration and of the folder that holds it, `image`: the column of pictures.
+    """
 
     names: tuple[str, ...]
     splits: dict[str, tuple[int, int]]
+    config: str = "default"
+    image: str = "image"
     format: str = "JPEG"
     withheld: str | None = None
     extra: tuple[str, ...] = ()
@@ -27,7 +32,14 @@ class Pictures:
     @property
     def files(self) -> tuple[str, ...]:
         """The names of its files."""
-        return ("README.md", *(name for split, (_, parts) in self.splits.items() for name in _parts(split, parts)))
+        return ("README.md", *(name for split, (_, parts) in self.splits.items() for name in self.parts(split, parts)))
+
+    @property
+    def folder(self) -> str:
+        return "data" if self.config == "default" else self.config
+
+    def parts(self, split: str, parts: int) -> list[str]:
+        return [f"{self.folder}/{split}-{part:05}-of-{parts:05}.parquet" for part in range(parts)]
 
 
 DATASETS = {
@@ -37,6 +49,9 @@ DATASETS = {
     "ethz/food101": Pictures(names=FOOD101, splits={"train": (40, 2), "validation": (40, 1)}),
     "blanchon/EuroSAT_RGB": Pictures(
         names=EUROSAT, splits={"train": (40, 1), "validation": (20, 1), "test": (40, 1)}, extra=("filename",)
+    ),
+    "uoft-cs/cifar10": Pictures(
+        names=CIFAR10, splits={"train": (40, 1), "test": (20, 1)}, config="plain_text", image="img", format="PNG"
     ),
 }
 
@@ -50,12 +65,12 @@ def make(repo_id: str, folder: Path) -> None:
     features = _features(made)
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     pictures = _encoded(made.format)
-    (folder / "data").mkdir()
+    (folder / made.folder).mkdir()
     for split, (rows, parts) in made.splits.items():
-        for part, name in enumerate(_parts(split, parts)):
+        for part, name in enumerate(made.parts(split, parts)):
             numbers = range(part * rows // parts, (part + 1) * rows // parts)
             columns: dict[str, Any] = {
-                "image": [{"bytes": next(pictures), "path": f"{split}_{number}"} for number in numbers],
+                made.image: [{"bytes": next(pictures), "path": f"{split}_{number}"} for number in numbers],
                 "label": [-1 if split == made.withheld else number * 7 % len(made.names) for number in numbers],
                 **{extra: [f"{split}_{number}" for number in numbers] for extra in made.extra},
             }
@@ -63,13 +78,9 @@ def make(repo_id: str, folder: Path) -> None:
     (folder / "README.md").write_text(_card(repo_id, made))
 
 
-def _parts(split: str, parts: int) -> list[str]:
-    return [f"data/{split}-{part:05}-of-{parts:05}.parquet" for part in range(parts)]
-
-
 def _features(made: Pictures) -> dict[str, Any]:
     text = {extra: {"dtype": "string", "_type": "Value"} for extra in made.extra}
-    return {"image": {"_type": "Image"}, "label": {"names": list(made.names), "_type": "ClassLabel"}, **text}
+    return {made.image: {"_type": "Image"}, "label": {"names": list(made.names), "_type": "ClassLabel"}, **text}
 
 
 def _card(repo_id: str, made: Pictures) -> str:
@@ -78,15 +89,21 @@ def _card(repo_id: str, made: Pictures) -> str:
 
     names = {str(number): name for number, name in enumerate(made.names)}
     features: list[dict[str, Any]] = [
-        {"name": "image", "dtype": "image"},
+        {"name": made.image, "dtype": "image"},
         {"name": "label", "dtype": {"class_label": {"names": names}}},
         *({"name": extra, "dtype": "string"} for extra in made.extra),
     ]
     splits = [{"name": name, "num_bytes": 1, "num_examples": rows} for name, (rows, _) in made.splits.items()]
-    files = [{"split": name, "path": f"data/{name}-*"} for name in made.splits]
+    files = [{"split": name, "path": f"{made.folder}/{name}-*"} for name in made.splits]
     head = {
-        "dataset_info": {"features": features, "splits": splits, "download_size": 1, "dataset_size": 1},
-        "configs": [{"config_name": "default", "data_files": files}],
+        "dataset_info": {
+            "config_name": made.config,
+            "features": features,
+            "splits": splits,
+            "download_size": 1,
+            "dataset_size": 1,
+        },
+        "configs": [{"config_name": made.config, "data_files": files}],
     }
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n# {repo_id}\n"
 

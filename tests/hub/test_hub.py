@@ -57,11 +57,13 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield Client(hub=hub, home=tmp_path_factory.mktemp("home"))
 
 
-def test_it_holds_what_the_config_names() -> None:
-    models = [model for experiment in load(ROOT / "configs" / "gonzalez-2024.yaml").experiments for model in experiment.models]
+def test_it_holds_what_the_configs_name() -> None:
+    gonzalez, mavromatis = (load(ROOT / "configs" / f"{name}-2024.yaml").experiments for name in ("gonzalez", "mavromatis"))
+    models = [model for experiment in gonzalez for model in experiment.models]
     assert {model.id for model in models} == set(MODELS)
     assert len(MODELS) == 42
-    assert {dataset.id for model in models for dataset in model.datasets or ()} == set(DATASETS)
+    named = [*models, *mavromatis]
+    assert {dataset.id for one in named for dataset in one.datasets or ()} == set(DATASETS)
     assert set(SPECIAL) == set(SENTENCES)
 
 
@@ -92,19 +94,22 @@ def test_models_and_data_are_loaded_once_and_then_without_a_network(client: Clie
     plain = {"model": PLAIN, **FOOD}
     more = {"model": "google/mobilenet_v2_1.0_224", **IMAGENET}
     other = {"model": "microsoft/beit-base-patch16-224-pt22k-ft22k", **IMAGENET}
-    loaded = client.load(plain, LAND, more, other)
+    learns = {"learns": "lenet", "dataset": "uoft-cs/cifar10"}
+    loaded = client.load(plain, LAND, learns, more, other)
     assert [(one["end"], one.get("family"), one.get("split")) for one in loaded] == [
         ("ok", "vit", "validation"),
         ("ok", "swinv2", "test"),
+        ("ok", "cifar-lenet", "test"),
         ("ok", "mobilenet_v2", "validation"),
         ("ok", "beit", "validation"),
     ]
     assert loaded[0]["commit"] == client.hub.repositories["models", PLAIN].commit
-    assert all(one["quality"] is not None for one in loaded[:3])  # 1,001 classes are ImageNet's and none
-    assert (loaded[3]["quality"], loaded[3]["unknown"]) == (None, "the model's 21841 classes are not the data's 1000")
-    assert not [asked for asked in client.hub.asked if "/large/datasets" in asked and "train" in asked]
-    *again, never = client.load(plain, LAND, {**plain, "model": "no/such"}, HF_HUB_OFFLINE="1")
-    assert again == loaded[:2]
+    assert [one["learnt"] for one in loaded] == [0, 0, 8, 0, 0]
+    assert all(one["quality"] is not None for one in loaded[:4])  # 1,001 classes are ImageNet's and none
+    assert (loaded[4]["quality"], loaded[4]["unknown"]) == (None, "the model's 21841 classes are not the data's 1000")
+    assert not [asked for asked in client.hub.asked if "/large/datasets" in asked and "train" in asked and "cifar" not in asked]
+    *again, never = client.load(plain, LAND, learns, {**plain, "model": "no/such"}, HF_HUB_OFFLINE="1")
+    assert again == loaded[:3]
     assert "no/such is not cached and HF_HUB_OFFLINE is set: unset it" in never["error"]
 
 

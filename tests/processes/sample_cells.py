@@ -49,6 +49,12 @@ def fails(channel: Channel) -> int:
 
 
 @over_channel
+def has_no_model(channel: Channel) -> int:
+    channel.send(Failed(status="failed", error="model a/b is gone", refused=True, resource=True))
+    return 1
+
+
+@over_channel
 def fails_and_crashes(channel: Channel) -> int:
     channel.send(Failed(status="oom", error="out of memory"))
     os.kill(os.getpid(), signal.SIGABRT)

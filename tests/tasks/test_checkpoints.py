@@ -13,7 +13,7 @@ from transformers import AutoModelForImageClassification, ResNetConfig
 
 from greenray.config.refs import DatasetRef, ModelRef
 from greenray.config.settings import Trust
-from greenray.errors import CellError, Refused, ResourceError
+from greenray.errors import Refused, ResourceError
 from greenray.tasks import checkpoints, hub
 from tests.support.driving import folder, preset
 
@@ -95,7 +95,7 @@ def test_code_that_transformers_has_itself_is_not_needed_from_the_checkpoint(sav
 def test_a_configuration_that_transformers_cannot_digest_is_told_in_a_sentence(saved: Path) -> None:
     (saved / "config.json").write_text('{"model_type": "resnet", "auto_map": null}')
     checkpoints.check(folder(saved), trust=SAFE)
-    with pytest.raises(CellError, match=r"cannot be loaded"):
+    with pytest.raises(ResourceError, match=r"cannot be loaded"):
         read(folder(saved), SAFE)
 
 
@@ -118,7 +118,7 @@ def test_a_configuration_that_is_none_is_found_before_anything_is_loaded(saved: 
 
 def test_broken_weights_are_not_a_matter_of_trust(saved: Path) -> None:
     (saved / "model.safetensors").write_bytes(b"garbage")
-    with pytest.raises(CellError, match="cannot be loaded") as caught:
+    with pytest.raises(ResourceError, match="cannot be loaded") as caught:
         checkpoints.build(read(folder(saved), SAFE), auto_model=AUTO)
     assert not isinstance(caught.value, Refused)
 
@@ -140,19 +140,23 @@ def test_what_is_quantised_already_has_no_baseline(saved: Path) -> None:
         read(folder(saved), SAFE)
 
 
+BAD_TOKEN = "Invalid credentials in Authorization header"
+DISABLED = "Access to this resource is disabled."
+
+
 @pytest.fixture
 def hub_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """A hub on this host with the models that are put into it, asked through huggingface_hub with an empty cache."""
+    """A hub on this host with the models (or statuses and headers) that are put into it, asked with an empty cache."""
     models: dict[str, Any] = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = models.get(self.path.removeprefix("/api/models/"))
-            body = json.dumps(found or {"error": "Repository not found"}).encode()
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(len(body)))
-            if not found:
-                self.send_header("X-Error-Code", "RepoNotFound")
+            found = models.get(self.path.removeprefix("/api/models/"), (404, {"X-Error-Code": "RepoNotFound"}))
+            status, headers = found if isinstance(found, tuple) else (200, {})
+            body = json.dumps(found if status == 200 else {"error": "no"}).encode()
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -216,6 +220,44 @@ class TestHub:
             checkpoints.check(on_hub(), trust=SAFE)
         with pytest.raises(ResourceError, match="is no hub id"):
             checkpoints.check(on_hub("a/b/c"), trust=SAFE)
+
+    @pytest.mark.parametrize(
+        ("status", "headers", "token", "kind", "sentence"),
+        [
+            (401, {"X-Error-Code": "RepoNotFound"}, None, hub.Unobtainable, "or is private: check its name, or set HF_TOKEN"),
+            (401, {"X-Error-Message": BAD_TOKEN}, "hf_old", hub.Unreachable, "the hub does not accept the token (HF_TOKEN, or"),
+            (401, {}, "hf_expired", hub.Unreachable, "the hub does not accept the token (HF_TOKEN, or"),
+            (403, {"X-Error-Code": "GatedRepo"}, "hf_x", hub.Unobtainable, "is gated: accept its terms"),
+            (403, {"X-Error-Message": "Please enable access"}, "hf_fine", hub.Unobtainable, "is forbidden to this token"),
+            (403, {"X-Error-Message": DISABLED}, None, hub.Unobtainable, "was disabled on the hub"),
+            (404, {}, None, ResourceError, "the hub answers with 404; try again later"),
+            (429, {}, None, hub.Unreachable, "the hub answers with 429; try again later"),
+            (503, {}, None, hub.Unreachable, "the hub answers with 503; try again later"),
+        ],
+    )
+    def test_why_it_says_nothing_is_told_with_what_to_do(
+        self,
+        hub_here: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+        status: int,
+        headers: dict[str, str],
+        token: str | None,
+        kind: type[ResourceError],
+        sentence: str,
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", token or "")
+        hub_here["a/b"] = (status, headers)
+        with pytest.raises(ResourceError) as caught:
+            checkpoints.check(on_hub(), trust=SAFE)
+        assert (type(caught.value), sentence in str(caught.value)) == (kind, True), str(caught.value)
+        assert token is None or token not in str(caught.value)
+
+    def test_a_data_set_that_is_a_script_is_refused_at_once(self, hub_here: dict[str, Any]) -> None:
+        hub_here["/api/datasets/a/b"] = listing("README.md", "b.py")
+        with pytest.raises(hub.Unobtainable, match=r"script of its own \(b\.py\), .* revision: refs/convert/parquet"):
+            hub.check_dataset("a/b", revision=None)
+        hub_here["/api/datasets/a/b/revision/refs%2Fconvert%2Fparquet"] = listing("default/train/0000.parquet")
+        hub.check_dataset("a/b", revision="refs/convert/parquet")
 
     def test_the_cache_comes_first_where_it_is_enough(self, hub_here: dict[str, Any], tmp_path: Path) -> None:
         cache(tmp_path, "model.safetensors", model_type="vit")

@@ -62,6 +62,7 @@ def test_a_result_and_a_clean_exit_are_ok(launch: Launch, tmp_path: Path) -> Non
         ("ends_by_sigkill", "crashed", "signal", "the cell ended by SIGKILL without a last word; not by GreenRay.*"),
         ("crashes_after_its_result", "crashed", "signal", "the cell ended by SIGBUS after it had given its result"),
         ("fails", "unsupported", "exception", "this tactic needs a board"),
+        ("has_no_model", "failed", "resource", "model a/b is gone"),
         ("fails_and_crashes", "oom", "exception", "out of memory"),
         ("sends_nonsense", "crashed", "exception", "the cell sent something that is no message: .*"),
     ],

@@ -102,7 +102,8 @@ _SIZES: dict[tuple[str, str], dict[str, Any]] = {
 # These find the size of an image when they see one.
 _WITHOUT_IMAGE_SIZE = {"resnet", "bit", "regnet", "poolformer", "segformer", "cvt"}
 # Where the package timm is installed, some of its architectures by their own names, inside transformers' wrapper of them; as timm
-# makes them, for 224 x 224. No test here builds them, for timm brings torchvision; by hand they were trained, saved and measured.
+# makes them for 224 x 224, though they see 32 x 32 as all others do. No test here builds them, for timm brings torchvision;
+# by hand they were trained, saved and measured.
 TIMM = "timm"
 _OF_TIMM = ("regnetx_002", "mobilenetv3_small_050", "lcnet_050", "ghostnet_050")
 
