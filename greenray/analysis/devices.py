@@ -14,7 +14,7 @@ from statistics import fmean
 
 import polars as pl
 
-from greenray.analysis import precision, stats
+from greenray.analysis import applied, precision, stats
 from greenray.analysis.arms import Arm
 from greenray.analysis.effects import NULL_CHECK, ModelEffect
 from greenray.analysis.findings import label_cells
@@ -81,6 +81,10 @@ class SideBySide:
     @property
     def sides(self) -> list[Side]:
         return [side for side in (self.cpu, self.cuda) if side is not None]
+
+    @property
+    def hardly(self) -> bool:
+        return any(applied.is_hardly(side.effect) for side in self.sides)
 
 
 def boards(frames: Frames) -> dict[Key, Board]:

@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 
 import polars as pl
 
+from greenray.analysis import applied
 from greenray.analysis.arms import Arm, Row, json_of
 from greenray.analysis.frames import Frames
 from greenray.analysis.stats import t_quantile
@@ -52,6 +53,15 @@ class TrainingRun:
     energy_j: float | None
     active_j: float | None
     evaluated: tuple[Evaluated, ...] = ()
+
+    @property
+    def hardly(self) -> bool:
+        return applied.is_hardly_in([self.arm.cell])
+
+    @property
+    def named(self) -> str:
+        """The tactic as tables name it."""
+        return applied.marked(self.arm.cell["tactic"], hardly=self.hardly)
 
     @property
     def epochs(self) -> int:

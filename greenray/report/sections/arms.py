@@ -69,7 +69,7 @@ def _side_by_side(rows: Sequence[SideBySide]) -> list[Block]:
     """The tables, where there is more to see than the energies of one device."""
     if not any(side.gpu.energy for row in rows for side in row.sides) and not any(row.cpu and row.cuda for row in rows):
         return []
-    names = {"model": lambda r: r.label, "tactic": lambda r: applied.named(r.sides[0].effect)}
+    names = {"model": lambda r: r.label, "tactic": lambda r: applied.marked(r.tactic, hardly=r.hardly)}
     within = grid(
         rows,
         {
@@ -118,7 +118,7 @@ def _sizes(sizes: Sequence[Size]) -> Grid | None:
         sizes,
         {
             "model": lambda s: s.label,
-            "tactic": lambda s: s.tactic,
+            "tactic": lambda s: applied.marked(s.tactic, hardly=s.hardly),
             "baseline": lambda s: quantity(s.baseline_bytes, "B"),
             "serialised": lambda s: quantity(s.tactic_bytes, "B"),
             "change": lambda s: f"{signed(100 * s.change, decimals=1)} %",

@@ -23,7 +23,7 @@ def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
         runs,
         {
             "model": lambda r: analysis.labels[r.arm.key],
-            "tactic": lambda r: r.arm.cell["tactic"],
+            "tactic": lambda r: r.named,
             "settings": lambda r: r.settings,
             "epochs": lambda r: str(r.epochs),
             "energy / epoch": lambda r: quantity(r.epoch_energy_j, "J"),
@@ -50,7 +50,7 @@ def to_share(told: Sequence[Training], analysis: Analysis, measure: str) -> Grid
         return None
     columns: dict[str, Callable[[Training], str]] = {
         "model": lambda t: analysis.labels[t.arm.key],
-        "tactic": lambda t: t.arm.cell["tactic"],
+        "tactic": lambda t: t.runs[0].named,
         "settings": lambda t: t.runs[0].settings,
         "rounds": lambda t: str(t.rounds),
         f"best {measure}": lambda t: _mean(t, lambda run: run.best, lambda value: quality(t.arm.measure, value)),
@@ -100,7 +100,7 @@ def course(told: Sequence[Training], analysis: Analysis) -> Chart | None:
     factor, prefix = (1e-3, "k") if max(energies) >= 10_000 else (1.0, "")
     traces = [
         charts.scatter(
-            f"{analysis.labels[run.arm.key]}, {run.arm.cell['tactic']}",
+            f"{analysis.labels[run.arm.key]}, {run.named}",
             charts.rounded((after.energy_j or 0.0) * factor for after in run.evaluated),
             charts.rounded(after.quality * 100 for after in run.evaluated),
             mode="lines+markers",
