@@ -72,8 +72,7 @@ def missing_sentences(rows: Iterable[SideBySide], arms: Iterable[Arm]) -> list[s
     """Tactics that have an arm on one device only though the other was asked for, with what became of it there."""
     reasons: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
     for cell in (arm.cell for arm in arms if arm.cell["status"] in ("unsupported", "not_applied")):
-        why = str(cell["error"] or cell["status"]).rstrip(".")
-        reasons[cell["tactic"], cell["device"], cell["model"]][why] = None
+        reasons[cell["tactic"], cell["device"], cell["model"]][str(cell["error"] or cell["status"]).rstrip(".")] = None
     there: set[tuple[str, str]] = set()
     found: dict[tuple[str, str], list[SideBySide]] = defaultdict(list)
     for row in rows:

@@ -196,3 +196,15 @@ def test_a_store_of_one_device_says_so_in_a_sentence(tmp_path: Path) -> None:
     twin = markdown.render(build(analyse(sweep.finish()))).split("## Arms and artefacts")[1].split("\n## ")[0]
     assert "Only the CPU arm was measured; its energies stand above. There is no CUDA arm to put beside it, and no board" in twin
     assert "CUDA, whole" not in twin
+
+
+def test_what_was_not_measured_is_not_said_to_be(tmp_path: Path) -> None:
+    null = Sweep(out=tmp_path / "null")
+    null.rounds(3, "m", family="f", energy_j=0.004, tactics={"null-check": 1.0})
+    apart = Sweep(out=tmp_path / "apart")
+    for device in ("cpu", "cuda"):
+        apart.rounds(3, device, family="f", energy_j=0.004, tactics={"compile": 0.8}, device=device)
+    for sweep, said in ((null, "No tactic was compared with its baseline"), (apart, "No tactic was measured on the CPU and on")):
+        twin = markdown.render(build(analyse(sweep.finish()))).split("## Arms and artefacts")[1].split("\n## ")[0]
+        assert said in twin
+        assert "Only the" not in twin

@@ -55,11 +55,15 @@ def show(shown: Shown, analysis: Analysis) -> Section:
 def _what_there_is(rows: Sequence[SideBySide]) -> str:
     on_cpu, on_cuda = any(row.cpu for row in rows), any(row.cuda for row in rows)
     boards = any(side.gpu.energy is not None for row in rows for side in row.sides)
-    if on_cpu and (on_cuda or any(row.across for row in rows)):
+    if any(row.cpu and (row.cuda or row.across) for row in rows):
         return (
             "The same tactic on both devices. What is paid for is the whole scope. The GPU's meter alone counts an idle board "
             "for as long as the CPU works beside it, so work that leaves the board, or ends sooner, looks like a saving."
         )
+    if on_cpu and on_cuda:
+        return "No tactic was measured on the CPU and on CUDA with the same model: there is nothing to put side by side."
+    if not rows:
+        return "No tactic was compared with its baseline, so there are no arms to put side by side."
     there, missing = ("CPU", "CUDA") if on_cpu else ("CUDA", "CPU")
     meter = "" if boards else ", and no board whose meter could be taken for the whole"
     return f"Only the {there} arm was measured; its energies stand above. There is no {missing} arm to put beside it{meter}."
