@@ -30,6 +30,7 @@ def said(*arguments: str | Path) -> str:
     text = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(text):
         patch.setattr(sys, "argv", ["greenray", "predict", *map(str, arguments)])
+        patch.setenv("COLUMNS", "160")  # a test runner may have set another width
         with pytest.raises(SystemExit) as ended:
             main()
     assert ended.value.code in (0, None), text.getvalue()

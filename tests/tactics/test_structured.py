@@ -33,7 +33,7 @@ def tiny(architecture: str) -> tuple[nn.Module, Context]:
     """A model as the task makes it, and a batch for it that was made in inference mode, as in a cell."""
     torch.manual_seed(0)
     fields = PRESETS[architecture, "tiny"]
-    config = AutoConfig.for_model(architecture, image_size=32, num_labels=10, num_channels=1, **fields)
+    config = AutoConfig.for_model(architecture, num_labels=10, num_channels=1, **fields)
     model = AutoModelForImageClassification.from_config(config).eval()
     with torch.inference_mode():
         return model, Context(device="cpu", example={"pixel_values": torch.randn(2, 1, 32, 32)})

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import ViTConfig, ViTForImageClassification
 
-from greenray.tasks.image_classification.presets import IMAGE_SIZE, PRESETS
+from greenray.tasks.image_classification.presets import PRESETS
 
 BATCH = {"vit-b": 64, "tiny": 32}
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32}
@@ -16,7 +16,7 @@ def build(name: str, *, small: bool) -> nn.Module:
     """`vit-b` (ViT-B/16 at 224 x 224) or `tiny` (the quickstart's), random weights; `small` shrinks the large one."""
     torch.manual_seed(0)
     if name == "tiny":
-        config = ViTConfig(num_labels=10, image_size=IMAGE_SIZE, **PRESETS["vit", "tiny"])
+        config = ViTConfig(num_labels=10, **PRESETS["vit", "tiny"])
     else:
         config = ViTConfig(num_labels=10, **(_SMALL if small else {}))
     return ViTForImageClassification(config)
