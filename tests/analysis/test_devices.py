@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from greenray.analysis import Analysis, analyse
-from greenray.analysis.devices import SideBySide, boards, side_by_side
+from greenray.analysis.devices import SideBySide, side_by_side
 from greenray.analysis.devices_told import across_sentences, gpu_only_sentences, missing_sentences
 from greenray.report import build, markdown
 from tests.support.synthetic import Sweep
@@ -75,7 +75,7 @@ def side_by_side_of(sweep: Sweep) -> list[SideBySide]:
 
 
 def every(analysis: Analysis) -> list[SideBySide]:
-    return side_by_side(analysis.arms, [finding.effect for finding in analysis.findings], boards(analysis.frames))
+    return side_by_side(analysis.arms, [finding.effect for finding in analysis.findings])
 
 
 def test_the_gpus_meter_sees_a_saving_where_an_idle_board_idled_for_a_shorter_time(store: Path) -> None:
@@ -208,3 +208,25 @@ def test_what_was_not_measured_is_not_said_to_be(tmp_path: Path) -> None:
         twin = markdown.render(build(analyse(sweep.finish()))).split("## Arms and artefacts")[1].split("\n## ")[0]
         assert said in twin
         assert "Only the" not in twin
+
+
+def test_a_training_that_ended_early_is_seen_whole_by_the_gpus_meter_too(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", scope="gpu+cpu", noise=0.0)
+    board: dict[str, Any] = {
+        "gpu_uuid": "GPU-1",
+        "gpu_name": "NVIDIA H200",
+        "board_w": DRAWN_W,
+        "visit": 1,
+        "hyperparameters": "{}",
+    }
+    for round_ in (1, 2, 3):
+        shared = board | {"round": round_, "block_id": f"t{round_}"}
+        for order, bracket in enumerate(("open", "close")):
+            arm = {"bracket": bracket, "order_in_visit": order, "training_share": 1.0}
+            sweep.train("m", family="f", epochs_j=[200.0] * 10, **shared | arm)
+        arm = {"tactic": "early-stopping", "order_in_visit": 2, "training_share": 0.4}
+        sweep.train("m", family="f", epochs_j=[200.0] * 4, **shared | arm)
+    (row,) = side_by_side_of(sweep)
+    assert row.cpu is not None
+    assert row.cpu.gpu.energy is not None
+    assert row.cpu.gpu.energy.ratio == pytest.approx(0.4)

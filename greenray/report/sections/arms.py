@@ -25,7 +25,7 @@ def load(analysis: Analysis) -> Shown | None:
     if not analysis.findings:
         return None
     effects = [finding.effect for finding in analysis.findings]
-    rows = devices.side_by_side(analysis.arms, effects, devices.boards(analysis.frames))
+    rows = devices.side_by_side(analysis.arms, effects)
     sizes = artefacts.sizes(analysis.arms)
     held = claims.hold(papers.GONZALEZ, analysis.findings, rows, sizes)
     return Shown(rows=rows, sizes=sizes, zeros=artefacts.zeros(analysis.findings), held=held)
