@@ -3,8 +3,9 @@
 What counts is the work: a classifier may hold a twelfth of the parameters and a two-thousandth of the multiply-accumulates.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from greenray.analysis.arms import Row
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.wording import number
 
@@ -18,16 +19,28 @@ def shares(effect: ModelEffect) -> tuple[float | None, float | None]:
 
     Where attempts differ, the largest.
     """
-    cells = [visit.arm.cell for visit in effect.used]
-    told = ((cell.get(f"touched_{of}_share") for cell in cells) for of in ("parameters", "macs"))
-    parameters, macs = (max((share for share in each if share is not None), default=None) for each in told)
-    return parameters, macs
+    return _shares(_cells(effect))
 
 
 def is_hardly(effect: ModelEffect) -> bool:
-    parameters, macs = shares(effect)
+    return is_hardly_in(_cells(effect))
+
+
+def is_hardly_in(cells: Iterable[Row]) -> bool:
+    """The same of rows of `cells`, all of one tactic on one model."""
+    parameters, macs = _shares(list(cells))
     share = parameters if macs is None else macs
     return share is not None and share < HARDLY
+
+
+def _cells(effect: ModelEffect) -> list[Row]:
+    return [visit.arm.cell for visit in effect.used]
+
+
+def _shares(cells: Sequence[Row]) -> tuple[float | None, float | None]:
+    told = ((cell.get(f"touched_{of}_share") for cell in cells) for of in ("parameters", "macs"))
+    parameters, macs = (max((share for share in each if share is not None), default=None) for each in told)
+    return parameters, macs
 
 
 def hardly(effect: ModelEffect) -> str:
@@ -40,7 +53,11 @@ def hardly(effect: ModelEffect) -> str:
 
 def named(effect: ModelEffect) -> str:
     """The tactic as a table names it."""
-    return f"{effect.tactic} ({MARK})" if is_hardly(effect) else effect.tactic
+    return marked(effect.tactic, hardly=is_hardly(effect))
+
+
+def marked(tactic: str, *, hardly: bool) -> str:
+    return f"{tactic} ({MARK})" if hardly else tactic
 
 
 def hardly_on(members: Iterable[tuple[str, ModelEffect]]) -> str:

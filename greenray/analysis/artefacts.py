@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from greenray.analysis import stats
+from greenray.analysis import applied, stats
 from greenray.analysis.arms import Arm, json_of
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.findings import Finding
-from greenray.analysis.wording import percent_change
+from greenray.analysis.wording import count, percent_change, signed
 
 _BITS = {
     "int4-weight-only": 4,
@@ -23,12 +23,15 @@ _BITS = {
 """Bits of a weight after a tactic."""
 _LOADED_BITS = 32
 _SAID_FROM = 0.02
-"""Naive savings that exceed those of the file by this share of the baseline are said."""
+"""Naive savings that exceed those of the file by this share of the baseline's file are said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """Bytes of a model under a tactic and as it was loaded: of its serialised state, and of what its `parameters()` list."""
+    """Bytes of a model under a tactic and as it was loaded: of its serialised state, and of what its `parameters()` list.
+
+    `hardly`: the tactic was hardly applied.
+    """
 
     label: str
     tactic: str
@@ -36,6 +39,7 @@ class Size:
     tactic_bytes: float
     naive_baseline_bytes: float | None
     naive_tactic_bytes: float | None
+    hardly: bool
 
     @property
     def change(self) -> float:
@@ -57,8 +61,14 @@ class Size:
 
     @property
     def misleads(self) -> bool:
-        """Whether the naive figure claims clearly more than the file saves."""
-        return self.naive_change is not None and self.naive_change < self.change - _SAID_FROM
+        """Whether the naive figure claims clearly more bytes than the file saves.
+
+        As bytes: what a file holds beside its parameters makes its share smaller, and hides nothing.
+        """
+        if self.naive_baseline_bytes is None or self.naive_tactic_bytes is None:
+            return False
+        claimed, saved = self.naive_baseline_bytes - self.naive_tactic_bytes, self.baseline_bytes - self.tactic_bytes
+        return claimed - saved > _SAID_FROM * self.baseline_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +103,7 @@ def sizes(arms: Iterable[Arm]) -> list[Size]:
                 tactic_bytes=size,
                 naive_baseline_bytes=naive,
                 naive_tactic_bytes=_mean(of, "parameters_bytes"),
+                hardly=applied.is_hardly_in(arm.cell for arm in of),
             )
             if max(abs(row.change), abs(row.naive_change or 0.0)) >= 0.001:
                 found.append(row)
@@ -106,15 +117,17 @@ def size_sentences(sizes: Iterable[Size]) -> list[str]:
         groups[size.tactic].append(size)
     said = []
     for tactic, of in groups.items():
-        naive, file = (_range([-100 * (getattr(one, name) or 0.0) for one in of]) for name in ("naive_change", "change"))
+        naive, file = ([100 * (getattr(one, name) or 0.0) for one in of] for name in ("naive_change", "change"))
         most = of[0].most
         bound = ""
         if most is not None:
             bound = f", and {_LOADED_BITS * (1 - most):.0f} bits for {_LOADED_BITS} can save {100 * most:.0f} % at most"
-        where = of[0].label if len(of) == 1 else f"{len(of)} models"
+        few = f" ({applied.MARK} to {count(hardly, 'model')})" if (hardly := sum(one.hardly for one in of)) else ""
+        where = of[0].label if len(of) == 1 else count(len(of), "model")
         said.append(
-            f"{tactic} on {where}: what parameters() lists is {naive} % smaller, the serialised model {file} %{bound}; "
-            "packed weights are no parameters, so the first figure leaves them out."
+            f"{tactic} on {where}{few}: what parameters() lists changes by {_signed(naive)}, the serialised model by "
+            f"{_signed(file)}{bound}; weights that are packed, or held outside of torch, are no parameters, so the first figure "
+            "leaves them out."
         )
     return said
 
@@ -140,8 +153,10 @@ def zero_sentences(rows: Iterable[Zeros]) -> list[str]:
     said = []
     for tactic, of in groups.items():
         share = _range([100 * (row.zeros or 0.0) for row in of])
-        where = of[0].label if len(of) == 1 else f"{len(of)} models"
-        said.append(f"{tactic} on {where}: {share} % of the weights are zero and the kernels are dense: {_times(of)}.")
+        models = len({row.effect.subject[3:6] for row in of})
+        where = of[0].label if len(of) == 1 else count(models, "model")
+        times = _times(of) + (f" (batch sizes and devices counted apart: {len(of)})" if len(of) > models else "")
+        said.append(f"{tactic} on {where}: {share} % of the weights are zero and the kernels are dense: {times}.")
     return said
 
 
@@ -150,20 +165,17 @@ def _times(rows: Sequence[Zeros]) -> str:
     if len(times) == 1:
         if times[0] is None:
             return "its time is unknown"
-        how = {None: "no interval, so nothing is claimed of time", False: "time is unchanged"}.get(
+        how = {None: "no interval, so nothing is claimed of time", False: "no clear difference in time"}.get(
             times[0].clear, "time is less all the same" if times[0].ratio < 1 else "time is more"
         )
         return f"{how} ({percent_change(times[0])})"
     ways = {
-        "unchanged": sum(time is not None and time.clear is False for time in times),
-        "less": sum(time is not None and bool(time.clear) and time.ratio < 1 for time in times),
-        "more": sum(time is not None and bool(time.clear) and time.ratio > 1 for time in times),
+        "no clear difference in time": sum(time is not None and time.clear is False for time in times),
+        "less time": sum(time is not None and bool(time.clear) and time.ratio < 1 for time in times),
+        "more time": sum(time is not None and bool(time.clear) and time.ratio > 1 for time in times),
     }
-    told = [f"{way} on {number}" for way, number in ways.items() if number]
-    said = [f"time is {', '.join(told)}"] if told else []
-    if unsure := len(times) - sum(ways.values()):
-        said.append(f"no interval of time on {unsure}: nothing is claimed")
-    return "; ".join(said)
+    ways["no interval, so nothing claimed of time"] = len(times) - sum(ways.values())
+    return ", ".join(f"{way} on {number}" for way, number in ways.items() if number)
 
 
 def _pruned(step: str) -> bool:
@@ -191,3 +203,8 @@ def _mean(arms: Iterable[Arm], column: str) -> float | None:
 
 def _range(values: Sequence[float]) -> str:
     return " to ".join(dict.fromkeys((f"{min(values):.0f}", f"{max(values):.0f}")))
+
+
+def _signed(changes: Sequence[float]) -> str:
+    """The smallest to the largest of changes in %, by what they save."""
+    return " to ".join(dict.fromkeys((signed(max(changes)), signed(min(changes))))) + " %"

@@ -7,34 +7,24 @@ compared round by round.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from statistics import fmean
 
-import polars as pl
-
-from greenray.analysis import precision, stats
+from greenray.analysis import applied, precision, stats
 from greenray.analysis.arms import Arm
-from greenray.analysis.effects import NULL_CHECK, ModelEffect
+from greenray.analysis.effects import NULL_CHECK, ModelEffect, repeated
 from greenray.analysis.findings import label_cells
-from greenray.analysis.frames import Frames
+from greenray.analysis.measures import Value, compared, mean_of
 from greenray.analysis.stats import Estimate
-from greenray.analysis.visits import Subject, VisitEffect, subject_of
+from greenray.analysis.visits import Subject, subject_of
 
 IDLE_SHARE, IDLE_W = 0.1, 2.0
 """A board that draws at most so much more than when idle (the larger of both) is called idle."""
 
-Key = tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Board:
-    """What the board used in an attempt: per sample, its mean power in the work windows, and its idle power; None if unknown."""
-
-    energy_j: float | None
-    power_w: float | None
-    idle_w: float | None
+_GPU, _WHOLE = mean_of("gpu_energy_j"), mean_of("energy_j")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,25 +72,12 @@ class SideBySide:
     def sides(self) -> list[Side]:
         return [side for side in (self.cpu, self.cuda) if side is not None]
 
-
-def boards(frames: Frames) -> dict[Key, Board]:
-    """By sweep, run and stage ("" for the whole run), from the windows that arms are made of: quiet ones, or all if none was."""
-    quiet = pl.col("contention").is_null()
-    used = (quiet | ~quiet.any()) & pl.col("gpu_energy_j").is_not_null()
-    summary = {
-        "energy_j": (pl.col("gpu_energy_j") / pl.col("samples")).filter(used).mean(),
-        "power_w": pl.col("gpu_energy_j").filter(used).sum() / pl.col("duration_s").filter(used).sum(),
-        "idle_w": pl.col("gpu_idle_w").drop_nulls().first(),
-    }
-    found: dict[Key, Board] = {}
-    for keys in (["sweep", "run_id"], ["sweep", "run_id", "stage"]):
-        for row in frames.work.group_by(keys).agg(**summary).with_columns(pl.col("power_w").fill_nan(None)).to_dicts():
-            figures = {name: row[name] for name in summary}
-            found[row["sweep"], row["run_id"], row.get("stage") or ""] = Board(**figures)
-    return found
+    @property
+    def hardly(self) -> bool:
+        return any(applied.is_hardly(side.effect) for side in self.sides)
 
 
-def side_by_side(arms: Sequence[Arm], effects: Iterable[ModelEffect], of: Mapping[Key, Board]) -> list[SideBySide]:
+def side_by_side(arms: Sequence[Arm], effects: Iterable[ModelEffect]) -> list[SideBySide]:
     """A row for each model and tactic, in the order of the effects; the null check is none.
 
     Where a device is hardware of several kinds, a row for each pair.
@@ -127,10 +104,10 @@ def side_by_side(arms: Sequence[Arm], effects: Iterable[ModelEffect], of: Mappin
                 SideBySide(
                     label=f"{label} ({where})" if len(on["cpu"]) * len(on["cuda"]) > 1 else label,
                     tactic=tactic,
-                    cpu=None if cpu is None else Side(effect=cpu, gpu=gpu_only(cpu, of)),
-                    cuda=None if cuda is None else Side(effect=cuda, gpu=gpu_only(cuda, of)),
-                    across=None if cpu is None else _across(cpu, references, _whole, scope=True),
-                    across_gpu=None if cpu is None else _across(cpu, references, lambda arm: _board(arm, of).energy_j),
+                    cpu=None if cpu is None else Side(effect=cpu, gpu=gpu_only(cpu)),
+                    cuda=None if cuda is None else Side(effect=cuda, gpu=gpu_only(cuda)),
+                    across=None if cpu is None else _across(cpu, references, _WHOLE, scope=True),
+                    across_gpu=None if cpu is None else _across(cpu, references, _GPU),
                 )
             )
     return found
@@ -140,35 +117,18 @@ def _wherever(subject: Subject) -> Subject:
     return subject._replace(device="", hardware="", scope="")
 
 
-def gpu_only(effect: ModelEffect, of: Mapping[Key, Board]) -> GpuOnly:
-    """The board's part of an effect, from the visits that its energy is from."""
-    ratios = [ratio for visit in effect.used if (ratio := _ratio(visit, of)) is not None]
-    tactics = [_board(visit.arm, of) for visit in effect.used]
-    busy = any(visit.contended for visit in effect.used)
+def gpu_only(effect: ModelEffect) -> GpuOnly:
+    """The board's part of an effect."""
+    found = repeated(effect.visits, partial(compared, value=_GPU), first=effect.first)
+    tactics = [visit.arm for visit in effect.used]
     return GpuOnly(
-        energy=_estimate(ratios, first=effect.first, busy=busy),
-        power_w=stats.mean_known(board.power_w for board in tactics),
-        idle_w=stats.mean_known(board.idle_w for board in tactics),
+        energy=None if found is None else stats.estimate(found.mean, found.half_width, basis=found.basis),
+        power_w=stats.mean_known(map(mean_of("gpu_power_w"), tactics)),
+        idle_w=stats.mean_known(arm.idle_w for arm in tactics),
     )
 
 
-def _estimate(ratios: Sequence[float], *, first: int | None = None, busy: bool = False) -> Estimate | None:
-    if not ratios:
-        return None
-    mean, half = precision.interval(ratios, first=first)
-    basis = "one round" if len(ratios) == 1 else f"{len(ratios)} rounds"
-    return stats.estimate(mean, None if busy else half, basis=f"{basis}, host busy" if busy else basis)
-
-
-def _ratio(visit: VisitEffect, of: Mapping[Key, Board]) -> float | None:
-    ours = _board(visit.arm, of).energy_j
-    theirs = [joules for arm in visit.reference if (joules := _board(arm, of).energy_j)]
-    return math.log(ours / fmean(theirs)) if ours and theirs else None
-
-
-def _across(
-    effect: ModelEffect, references: Sequence[Arm], energy_j: Callable[[Arm], float | None], *, scope: bool = False
-) -> Estimate | None:
+def _across(effect: ModelEffect, references: Sequence[Arm], energy_j: Value, *, scope: bool = False) -> Estimate | None:
     """Tactic over the mean of the baselines of its round; with `scope` only where both count the same parts."""
     by_round: dict[int, list[float]] = defaultdict(list)
     for arm in references:
@@ -177,16 +137,12 @@ def _across(
             by_round[arm.cell["round"] or 1].append(joules)
     pairs = ((energy_j(visit.arm), by_round.get(visit.round)) for visit in effect.used)
     ratios = [math.log(ours / fmean(theirs)) for ours, theirs in pairs if ours and theirs]
-    return _estimate(ratios, busy=any(visit.contended for visit in effect.used))
-
-
-def _whole(arm: Arm) -> float | None:
-    return None if arm.energy_j is None else arm.energy_j.mean
-
-
-def _board(arm: Arm, of: Mapping[Key, Board]) -> Board:
-    unknown = Board(energy_j=None, power_w=None, idle_w=None)
-    return of.get((arm.cell["sweep"], arm.cell["run_id"], arm.stage), unknown)
+    if not ratios:
+        return None
+    mean, half = precision.interval(ratios)
+    basis = "one round" if len(ratios) == 1 else f"{len(ratios)} rounds"
+    busy = any(visit.contended for visit in effect.used)
+    return stats.estimate(mean, None if busy else half, basis=f"{basis}, host busy" if busy else basis)
 
 
 def _anywhere(arm: Arm) -> Arm:

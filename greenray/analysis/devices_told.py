@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
+from greenray.analysis import applied
 from greenray.analysis.arms import Arm
 from greenray.analysis.devices import Side, SideBySide
 from greenray.analysis.sentences import listed
@@ -40,6 +41,8 @@ def _gpu_only(tactic: str, rows: Sequence[SideBySide], gpu: str, whole: str, idl
     verb = "falls" if gpu == "less" else "rises"
     size = _size(side.gpu.energy for side in sides)
     verdict = f": {_REAL[whole]}" if gpu == "less" else ""
+    if verdict and whole == "less" and _modelled(sides):
+        verdict = ": no meter says whether that saving is real"
     return (
         f"{tactic} on the CPU, {_on(rows)}: GPU energy {verb} by {size}{why}{power}; "
         f"over the whole scope ({_scopes(sides)}) it {_whole(sides, whole)}{verdict}."
@@ -56,9 +59,10 @@ def across_sentences(rows: Iterable[SideBySide]) -> list[str]:
     said = []
     for (tactic, gpu, whole), members in groups.items():
         seems, is_ = _ways(gpu, [row.across_gpu for row in members]), _ways(whole, [row.across for row in members])
+        by = " as estimated from CPU time" if _modelled(row.cpu for row in members if row.cpu is not None) else ""
         said.append(
             f"{tactic} on the CPU against the baseline on CUDA, {_on(members)}: {seems} by the GPU's meter, "
-            f"{'but' if gpu != whole else 'and'} {is_} over the whole scope; the device changes with the tactic there, so "
+            f"{'but' if gpu != whole else 'and'} {is_} over the whole scope{by}; the device changes with the tactic there, so "
             "it is no effect of the tactic."
         )
     return said
@@ -66,19 +70,24 @@ def across_sentences(rows: Iterable[SideBySide]) -> list[str]:
 
 def missing_sentences(rows: Iterable[SideBySide], arms: Iterable[Arm]) -> list[str]:
     """Tactics that have an arm on one device only though the other was asked for, with what became of it there."""
-    reasons: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    for arm in arms:
-        if not arm.ok and arm.cell["status"] in ("unsupported", "not_applied"):
-            reasons[arm.cell["tactic"], arm.cell["device"]][str(arm.cell["error"] or arm.cell["status"]).rstrip(".")] = None
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    reasons: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
+    for cell in (arm.cell for arm in arms if arm.cell["status"] in ("unsupported", "not_applied")):
+        reasons[cell["tactic"], cell["device"], cell["model"]][str(cell["error"] or cell["status"]).rstrip(".")] = None
+    there: set[tuple[str, str]] = set()
+    found: dict[tuple[str, str], list[SideBySide]] = defaultdict(list)
     for row in rows:
         for device, side, other in (("cpu", row.cpu, row.cuda), ("cuda", row.cuda, row.cpu)):
-            if side is None and other is not None and (row.tactic, device) in reasons:
-                found[row.tactic, device].append(row.label)
-    return [
-        f"{tactic} has no {'CPU' if device == 'cpu' else 'CUDA'} arm ({'; '.join(list(reasons[tactic, device])[:2])})."
-        for tactic, device in found
-    ]
+            if side is not None:
+                there.add((row.tactic, device))
+            elif other is not None and (row.tactic, device, other.effect.subject.model) in reasons:
+                found[row.tactic, device].append(row)
+    said = []
+    for (tactic, device), members in found.items():
+        models = dict.fromkeys(side.effect.subject.model for row in members for side in row.sides)
+        why = dict.fromkeys(reason for model in models for reason in reasons[tactic, device, model])
+        where = f" {_names(members)}" if (tactic, device) in there else ""  # it may have one on other models
+        said.append(f"{tactic} has no {'CPU' if device == 'cpu' else 'CUDA'} arm{where} ({'; '.join(list(why)[:2])}).")
+    return said
 
 
 def _way(estimate: Estimate | None) -> str | None:
@@ -98,9 +107,13 @@ def _ways(way: str, estimates: Sequence[Estimate | None]) -> str:
 
 
 def _whole(sides: Sequence[Side], way: str) -> str:
-    modelled = any(side.effect.modelled for side in sides)
-    uses, makes = ("is estimated from CPU time to use", "is estimated to make") if modelled else ("uses", "makes")
+    verbs = ("use", "make")
+    uses, makes = (f"is estimated from CPU time to {verb}" if _modelled(sides) else f"{verb}s" for verb in verbs)
     return f"{makes if way == 'same' else uses} {_ways(way, [side.effect.energy for side in sides])}"
+
+
+def _modelled(sides: Iterable[Side]) -> bool:
+    return any(side.effect.modelled for side in sides)
 
 
 def _size(estimates: Iterable[Estimate | None]) -> str:
@@ -120,6 +133,11 @@ def _scopes(sides: Sequence[Side]) -> str:
 
 
 def _on(rows: Sequence[SideBySide]) -> str:
+    """On which models, and to which of them the tactic was hardly applied."""
+    few = applied.hardly_on((row.label, row.sides[0].effect) for row in rows)
+    return f"{_names(rows)}{f', {few}' if few else ''}"
+
+
+def _names(rows: Sequence[SideBySide]) -> str:
     names = [row.label for row in rows]
-    few = names if len(names) <= _NAMED + 1 else [*names[:_NAMED], f"{len(names) - _NAMED} more"]
-    return f"on {listed(few)}"
+    return f"on {listed(names if len(names) <= _NAMED + 1 else [*names[:_NAMED], f'{len(names) - _NAMED} more'])}"

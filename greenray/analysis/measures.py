@@ -93,7 +93,7 @@ def _visits(value: Value, step: Step | None = None) -> Callable[[Measure, Findin
     """Compared inside visits: by `step`, or by the arms' values."""
 
     def change(measure: Measure, finding: Finding) -> Change:
-        effect, compare = finding.effect, step or partial(_compared, value=value, points=measure.points)
+        effect, compare = finding.effect, step or partial(compared, value=value, points=measure.points)
         found = effects.repeated(effect.visits, compare, first=effect.first)
         if found is None:
             return Change(measure=measure, basis=_why(effect.visits, value))
@@ -111,7 +111,8 @@ def _visits(value: Value, step: Step | None = None) -> Callable[[Measure, Findin
     return change
 
 
-def _compared(visit: VisitEffect, *, value: Value, points: bool) -> float | None:
+def compared(visit: VisitEffect, *, value: Value, points: bool = False) -> float | None:
+    """What a visit says of a change: the log ratio of the tactic's value to the mean of its baselines', or their difference."""
     ours, theirs = value(visit.arm), stats.mean_known(map(value, visit.reference))
     if ours is None or theirs is None:
         return None
@@ -136,7 +137,8 @@ def _why(visits: tuple[VisitEffect, ...], value: Value) -> str:
     return "; ".join(dict.fromkeys(flag for visit in visits for flag in visit.flags)) or "not known in the same visits"
 
 
-def _mean(column: str) -> Value:
+def mean_of(column: str) -> Value:
+    """The mean over an arm's windows, by the name that the arm has for it."""
     return lambda arm: None if (measured := getattr(arm, column)) is None else measured.mean
 
 
@@ -182,17 +184,17 @@ def _quality(measure: Measure, finding: Finding) -> Change:
     return make(mean=found.difference, ends=ends, basis=basis)
 
 
-_ENERGY, _TIME = (_visits(_mean(name), attrgetter(of)) for name, of in (("energy_j", "energy"), ("time_s", "time")))
+_ENERGY, _TIME = (_visits(mean_of(name), attrgetter(of)) for name, of in (("energy_j", "energy"), ("time_s", "time")))
 _PRICED = f"{SAMPLES:,} samples"
 
 MEASURES = (
     Measure(name="energy_j", label="energy", unit="J/sample", of=_ENERGY),
-    Measure(name="gpu_energy_j", label="GPU energy", unit="J/sample", of=_visits(_mean("gpu_energy_j"))),
-    Measure(name="gpu_power_w", label="GPU power", unit="W", of=_visits(_mean("gpu_power_w"))),
-    Measure(name="gpu_utilization", label="GPU utilisation", unit="share", of=_visits(_mean("gpu_utilization")), points=True),
-    Measure(name="cpu_energy_j", label="CPU energy", unit="J/sample", of=_visits(_mean("cpu_energy_j"))),
+    Measure(name="gpu_energy_j", label="GPU energy", unit="J/sample", of=_visits(mean_of("gpu_energy_j"))),
+    Measure(name="gpu_power_w", label="GPU power", unit="W", of=_visits(mean_of("gpu_power_w"))),
+    Measure(name="gpu_utilization", label="GPU utilisation", unit="share", of=_visits(mean_of("gpu_utilization")), points=True),
+    Measure(name="cpu_energy_j", label="CPU energy", unit="J/sample", of=_visits(mean_of("cpu_energy_j"))),
     Measure(name="time_s", label="time", unit="s/sample", of=_TIME),
-    Measure(name="latency_p50_s", label="latency p50", unit="s", of=_visits(_mean("latency_p50_s"), attrgetter("latency_p50"))),
+    Measure(name="latency_p50_s", label="latency p50", unit="s", of=_visits(mean_of("latency_p50_s"), attrgetter("latency_p50"))),
     Measure(name="samples_per_s", label="throughput", unit="samples/s", of=_throughput, tested=False),
     Measure(name="accuracy", label="accuracy", unit="", of=_quality, points=True, repeats=False),
     Measure(name="accuracy_ratio", label="accuracy, relative", unit="", of=_quality, repeats=False, tested=False),

@@ -25,6 +25,7 @@ from greenray.analysis import applied, stats
 from greenray.analysis.effects import NULL_CHECK
 from greenray.analysis.findings import Finding
 from greenray.analysis.measures import MEASURES, Change, Measure, changes
+from greenray.analysis.wording import count
 
 MIN_FAMILIES = 3
 MIN_FAMILIES_FOR_TEST = 8
@@ -78,6 +79,11 @@ class OverallEffect:
     measures: Mapping[str, OverMeasure]
     modelled: bool
     hardly: int = 0
+
+    @property
+    def named(self) -> str:
+        """The tactic as a table names it."""
+        return self.tactic + (f" ({applied.MARK} to {count(self.hardly, 'model')})" if self.hardly else "")
 
     @property
     def families(self) -> int:

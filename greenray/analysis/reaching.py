@@ -8,9 +8,9 @@ these do not overlap, and the host was theirs.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from greenray.analysis.arms import Arm
+from greenray.analysis.arms import Arm, json_of
 from greenray.analysis.training import MIN_ROUNDS, SHARES, Figure, Training
-from greenray.analysis.wording import count, quality, quantity
+from greenray.analysis.wording import count, quality, quantity, setting
 
 MOST = 6
 """Sentences: a sweep over batch sizes and learning rates has many fields of models."""
@@ -25,16 +25,25 @@ def sentences(trainings: Iterable[Training]) -> tuple[str, ...]:
         if cell["tactic"] == "baseline" and all(run.why_no_quality_to_reach is None for run in training.runs):
             same = (*(cell[name] for name in _SAME), training.arm.hardware, training.arm.scope)
             fields[same].append(training)
-    found = [said for field in sorted(fields.values(), key=len, reverse=True) if (said := _of_field(field)) is not None]
+    several = [field for field in fields.values() if len({training.arm.cell["model"] for training in field}) > 1]
+    ordered = sorted(several, key=len, reverse=True)
+    found = [said for field in ordered if (said := _of_field(field, _where(field, several))) is not None]
     left = len(found) - MOST
     more = (f"The same of {count(left, 'more group')} of models is in the table.",) if left > 0 else ()
     return (*found[:MOST], *more)
 
 
-def _of_field(field: Sequence[Training]) -> str | None:
+def _where(field: Sequence[Training], others: Iterable[Sequence[Training]]) -> str:
+    """On which data, and by which settings if those tell this field from others."""
+    told = [json_of(cell, "hyperparameters") | {"device": cell["device"]} for cell in (one[0].arm.cell for one in others)]
+    cell = field[0].arm.cell
+    ours = json_of(cell, "hyperparameters") | {"device": cell["device"]}
+    differing = [setting(name, value) for name, value in ours.items() if any(one.get(name) != value for one in told)]
+    return f"On {cell['dataset']} in batches of {cell['batch_size']}" + (f" ({', '.join(differing)})" if differing else "")
+
+
+def _of_field(field: Sequence[Training], where: str) -> str | None:
     """One sentence on models under the same settings; None where fewer than two can be compared."""
-    if len({training.arm.cell["model"] for training in field}) < 2:
-        return None
     bar = SHARES[0] * max(run.best or 0.0 for training in field for run in training.runs)
     energies = [(training, energy) for training in field if (energy := _energy_to(training, bar)) is not None]
     epochs = [(training, reached) for training in field if (reached := _epochs_to(training, bar)) is not None]
@@ -43,14 +52,13 @@ def _of_field(field: Sequence[Training]) -> str | None:
     ranked = sorted(energies, key=lambda pair: pair[1].mean)
     (cheapest, least), (second, next_) = ranked[:2]
     soonest, first = min(epochs, key=lambda pair: pair[1].mean)
-    cell, measure = cheapest.arm.cell, cheapest.arm.measure
-    rest = len(field) - len(energies)
+    name, measure = cheapest.arm.cell["model"], cheapest.arm.measure
+    rest, every = len(field) - len(energies), " in every round" if field[0].rounds > 1 else ""
     parts = [
-        f"On {cell['dataset']} in batches of {cell['batch_size']}, {cheapest.arm.cell['model']} reaches {quality(measure, bar)} "
-        f"{measure.name} ({SHARES[0] * 100:g} % of the best of {len(field)} models) at the least energy, {_told(least)}; next is "
-        f"{second.arm.cell['model']} with {_told(next_)}.",
+        f"{where}, {name} reaches {quality(measure, bar)} {measure.name} ({SHARES[0] * 100:g} % of the best of {len(field)} "
+        f"models) at the least energy, {_told(least)}; next is {second.arm.cell['model']} with {_told(next_)}.",
         f"After the fewest epochs it is {soonest.arm.cell['model']} ({first.mean:.3g}).",
-        f"{rest} of them {'does' if rest == 1 else 'do'} not reach it, or at unknown energy." if rest else "",
+        f"{rest} of them {'does' if rest == 1 else 'do'} not reach it{every}, or at unknown energy." if rest else "",
         "Energies are estimated from CPU time." if any(arm.modelled for arm in _arms(field)) else "",
         _certainty(least, next_, busy=any(arm.contended for arm in _arms([cheapest, second]))),
     ]
@@ -58,9 +66,9 @@ def _of_field(field: Sequence[Training]) -> str | None:
 
 
 def _certainty(least: Figure, next_: Figure, *, busy: bool) -> str:
-    if busy:
-        return "Others kept the host busy, so which is cheapest is not clear."
     if least.high is None or next_.low is None:
+        if busy:
+            return "Others kept the host busy, so which is cheapest is not clear."
         return f"Fewer than {MIN_ROUNDS} rounds give no interval, so which is cheapest is not clear."
     clear = least.high < next_.low
     return "Their intervals do not overlap." if clear else "Their intervals overlap, so which is cheapest is not clear."
@@ -75,7 +83,7 @@ def _energy_to(training: Training, bar: float) -> Figure | None:
 
 
 def _epochs_to(training: Training, bar: float) -> Figure | None:
-    return training.over_rounds(lambda run: None if (there := run.reach(bar)) is None else float(there.epoch))
+    return training.over_rounds(lambda run: None if (there := run.reach(bar)) is None else float(there.epoch), spoiled=False)
 
 
 def _told(figure: Figure) -> str:

@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 
 import polars as pl
 
+from greenray.analysis import applied
 from greenray.analysis.arms import Arm, Row, json_of
 from greenray.analysis.frames import Frames
 from greenray.analysis.stats import t_quantile
@@ -54,6 +55,15 @@ class TrainingRun:
     evaluated: tuple[Evaluated, ...] = ()
 
     @property
+    def hardly(self) -> bool:
+        return applied.is_hardly_in([self.arm.cell])
+
+    @property
+    def named(self) -> str:
+        """The tactic as tables name it."""
+        return applied.marked(self.arm.cell["tactic"], hardly=self.hardly)
+
+    @property
     def epochs(self) -> int:
         return sum(self.held)
 
@@ -91,7 +101,9 @@ class TrainingRun:
         if not self.evaluated:
             return "not evaluated after each epoch (evaluate_each_epoch)"
         measure = self.arm.measure
-        return None if measure.share and measure.higher_is_better else f"{measure.name} is no share of a best to reach"
+        if not (measure.share and measure.higher_is_better):
+            return f"{measure.name} is no share of a best to reach"
+        return None if self.best else f"{measure.name} was 0 after every epoch"
 
     def reach(self, quality: float) -> Evaluated | None:
         """The model after the first epoch that was as good; None if none was."""
@@ -104,7 +116,7 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """Mean over rounds, with its 95 % t interval from three rounds on; the mean of one run is that run."""
+    """Mean over rounds, with its 95 % t interval from three rounds on, of what cannot be negative."""
 
     mean: float
     low: float | None
@@ -125,19 +137,23 @@ class Training:
     def rounds(self) -> int:
         return len({run.arm.cell["round"] for run in self.runs})
 
-    def over_rounds(self, of: Callable[[TrainingRun], float | None]) -> Figure | None:
-        """A figure of the runs, those of one round averaged first: the round repeats. None where one is unknown."""
+    def over_rounds(self, of: Callable[[TrainingRun], float | None], *, spoiled: bool = True) -> Figure | None:
+        """A figure of the runs, those of one round averaged first: the round repeats. None where one is unknown.
+
+        What a busy host spoils (`spoiled`: energy and time) is of quiet runs, or of all without an interval if none was quiet.
+        """
+        quiet = [run for run in self.runs if not (spoiled and run.arm.contended)]
         by_round: dict[int, list[float | None]] = defaultdict(list)
-        for run in self.runs:
+        for run in quiet or self.runs:
             by_round[run.arm.cell["round"] or 1].append(of(run))
         means = [fmean(known) for values in by_round.values() if (known := [value for value in values if value is not None])]
         if len(means) < len(by_round):
             return None
         mean = fmean(means)
-        if len(means) < MIN_ROUNDS:
+        if len(means) < MIN_ROUNDS or not quiet:
             return Figure(mean=mean, low=None, high=None)
         half = t_quantile(len(means) - 1) * stdev(means) / sqrt(len(means))
-        return Figure(mean=mean, low=mean - half, high=mean + half)
+        return Figure(mean=mean, low=max(0.0, mean - half), high=mean + half)
 
 
 def training_runs(frames: Frames, arms: list[Arm]) -> list[TrainingRun]:

@@ -29,6 +29,7 @@ class Trainer:
 
     Attributes:
         samples: how many are learnt from.
+        share: of the samples that an epoch learns from where none are held out (0-1).
         validation_accuracy: share of the samples held out that were answered right after the last epoch; None without any.
     """
 
@@ -41,14 +42,16 @@ class Trainer:
         self.validation_accuracy: float | None = None
         samples, many = len(self._learnt), hyper.gradient_accumulation
         self.samples = samples
-        self.batch_size = min(task.job.batch_size, samples)
-        updates = samples // (self.batch_size * many)
+        self.batch_size, updates = _batches(samples, most=task.job.batch_size, many=many)
         if not updates:
             raise Unsupported(
                 f"gradient_accumulation {many} with batches of {self.batch_size} needs {many * self.batch_size} samples to learn "
                 f"from, there are {samples}; accumulate fewer, or smaller ones"
             )
         self.batches_per_epoch = updates * many
+        # By what is drawn: what does not fill a batch is left out with and without samples held out.
+        whole_batch, whole_updates = _batches(task.training_samples, most=task.job.batch_size, many=many)
+        self.share = updates * self.batch_size / (whole_updates * whole_batch)
         self._order = torch.Generator().manual_seed(seed)
         kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
             "adamw": torch.optim.AdamW,
@@ -122,6 +125,12 @@ class Trainer:
                     raise Unsupported(f"in {self._task.name} no answer is right or wrong, so there is nothing to validate by")
                 right = right + found
         return int(right) / len(rows)
+
+
+def _batches(samples: int, *, most: int, many: int) -> tuple[int, int]:
+    """Samples in a batch, and how many updates of `many` full batches there are in an epoch."""
+    size = min(most, samples)
+    return size, samples // (size * many)
 
 
 def _divided(task: Task, *, share: float) -> "tuple[torch.Tensor | None, torch.Tensor]":

@@ -54,7 +54,7 @@ def run(asked: CellTask, marker: work.WindowMarker, result: Done) -> Done:
             least_s=asked.steady_window_s if cell.device == "cuda" else 0.0,
             evaluate=evaluate if hyper.evaluate_each_epoch else None,
         )
-    result.training_share = trained * trainer.samples / (hyper.epochs * task.training_samples)
+    result.training_share = trained / hyper.epochs * trainer.share
     chain.end_training(model)
     precision.end(hyper.precision)
     result.evidence = chain.evidence(model)

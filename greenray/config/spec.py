@@ -155,6 +155,13 @@ class Experiment(Frozen):
             raise ValueError(f"unknown task {value!r}; known are {', '.join(TASKS)}")
         return value
 
+    @field_validator("augmentation")
+    @classmethod
+    def _each_once(cls, value: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+        if twice := next((name for name in value if value.count(name) > 1), None):
+            raise ValueError(f"{twice} is there {value.count(twice)} times; name each augmentation once")
+        return value
+
     @property
     def compares(self) -> bool:
         """Whether there is a tactic beside the baseline."""

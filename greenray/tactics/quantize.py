@@ -70,7 +70,8 @@ class _Quantize(Tactic[P]):
     def evidence(self, model: "nn.Module") -> dict[str, Any]:
         from torchao.utils import TorchAOBaseTensor
 
-        layers = [layer for layer in self._chosen.values() if isinstance(layer.weight, TorchAOBaseTensor)]
+        converted = {name: layer for name, layer in self._chosen.items() if isinstance(layer.weight, TorchAOBaseTensor)}
+        self._converted, layers = frozenset(converted), converted.values()
         devices = sorted({layer.weight.device.type for layer in layers})
         return {
             "modules_converted": len(layers),
@@ -82,7 +83,7 @@ class _Quantize(Tactic[P]):
         }
 
     def touched(self) -> frozenset[str]:
-        return frozenset(self._chosen)
+        return self._converted
 
 
 class Int8Dynamic(_Quantize[Params]):

@@ -96,6 +96,7 @@ class PruneStructured(Tactic[StructuredParams]):
         import torch_pruning
 
         heads = {layer: count for projections, count in _attentions(model) for layer in projections}
+        channels = {layer: layer.out_features // count for layer, count in heads.items()}  # of one head
         before = sum(count for _, count in _attentions(model))
         answering = [layer for layer in model.modules() if getattr(layer, "out_features", None) == classes]
         with warnings.catch_warnings():
@@ -121,7 +122,7 @@ class PruneStructured(Tactic[StructuredParams]):
         after = 0
         for module in model.modules():
             if projections := _projections(module):
-                left = int(pruner.num_heads[projections[0]])
+                left = projections[0].out_features // channels[projections[0]]  # the pruner counts what it only meant to remove
                 setattr(module, "num_attention_heads", left)  # noqa: B010  # a plain number, which modules are not declared to hold
                 if hasattr(module, "all_head_size"):  # of transformers' older attentions
                     setattr(module, "all_head_size", projections[0].out_features)  # noqa: B010
@@ -204,7 +205,8 @@ def _size(model: "nn.Module", example: "Mapping[str, Tensor]") -> "tuple[dict[st
 
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
     counter = FlopCounterMode(display=False)
-    with counter, torch.inference_mode():
+    # Not in inference mode: a model may keep tensors of this pass (beit its table of positions), and autograd refuses such.
+    with counter, torch.inference_mode(False), torch.no_grad():
         shape = _answers(model(**example)).shape
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

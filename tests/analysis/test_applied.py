@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from greenray.analysis import analyse
-from greenray.report import build, markdown
+from greenray.analysis import Analysis, analyse, artefacts
+from greenray.report import build, markdown, tables
+from greenray.report.document import Grid, Section
 from tests.support.synthetic import Sweep
 
 FEW = {"touched_parameters_share": 0.0021, "touched_macs_share": 0.0011}
@@ -53,6 +54,43 @@ def test_over_models_it_says_to_how_many(tmp_path: Path) -> None:
     assert "hardly applied to 2 models" in analysis.over_models[0]
     assert "hardly applied to m0, m2 (at most 0.1 % of the work)" in analysis.clear[0]
     assert "| 2 models |" in markdown.render(build(analysis)).split("## Over models")[-1]
+
+
+def test_tables_for_papers_and_machines_say_it_too(tmp_path: Path) -> None:
+    whole = {"touched_parameters_share": 1.0, "touched_macs_share": 1.0}
+    analysis = analyse(made(tmp_path / "out", FEW, whole, whole).finish())
+    short = next(block for block in over_models(analysis).blocks if isinstance(block, Grid))
+    assert short.rows[0][0] == "compile (hardly applied to 1 model)"
+    found = tables.build(analysis, (".effects", ".over_models"))
+    assert {(row["label"], row["hardly_applied"]) for row in found["effects"].rows} == {
+        ("m0", True),
+        ("m1", False),
+        ("m2", False),
+    }
+    assert [line[1] for line in found["effects"].printed.rows] == ["compile (hardly applied)", "compile", "compile"]
+    assert {row["hardly_applied_models"] for row in found["over_models"].rows} == {1}
+    assert {line[0] for line in found["over_models"].printed.rows} == {"compile (hardly applied to 1 model)"}
+
+
+def over_models(analysis: Analysis) -> Section:
+    return next(section for section in build(analysis).sections if section.id == "over-models")
+
+
+def test_sizes_and_trainings_say_it_too(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    sweep.cell("baseline", energy_j=0.004, model="m", model_family="m", size_bytes=1000, parameters_bytes=1000)
+    few = {"size_bytes": 900, "parameters_bytes": 700, **FEW}
+    sweep.cell("dynamic-quantization", energy_j=0.004, model="m", model_family="m", **few)
+    sweep.train("m", family="m", epochs_j=[1.0], tactic="channels-last", **FEW)
+    analysis = analyse(sweep.finish())
+    (size,) = artefacts.sizes(analysis.arms)
+    assert size.hardly
+    (said,) = artefacts.size_sentences([size])
+    assert said.startswith("dynamic-quantization on m (hardly applied to 1 model): what parameters() lists changes by −30 %")
+    assert [run.named for run in analysis.training] == ["channels-last (hardly applied)"]
+    found = tables.build(analysis, (".training", ".learning_rates"))
+    assert [[row["hardly_applied"] for row in table.rows] for table in found.values()] == [[True], [True]]
+    assert all(table.printed.rows[0][1] == "channels-last (hardly applied)" for table in found.values())
 
 
 @pytest.mark.parametrize(("rounds", "ratio"), [(1, 0.8), (3, 1.0)])

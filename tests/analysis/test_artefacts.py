@@ -1,6 +1,7 @@
 """Sizes and zeros that promise too much, and a paper's figures held against data, on stores of known truth."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,36 @@ def test_a_size_without_the_packed_weights_is_told_beside_the_file(tmp_path: Pat
     assert sizes["dynamic-quantization"].most == 0.75
     assert (sizes["bf16"].misleads, sizes["bf16"].most) == (False, 0.5)
     assert artefacts.size_sentences(sizes.values()) == [
-        "dynamic-quantization on vit: what parameters() lists is 94 % smaller, the serialised model 73 %, and 8 bits for 32 can "
-        "save 75 % at most; packed weights are no parameters, so the first figure leaves them out."
+        "dynamic-quantization on vit: what parameters() lists changes by −94 %, the serialised model by −73 %, and 8 bits for 32 "
+        "can save 75 % at most; weights that are packed, or held outside of torch, are no parameters, so the first figure leaves "
+        "them out."
     ]
     assert "| vit | dynamic-quantization | 4.00 MB | 1.08 MB | −73.0 % | −94.0 % | −75.0 % |" in section(sweep)
 
 
-@pytest.mark.parametrize(("time_ratio", "said"), [(1.0, "time is unchanged"), (0.7, "time is less all the same")])
+def test_what_a_file_holds_beside_its_weights_hides_no_saving(tmp_path: Path) -> None:
+    """Half of the weights' bytes are gone from the file too: 50 % of them, 40 % of it."""
+    sweep = Sweep(out=tmp_path / "out")
+    visits(sweep, "vit", "bf16", ratio=0.8, size_bytes=2_400_000, parameters_bytes=1_600_000)
+    visits(sweep, "vit", "onnxruntime", ratio=0.8, size_bytes=4_200_000, parameters_bytes=0)
+    sizes = [replace(size, naive_baseline_bytes=3_200_000) for size in artefacts.sizes(analyse(sweep.finish()).arms)]
+    assert {size.tactic: size.misleads for size in sizes} == {"bf16": False, "onnxruntime": True}
+    (said,) = artefacts.size_sentences(sizes)
+    assert "what parameters() lists changes by −100 %, the serialised model by +5 %; weights" in said
+
+
+def test_models_are_counted_once_however_many_batches_they_have(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    evidence = json.dumps({"prune-local": {"sparsity_model": 0.3, "permanent": True}})
+    for batch in (1, 32):
+        columns = {"batch_size": batch, "block_id": f"b{batch}", "evidence": evidence}
+        sweep.rounds(3, "vit", family="vit", energy_j=0.004, tactics={"prune-local": 1.0}, **columns)
+    (said,) = artefacts.zero_sentences(artefacts.zeros(analyse(sweep.finish()).findings))
+    assert said.startswith("prune-local on 1 model: 30 % of the weights are zero")
+    assert said.endswith("(batch sizes and devices counted apart: 2).")
+
+
+@pytest.mark.parametrize(("time_ratio", "said"), [(1.0, "no clear difference in time"), (0.7, "time is less all the same")])
 def test_zeros_in_dense_kernels_stand_beside_their_time(tmp_path: Path, time_ratio: float, said: str) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.004)
     evidence = json.dumps({"prune-local": {"sparsity_model": 0.298, "permanent": True}})

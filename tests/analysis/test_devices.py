@@ -1,13 +1,14 @@
 """Arms on two devices: which saving is real, against stores in which it is known."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from greenray.analysis import analyse
-from greenray.analysis.devices import SideBySide, boards, side_by_side
+from greenray.analysis import Analysis, analyse
+from greenray.analysis.devices import SideBySide, side_by_side
 from greenray.analysis.devices_told import across_sentences, gpu_only_sentences, missing_sentences
 from greenray.report import build, markdown
 from tests.support.synthetic import Sweep
@@ -16,11 +17,12 @@ IDLE_W, DRAWN_W = 60.0, 62.0
 FAMILIES = ("vit", "swin", "deit", "beit", "resnet")
 
 
-def block(sweep: Sweep, model: str, *, round_: int, device: str, arms: dict[str, dict[str, float]]) -> None:
+def block(sweep: Sweep, model: str, *, round_: int, device: str, arms: dict[str, dict[str, float]], **columns: Any) -> None:
     """A visit: each arm by energy and time per sample and its board's power, the baseline at both ends."""
     shared: dict[str, Any] = {"model": model, "model_family": model, "visit": 1, "round": round_}
     shared["block_id"] = f"b-{model}-{device}-{round_}"
     shared |= {"device": device, "gpu_uuid": "GPU-1", "gpu_name": "NVIDIA H200", "idle_w": IDLE_W}
+    shared |= columns
     jitter = math.exp(sweep.rng.gauss(0, 0.002))
     for order, (tactic, arm) in enumerate([*arms.items(), ("baseline", arms["baseline"])]):
         figures = {name: value * (1.0 if name == "board_w" else jitter) for name, value in arm.items()}
@@ -65,9 +67,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows(out: Path) -> dict[str, SideBySide]:
-    analysis = analyse(out)
-    found = side_by_side(analysis.arms, [finding.effect for finding in analysis.findings], boards(analysis.frames))
-    return {row.tactic: row for row in found}
+    return {row.tactic: row for row in every(analyse(out))}
+
+
+def side_by_side_of(sweep: Sweep) -> list[SideBySide]:
+    return every(analyse(sweep.finish()))
+
+
+def every(analysis: Analysis) -> list[SideBySide]:
+    return side_by_side(analysis.arms, [finding.effect for finding in analysis.findings])
 
 
 def test_the_gpus_meter_sees_a_saving_where_an_idle_board_idled_for_a_shorter_time(store: Path) -> None:
@@ -140,6 +148,35 @@ def test_a_missing_arm_is_said_with_its_reason(store: Path) -> None:
     ]
 
 
+def test_an_arm_is_missing_only_where_it_is(tmp_path: Path) -> None:
+    sweep = lying(tmp_path / "out", models=("vit", "swin"))
+    found = [row for row in side_by_side_of(sweep) if row.tactic == "compile"]
+    without = [replace(row, cuda=None) if row.label == "swin" else row for row in found]
+    for model, why in (("swin", "no compiler."), ("other", "too new")):
+        shared = {"round": 4, "visit": 1, "block_id": f"b-{model}-cuda-4", "device": "cuda", "model": model}
+        sweep.cell("compile", energy_j=None, status="unsupported", error=why, model_family=model, **shared)
+    assert missing_sentences(without, analyse(sweep.out).arms) == ["compile has no CUDA arm on swin (no compiler)."]
+
+
+def test_what_a_model_says_of_joules_is_not_called_real(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", scope="gpu+cpu", noise=0.0, windows=1, samples=20, modelled=0.9)
+    few = {"touched_parameters_share": 0.002, "touched_macs_share": 0.001}
+    cpu = {"energy_j": 1.0, "time_s": 0.010, "board_w": DRAWN_W}
+    on_cpu = {"baseline": cpu, "bf16": cpu | {"energy_j": 0.7, "time_s": 0.0075}}
+    for round_ in range(1, 4):
+        block(sweep, "deit", round_=round_, device="cpu", arms=on_cpu, **few)
+        block(sweep, "deit", round_=round_, device="cuda", arms={"baseline": cpu | {"energy_j": 0.5, "time_s": 0.001}})
+    (row,) = side_by_side_of(sweep)
+    (said,) = gpu_only_sentences([row])
+    assert said.startswith(
+        "bf16 on the CPU, on deit, hardly applied (0.2 % of the parameters, 0.1 % of the multiply-accumulates): "
+    )
+    assert said.endswith("it is estimated from CPU time to use 30 % less: no meter says whether that saving is real.")
+    (said,) = across_sentences([row])
+    assert "over the whole scope as estimated from CPU time; the device changes" in said
+    assert "hardly applied" in said
+
+
 def test_models_alike_are_one_sentence_and_the_page_has_the_table(tmp_path: Path) -> None:
     analysis = analyse(lying(tmp_path / "out", models=FAMILIES).finish())
     twin = markdown.render(build(analysis)).split("## Arms and artefacts")[1].split("\n## ")[0]
@@ -159,3 +196,37 @@ def test_a_store_of_one_device_says_so_in_a_sentence(tmp_path: Path) -> None:
     twin = markdown.render(build(analyse(sweep.finish()))).split("## Arms and artefacts")[1].split("\n## ")[0]
     assert "Only the CPU arm was measured; its energies stand above. There is no CUDA arm to put beside it, and no board" in twin
     assert "CUDA, whole" not in twin
+
+
+def test_what_was_not_measured_is_not_said_to_be(tmp_path: Path) -> None:
+    null = Sweep(out=tmp_path / "null")
+    null.rounds(3, "m", family="f", energy_j=0.004, tactics={"null-check": 1.0})
+    apart = Sweep(out=tmp_path / "apart")
+    for device in ("cpu", "cuda"):
+        apart.rounds(3, device, family="f", energy_j=0.004, tactics={"compile": 0.8}, device=device)
+    for sweep, said in ((null, "No tactic was compared with its baseline"), (apart, "No tactic was measured on the CPU and on")):
+        twin = markdown.render(build(analyse(sweep.finish()))).split("## Arms and artefacts")[1].split("\n## ")[0]
+        assert said in twin
+        assert "Only the" not in twin
+
+
+def test_a_training_that_ended_early_is_seen_whole_by_the_gpus_meter_too(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", scope="gpu+cpu", noise=0.0)
+    board: dict[str, Any] = {
+        "gpu_uuid": "GPU-1",
+        "gpu_name": "NVIDIA H200",
+        "board_w": DRAWN_W,
+        "visit": 1,
+        "hyperparameters": "{}",
+    }
+    for round_ in (1, 2, 3):
+        shared = board | {"round": round_, "block_id": f"t{round_}"}
+        for order, bracket in enumerate(("open", "close")):
+            arm = {"bracket": bracket, "order_in_visit": order, "training_share": 1.0}
+            sweep.train("m", family="f", epochs_j=[200.0] * 10, **shared | arm)
+        arm = {"tactic": "early-stopping", "order_in_visit": 2, "training_share": 0.4}
+        sweep.train("m", family="f", epochs_j=[200.0] * 4, **shared | arm)
+    (row,) = side_by_side_of(sweep)
+    assert row.cpu is not None
+    assert row.cpu.gpu.energy is not None
+    assert row.cpu.gpu.energy.ratio == pytest.approx(0.4)

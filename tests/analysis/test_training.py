@@ -88,6 +88,58 @@ def test_beside_other_work_nothing_is_called_clear(tmp_path: Path) -> None:
     assert said.endswith("Energies are estimated from CPU time. Others kept the host busy, so which is cheapest is not clear.")
 
 
+def test_busy_rounds_are_left_out_where_others_were_quiet(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    for number, joules in enumerate((10.0, 10.5, 11.0, 90.0), start=1):
+        sweep.contention = "others kept 1.5 of 2 processors busy" if number == 4 else None
+        shared = {"round": number, "block_id": f"b{number}", "repeated_id": "r1"}
+        sweep.train("vit", family="vit", epochs_j=[joules], qualities=[0.5 + number / 10], **shared)
+    (training,) = trainings(analyse(sweep.finish()).training)
+    energy, best = (
+        training.over_rounds(lambda run: run.energy_j),
+        training.over_rounds(lambda run: run.best, spoiled=False),
+    )
+    assert energy is not None
+    assert (energy.mean, energy.low is None) == (10.5, False)
+    assert best is not None
+    assert best.mean == pytest.approx(0.75)  # right answers are right on a busy host
+
+
+def test_a_figure_that_scatters_is_not_said_to_go_below_nothing(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    for number, joules in enumerate((1.0, 1.0, 30.0), start=1):
+        sweep.train("vit", family="vit", epochs_j=[joules], round=number, block_id=f"b{number}", repeated_id="r1")
+    (training,) = trainings(analyse(sweep.finish()).training)
+    figure = training.over_rounds(lambda run: run.energy_j)
+    assert figure is not None
+    assert figure.low == 0
+
+
+def test_fields_of_other_settings_are_told_apart(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    for rate in (0.1, 0.01):
+        for place, model in enumerate(("lenet", "resnet")):
+            given = json.dumps({"epochs": 1, "learning_rate": rate})
+            shared = {"hyperparameters": given, "repeated_id": f"r-{model}-{rate}"}
+            shared["cell_id"] = f"c1-{place}{round(rate * 100):015x}"
+            sweep.train(model, family=model, epochs_j=[10.0 * rate], qualities=[0.7], round=1, **shared)
+    said = sentences(trainings(analyse(sweep.finish()).training))
+    assert [one.split("), ")[0] for one in said] == [
+        "On digits in batches of 32 (learning rate 0.01",
+        "On digits in batches of 32 (learning rate 0.1",
+    ]
+
+
+def test_of_a_best_of_nothing_there_is_no_share(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    train(sweep, "m", [1.0, 1.0], [0.0, 0.0])
+    analysis = analyse(sweep.finish())
+    assert analysis.training[0].to_share(0.9) is None
+    assert "Energy to 90 % of the best is unknown of 1 training: accuracy was 0 after every epoch." in markdown.render(
+        build(analysis)
+    )
+
+
 def test_one_model_is_compared_with_none(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out")
     train(sweep, "lenet", [10.0, 10.0], [0.5, 0.7])

@@ -100,6 +100,7 @@ def test_a_core_is_left_to_the_recorder_unless_threads_are_named(threads: Any, c
         (lambda d: d["experiments"][1].update(precision="bf16"), ["precision", "training"]),
         (lambda d: d["experiments"][0].update(precision="int8"), ["experiments[0].precision", "'int8'", "tf32"]),
         (lambda d: d["experiments"][0].update(gradient_accumulation=0), ["experiments[0].gradient_accumulation", "0"]),
+        (lambda d: d["experiments"][0].update(augmentation=["crop", "crop"]), ["[0].augmentation: crop is there 2 times"]),
         (lambda d: d["measure"].update(in_flight=3), ["measure.in_flight", "3", "1 or 2"]),
         (lambda d: d["experiments"][1].update(name="train"), ["train"]),
         (lambda d: d["experiments"][1].update(tactics=[["bf16", "default"]]), ["default stands for several tactics"]),

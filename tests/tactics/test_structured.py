@@ -87,6 +87,21 @@ def test_models_of_transformers_get_smaller_and_still_answer(architecture: str) 
     assert (evidence["heads_before"], evidence["heads_after"]) == ((16, 12) if architecture == "vit" else (0, 0))
 
 
+def test_a_model_that_keeps_tensors_of_a_pass_can_be_treated_and_heads_are_counted_as_they_are() -> None:
+    """beit keeps its table of positions, made in inference mode; its biases by head hold the heads together."""
+    model, context = tiny("beit")
+    tactic = build("prune-structured")
+    with torch.inference_mode():
+        pruned = tactic.apply(model, context)
+        assert pruned(**context.example).logits.shape == (2, 10)
+    evidence = tactic.evidence(pruned)
+    assert evidence["parameters_after"] < 0.75 * evidence["parameters_before"]
+    attentions = [module for module in pruned.modules() if hasattr(module, "num_attention_heads")]
+    counted = [attention.q_proj.out_features // attention.head_dim for attention in attentions]
+    assert [attention.num_attention_heads for attention in attentions] == counted
+    assert evidence["heads_after"] == sum(counted)
+
+
 def test_whole_heads_are_removed_and_at_most_the_share_that_was_asked_for() -> None:
     model, context = tiny("vit")
     build("prune-structured", {"amount": 0.5}).apply(model, context)

@@ -51,6 +51,7 @@ def chart(changed: Sequence[Changed], *, unit: str, place: int = 0) -> Chart | N
     models, tactics = list(dict.fromkeys(f.label for f, _ in known)), list(dict.fromkeys(f.tactic for f, _ in known))
     first = {f.label: (f.label, f.effect.baseline_energy_j or 0.0, change.baseline) for f, change in reversed(known)}
     unsure = {(f.label, f.tactic) for f, _ in known if f.effect.energy is None or f.effect.energy.clear is None}
+    names = {(f.label, f.tactic): f"{f.label}, {f.named}" for f, _ in known}
     points = {"baseline": [first[model] for model in models]} | {
         tactic: [(f.label, f.effect.tactic_energy_j or 0.0, change.tactic) for f, change in known if f.tactic == tactic]
         for tactic in tactics
@@ -73,8 +74,8 @@ def chart(changed: Sequence[Changed], *, unit: str, place: int = 0) -> Chart | N
             },
             text=[
                 charts.plain(
-                    f"{model}, {tactic}: {quantity(energy, 'J')} per {unit}, {quality(measure, value)}{right}"
-                    + ("; its energy has no interval" if (model, tactic) in unsure else "")
+                    f"{names.get((model, tactic), f'{model}, baseline')}: {quantity(energy, 'J')} per {unit}, "
+                    f"{quality(measure, value)}{right}" + ("; its energy has no interval" if (model, tactic) in unsure else "")
                 )
                 for model, energy, value in members
             ],

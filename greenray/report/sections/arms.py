@@ -25,7 +25,7 @@ def load(analysis: Analysis) -> Shown | None:
     if not analysis.findings:
         return None
     effects = [finding.effect for finding in analysis.findings]
-    rows = devices.side_by_side(analysis.arms, effects, devices.boards(analysis.frames))
+    rows = devices.side_by_side(analysis.arms, effects)
     sizes = artefacts.sizes(analysis.arms)
     held = claims.hold(papers.GONZALEZ, analysis.findings, rows, sizes)
     return Shown(rows=rows, sizes=sizes, zeros=artefacts.zeros(analysis.findings), held=held)
@@ -55,11 +55,15 @@ def show(shown: Shown, analysis: Analysis) -> Section:
 def _what_there_is(rows: Sequence[SideBySide]) -> str:
     on_cpu, on_cuda = any(row.cpu for row in rows), any(row.cuda for row in rows)
     boards = any(side.gpu.energy is not None for row in rows for side in row.sides)
-    if on_cpu and (on_cuda or any(row.across for row in rows)):
+    if any(row.cpu and (row.cuda or row.across) for row in rows):
         return (
             "The same tactic on both devices. What is paid for is the whole scope. The GPU's meter alone counts an idle board "
             "for as long as the CPU works beside it, so work that leaves the board, or ends sooner, looks like a saving."
         )
+    if on_cpu and on_cuda:
+        return "No tactic was measured on the CPU and on CUDA with the same model: there is nothing to put side by side."
+    if not rows:
+        return "No tactic was compared with its baseline, so there are no arms to put side by side."
     there, missing = ("CPU", "CUDA") if on_cpu else ("CUDA", "CPU")
     meter = "" if boards else ", and no board whose meter could be taken for the whole"
     return f"Only the {there} arm was measured; its energies stand above. There is no {missing} arm to put beside it{meter}."
@@ -69,7 +73,7 @@ def _side_by_side(rows: Sequence[SideBySide]) -> list[Block]:
     """The tables, where there is more to see than the energies of one device."""
     if not any(side.gpu.energy for row in rows for side in row.sides) and not any(row.cpu and row.cuda for row in rows):
         return []
-    names = {"model": lambda r: r.label, "tactic": lambda r: applied.named(r.sides[0].effect)}
+    names = {"model": lambda r: r.label, "tactic": lambda r: applied.marked(r.tactic, hardly=r.hardly)}
     within = grid(
         rows,
         {
@@ -118,7 +122,7 @@ def _sizes(sizes: Sequence[Size]) -> Grid | None:
         sizes,
         {
             "model": lambda s: s.label,
-            "tactic": lambda s: s.tactic,
+            "tactic": lambda s: applied.marked(s.tactic, hardly=s.hardly),
             "baseline": lambda s: quantity(s.baseline_bytes, "B"),
             "serialised": lambda s: quantity(s.tactic_bytes, "B"),
             "change": lambda s: f"{signed(100 * s.change, decimals=1)} %",

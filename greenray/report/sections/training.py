@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from greenray.analysis import reaching
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.training import SHARES, Evaluated, Figure, Training, TrainingRun, trainings
-from greenray.analysis.wording import UNKNOWN, common, quality, quantity
+from greenray.analysis.wording import UNKNOWN, common, count, quality, quantity
 from greenray.report import charts
 from greenray.report.document import Bullets, Chart, Grid, Notes, Section, Text, grid, section, without_empty
 
@@ -23,7 +23,7 @@ def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
         runs,
         {
             "model": lambda r: analysis.labels[r.arm.key],
-            "tactic": lambda r: r.arm.cell["tactic"],
+            "tactic": lambda r: r.named,
             "settings": lambda r: r.settings,
             "epochs": lambda r: str(r.epochs),
             "energy / epoch": lambda r: quantity(r.epoch_energy_j, "J"),
@@ -50,10 +50,12 @@ def to_share(told: Sequence[Training], analysis: Analysis, measure: str) -> Grid
         return None
     columns: dict[str, Callable[[Training], str]] = {
         "model": lambda t: analysis.labels[t.arm.key],
-        "tactic": lambda t: t.arm.cell["tactic"],
+        "tactic": lambda t: t.runs[0].named,
         "settings": lambda t: t.runs[0].settings,
         "rounds": lambda t: str(t.rounds),
-        f"best {measure}": lambda t: _mean(t, lambda run: run.best, lambda value: quality(t.arm.measure, value)),
+        f"best {measure}": lambda t: _mean(
+            t, lambda run: run.best, lambda value: quality(t.arm.measure, min(value, 1.0)), spoiled=False
+        ),
     }
     for share in SHARES:
         columns |= _columns_of(share)
@@ -67,7 +69,8 @@ def _columns_of(share: float) -> dict[str, Callable[[Training], str]]:
             def value(run: TrainingRun) -> float | None:
                 return None if (there := run.to_share(share)) is None else of(there)
 
-            return _mean(training, value, lambda figure: quantity(figure, unit) if unit else f"{figure:.3g}")
+            said = (lambda figure: quantity(figure, unit)) if unit else (lambda figure: f"{figure:.3g}")
+            return _mean(training, value, said, spoiled=bool(unit))
 
         return told
 
@@ -79,9 +82,9 @@ def _columns_of(share: float) -> dict[str, Callable[[Training], str]]:
     }
 
 
-def _mean(training: Training, of: Callable[[TrainingRun], float | None], told: Callable[[float], str]) -> str:
+def _mean(training: Training, of: Callable[[TrainingRun], float | None], told: Callable[[float], str], *, spoiled: bool) -> str:
     """Mean over rounds, with its interval where there is one."""
-    figure: Figure | None = training.over_rounds(of)
+    figure: Figure | None = training.over_rounds(of, spoiled=spoiled)
     if figure is None:
         return UNKNOWN
     interval = "" if figure.low is None or figure.high is None else f" ({told(figure.low)} to {told(figure.high)})"
@@ -100,7 +103,7 @@ def course(told: Sequence[Training], analysis: Analysis) -> Chart | None:
     factor, prefix = (1e-3, "k") if max(energies) >= 10_000 else (1.0, "")
     traces = [
         charts.scatter(
-            f"{analysis.labels[run.arm.key]}, {run.arm.cell['tactic']}",
+            f"{analysis.labels[run.arm.key]}, {run.named}",
             charts.rounded((after.energy_j or 0.0) * factor for after in run.evaluated),
             charts.rounded(after.quality * 100 for after in run.evaluated),
             mode="lines+markers",
@@ -122,11 +125,14 @@ def course(told: Sequence[Training], analysis: Analysis) -> Chart | None:
 
 
 def untold(grouped: Sequence[Training]) -> Notes | None:
-    """Why some trainings have no energy to a share of their best."""
+    """Why some trainings have no energy to a share of their best, or no interval."""
     reasons: dict[str, int] = {}
     for training in grouped:
         if (why := next((why for run in training.runs if (why := run.why_no_quality_to_reach)), None)) is not None:
             reasons[why] = reasons.get(why, 0) + 1
-    if not reasons:
-        return None
-    return Notes(items=tuple(f"Energy to 90 % of the best is unknown of {many}: {why}." for why, many in reasons.items()))
+    said = [f"Energy to 90 % of the best is unknown of {count(many, 'training')}: {why}." for why, many in reasons.items()]
+    if busy := sum(all(run.arm.contended for run in training.runs) for training in grouped):
+        said.append(
+            f"Others kept the host busy in every round of {count(busy, 'training')}: no interval of energy or time there."
+        )
+    return Notes(items=tuple(said)) if said else None

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
+from greenray.analysis import applied
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.measures import Change, changes
@@ -21,6 +22,7 @@ COLUMNS = (
         for measure in MEASURED
         for part in ("baseline", "with_tactic", "ratio", "ratio_low", "ratio_high", "basis")
     ),
+    *(f"{device}_{what}" for device in DEVICES for what in ("modelled", "hardly_applied")),
 )
 
 
@@ -37,7 +39,7 @@ def build(analysis: Analysis) -> Table:
         caption="The same tactic on the processor and on the board: change of the whole energy, and of the board's alone.",
         printed={
             "model": text("model"),
-            "tactic": text("tactic"),
+            "tactic": text("named"),
             "batch": text("batch_size"),
             "CPU arm, energy": text("cpu_energy_j"),
             "CPU arm, GPU alone": text("cpu_gpu_energy_j"),
@@ -51,11 +53,13 @@ def build(analysis: Analysis) -> Table:
 def _row(key: tuple[Any, ...], found: dict[str, Finding]) -> Row:
     row: dict[str, Any] = dict(zip(SHARED, key, strict=False)) | {"tactic": key[-1]}
     for device in DEVICES:
-        measured = changes(found[device])
+        measured, effect = changes(found[device]), found[device].effect
+        row |= {f"{device}_modelled": effect.modelled, f"{device}_hardly_applied": applied.is_hardly(effect)}
         for name in MEASURED:
             row |= {f"{device}_{name}_{part}": value for part, value in _parts(measured[name]).items()}
             row[f"{device}_{name}"] = said(measured[name])  # for print
-    return row
+    hardly = any(row[f"{device}_hardly_applied"] for device in DEVICES)
+    return row | {"named": applied.marked(key[-1], hardly=hardly)}
 
 
 def _parts(change: Change) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from greenray.analysis import applied
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.findings import Finding
 from greenray.analysis.measures import MEASURES, Change, changes
 from greenray.report.sections.over_models import change as said
 from greenray.report.tables.table import IDENTITY, Row, Table, identity, table, text
 
-TOUCHED = ("touched_parameters_share", "touched_macs_share")
+TOUCHED = ("touched_parameters_share", "touched_macs_share", "hardly_applied")
 COLUMNS = (
     *IDENTITY,
     *(
@@ -33,7 +34,7 @@ PRINTED = ("energy_j", "gpu_energy_j", "time_s", "accuracy", "size_bytes")
 def build(analysis: Analysis) -> Table:
     told = [(finding, changes(finding)) for finding in analysis.findings]
     shown = [measure for measure in MEASURES if measure.name in PRINTED]
-    lines = [{"label": f.label, "tactic": f.tactic, "changes": found} for f, found in told]
+    lines = [{"label": f.label, "tactic": f.named, "changes": found} for f, found in told]
     labels = {measure.name: measure.label.replace("accuracy", analysis.measure) for measure in shown}
     return table(
         [_row(finding, change) for finding, found in told for change in found.values()],
@@ -77,7 +78,7 @@ def _row(finding: Finding, change: Change) -> Row:
             "mcnemar_p": accuracy and accuracy.p_value,
             "samples_evaluated": accuracy and accuracy.samples,
             "agreement": accuracy and accuracy.agreement,
-            **{name: effect.visits[0].arm.cell[name] for name in TOUCHED},
+            **dict(zip(TOUCHED, (*applied.shares(effect), applied.is_hardly(effect)), strict=True)),
             "modelled": effect.modelled,
             "flags": "; ".join(effect.flags) or None,
         }

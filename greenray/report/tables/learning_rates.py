@@ -13,7 +13,7 @@ SHARED = (
     *("learning_rate", "optimizer", "schedule", "weight_decay", "hyperparameters", "epochs"),
 )
 MEANS = ("energy_j", "epoch_energy_j", "gpu_energy_j", "cpu_energy_j", "dram_energy_j", "time_s", "accuracy")
-COLUMNS = (*SHARED, *MEANS, "accuracy_lowest", "accuracy_highest", "runs")
+COLUMNS = (*SHARED, *MEANS, "accuracy_lowest", "accuracy_highest", "runs", "hardly_applied")
 
 
 def build(analysis: Analysis) -> Table:
@@ -29,7 +29,7 @@ def build(analysis: Analysis) -> Table:
         caption="Training by learning rate and batch size: means over rounds.",
         printed={
             "model": text("model"),
-            "tactic": text("tactic"),
+            "tactic": text("named"),
             "batch": text("batch_size"),
             "rate": text("learning_rate"),
             "energy, J": figure("energy_j"),
@@ -45,7 +45,8 @@ def build(analysis: Analysis) -> Table:
 def _row(of: list[Row]) -> Row:
     qualities = [row["accuracy"] for row in of if row["accuracy"] is not None]
     return (
-        {name: of[0][name] for name in SHARED}
+        {name: of[0][name] for name in (*SHARED, "named")}
         | {name: mean_known(row[name] for row in of) for name in MEANS}
+        | {"hardly_applied": all(row["hardly_applied"] for row in of)}
         | {"accuracy_lowest": min(qualities, default=None), "accuracy_highest": max(qualities, default=None), "runs": len(of)}
     )

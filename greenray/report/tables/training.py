@@ -25,7 +25,8 @@ COLUMNS = (
     *("power_w", *(f"{part}_power_w" for part in PARTS), "time_s", "epoch_time_s"),
     *("accuracy", "accuracy_low", "accuracy_high", "best_accuracy"),
     *(name for names in REACHED.values() for name in names),
-    *("reason_no_share_of_best", "evaluation_energy_j", "training_share", "modelled_share", "grade", "run_id", "reason"),
+    *("reason_no_share_of_best", "evaluation_energy_j", "training_share", "hardly_applied"),
+    *("modelled_share", "grade", "run_id", "reason"),
 )
 
 
@@ -42,7 +43,7 @@ def build(analysis: Analysis) -> Table:
         caption="Training: energy of all epochs together, by part, and the quality that came of it.",
         printed={
             "model": text("model"),
-            "tactic": text("tactic"),
+            "tactic": text("named"),
             "batch": text("batch_size"),
             "rate": text("learning_rate"),
             "epochs": text("epochs"),
@@ -102,6 +103,8 @@ def _row(run: TrainingRun, label: str, parts: dict[str, float | None]) -> dict[s
         | {f"{part}_energy_j": joules for part, joules in energies.items()}
         | {f"{part}_power_w": power(joules) for part, joules in energies.items()}
         | {
+            "named": run.named,
+            "hardly_applied": run.hardly,
             "best_accuracy": run.best,
             "reason_no_share_of_best": run.why_no_quality_to_reach,
             "evaluation_energy_j": run.evaluation_j,
