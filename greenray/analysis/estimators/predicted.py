@@ -55,6 +55,7 @@ def judge_group(group: Group, points: Sequence[Point]) -> GroupJudged:
     alone = [(judge(candidate.name, Fits(described, [candidate]))) for candidate in forms.single(described)]
     yards = [(judge(candidate.name, Fits(described, [candidate]))) for candidate in forms.yardsticks(described)]
     timed = forms.known(forms.WITH_TIME, described)
+    intervals = {point.model: interval(fits, index) for index, point in enumerate(described)}
     return GroupJudged(
         group=group,
         points=described,
@@ -62,8 +63,8 @@ def judge_group(group: Group, points: Sequence[Point]) -> GroupJudged:
         singles=tuple(alone),
         yardsticks=tuple(yards),
         with_time=judge(forms.WITH_TIME.name, Fits(described, [forms.WITH_TIME])) if timed else None,
-        intervals={point.model: interval(fits, index) for index, point in enumerate(described)},
-        covered=coverage(fits),
+        intervals=intervals,
+        covered=coverage(described, intervals),
     )
 
 
