@@ -108,6 +108,29 @@ def test_a_measured_model_is_shown_beside_its_prediction(store: Path) -> None:
     assert "it was measured already" in said(store, "--model", "m3")
 
 
+def test_what_a_tactic_did_to_its_own_family_predicts_nothing(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, windows=1)
+    for number, columns in enumerate(made_models(6)):
+        family = columns.pop("model_family")
+        ratio = 0.2 if number == 1 else 0.8
+        sweep.visit(family=family, energy_j=true_energy_j(columns), tactics={"compile": ratio, "null-check": 1.0}, **columns)
+    found = as_json(sweep.finish(), "--model", "m1", "--tactic", "compile")["tactic"]
+    assert (found["ratio"], found["families"]) == (pytest.approx(0.8), 5)
+    sentence("predict", tmp_path / "out", "--model", "m1", "--tactic", "fold", parts=("was not measured", "there are compile."))
+
+
+def test_a_model_without_descriptors_is_left_out_and_takes_them_from_no_other(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, windows=1)
+    for number, columns in enumerate(made_models(7)):
+        unknown = {"macs_per_sample": None, "activations_per_sample": None} if number == 3 else {}
+        family, energy_j = columns.pop("model_family"), true_energy_j(columns)
+        sweep.visit(family=family, energy_j=energy_j, tactics={}, **columns | unknown)
+    (inference,) = as_json(sweep.finish())["descriptors"]
+    assert inference["left_out"] == ["m3"]
+    assert {one["name"]: one["models"] for one in inference["estimators"]}["power law of MACs"] == 6
+    assert "Left out, for they lack descriptors that most models have: m3." in said(tmp_path / "out")
+
+
 def test_too_few_families_for_an_interval_give_none_and_say_why(tmp_path: Path) -> None:
     out = write_store(tmp_path / "out", models=6, tactics={"compile": 0.8}, rounds=1)
     found = as_json(out, "--model", "m1", "--tactic", "compile")

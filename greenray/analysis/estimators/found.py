@@ -7,7 +7,7 @@ from greenray.analysis.analyse import Analysis
 from greenray.analysis.estimators import profiles
 from greenray.analysis.estimators.candidates import candidates
 from greenray.analysis.estimators.nested import Fits, Judged, judge
-from greenray.analysis.estimators.points import Group, Point, groups
+from greenray.analysis.estimators.points import Group, Point, complete, groups
 from greenray.analysis.estimators.predicted import CHOSEN, GroupJudged, judge_group
 from greenray.analysis.estimators.profiles import ProfileError
 from greenray.analysis.prices import table
@@ -60,7 +60,7 @@ def profile_errors(analysis: Analysis) -> list[ProfileError]:
 
 def brief(points: Sequence[Point]) -> Judged:
     """The chosen estimator of a group alone, without intervals."""
-    described = [point for point in points if point.logs]
+    described = complete(points)
     return judge(CHOSEN, Fits(described, candidates(described)))
 
 

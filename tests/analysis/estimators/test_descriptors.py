@@ -148,3 +148,15 @@ def test_a_group_has_the_same_work_in_it_and_a_model_is_in_it_once(tmp_path: Pat
         ("training", 32, "precision fp32"): 1,
         ("training", 32, "precision bf16"): 1,
     }
+
+
+def test_of_several_trainings_a_model_stands_for_the_one_that_most_models_had(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(3):
+        sweep.train(f"m{number}", family=f"f{number}", epochs_j=[10.0] * 6)
+    sweep.train("m0", family="f0", epochs_j=[90.0], block_id="once")
+    sweep.train("m9", family="f9", epochs_j=[40.0], block_id="other")  # it has no training like the others
+    ((group, found),) = groups(analyse(sweep.finish()).arms).items()
+    energies = {point.model: math.exp(point.log_energy or 0.0) * 1437 for point in found}
+    assert energies == pytest.approx({"m0": 10.0, "m1": 10.0, "m2": 10.0, "m9": 40.0})
+    assert group.phase == "training"
