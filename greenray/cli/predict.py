@@ -68,7 +68,7 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
         for grid in (*grids, shown.others_table(found)):
             if grid is not None:
                 say(f"\n{grid.heading}:", console)
-                console.print(table(*grid.columns, rows=grid.rows), markup=False)
+                console.print(table(*grid.columns, rows=grid.rows, width=console.width), markup=False)
         for judged in found.judged:
             for sentence in (shown.intervals_said(judged), *shown.left_out_said(judged)):
                 say(f"\n{judged.group.phase}: {sentence}", console)

@@ -66,7 +66,7 @@ def present(analysis: "Analysis", *, console: "Console", html: Path | None = Non
     best = best_tactics(analysis)
     if best.rows:
         console.print(f"\n{best.heading}:", markup=False, highlight=False)
-        console.print(table(*best.columns, rows=best.rows), markup=False)
+        console.print(table(*best.columns, rows=best.rows, width=console.width), markup=False)
     lists = {"Clear": analysis.clear, "Not clear": analysis.not_clear, "Over models": analysis.over_models}
     for heading, sentences in (lists | {"Without a result": analysis.without_result}).items():
         if sentences:

@@ -69,6 +69,15 @@ def test_the_estimators_stand_beside_their_errors_and_what_others_report(store: 
     assert all(figure["source"].startswith("https://") for figure in found["reference_figures"])
 
 
+def test_a_narrow_terminal_cuts_no_word_of_a_table(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    tables, _, _ = said(store).partition("What others report")
+    assert "…" not in tables
+    lines = [line for line in tables.splitlines() if "interval" not in line]  # sentences are wrapped by the terminal
+    assert max(map(len, lines)) <= 80
+    assert "inference" in tables
+
+
 def test_a_model_that_was_never_measured_is_built_without_weights_and_predicted(store: Path) -> None:
     found = as_json(store, "--model", "resnet-tiny", "--dataset", "digits", "--tactic", "compile", "--batch-size", "32")
     done = drive(make_task(model=preset("resnet"), batch_size=32)).done
