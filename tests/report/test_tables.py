@@ -1,12 +1,9 @@
 """The tables are files that machines and LaTeX read, with the figures of the analysis, whatever models are called."""
 
 import csv
-import re
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from greenray.analysis import Analysis, analyse
@@ -15,6 +12,7 @@ from greenray.analysis.estimators.found import find
 from greenray.cli.app import app
 from greenray.report.tables import TABLES, build, write
 from greenray.report.tables.writers import as_latex, escape
+from tests.report.latex import cells_of, parsed
 from tests.support.papers import trained_and_served
 from tests.support.running import sentence
 from tests.support.synthetic import Sweep
@@ -22,44 +20,6 @@ from tests.support.synthetic import Sweep
 HOSTILE = r"a&b_100%#{\input{/etc/passwd}}$x^2~\\[3em] *`''--" + '"<|>é‐😀\nb,c;"d"'
 NAMES = {"models", "effects", "over_models", "devices", "training", "learning_rates", "inference", "correlations"}
 NAMES |= {"profiles", "estimators"}
-COMMANDS = {
-    *(
-        "textbackslash",
-        "textasciitilde",
-        "textasciicircum",
-        "textless",
-        "textgreater",
-        "textbar",
-        "textquotedblright",
-        "textendash",
-    ),
-    *("ldots", "times", "mu", "to", "toprule", "midrule", "bottomrule", "endhead", "endfirsthead", "endfoot"),
-    *("begin", "end", "caption", "label", "multicolumn"),
-}
-TOKEN = re.compile(r"\\(?P<command>[A-Za-z]+)|\\(?P<escaped>[&%$#_{}\\])|(?P<special>[&%$#_{}~^\\])|(?P<text>.)", re.DOTALL)
-
-
-def parsed(latex: str) -> list[str]:
-    """Tokens of LaTeX, if it is balanced and uses nothing but what the writer knows; text is told letter by letter."""
-    found, depth, math = [], 0, False
-    for token in TOKEN.finditer(latex):
-        special = token["special"]
-        depth += (special == "{") - (special == "}")
-        assert depth >= 0, latex
-        math ^= special == "$"
-        assert token["command"] is None or token["command"] in COMMANDS, token["command"]
-        assert special in (None, "&", "{", "}", "$") or (special == "^" and math), (special, latex)
-        found.append(token[0])
-    assert depth == 0, latex
-    assert not math, latex
-    return found
-
-
-def cells_of(latex: str) -> list[list[str]]:
-    """Lines of the table, each by its cells, still as LaTeX."""
-    body = latex.split(r"\endfoot")[1].split(r"\end{longtable}")[0].strip().splitlines()
-    assert all(line.endswith(r" \\") for line in body)
-    return [re.split(r"(?<!\\)&", line.removesuffix(r" \\")) for line in body]
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +166,22 @@ def test_both_devices_of_a_tactic_stand_side_by_side(tmp_path: Path) -> None:
     assert (number(row["cpu_energy_j_ratio"]), number(row["cuda_energy_j_ratio"])) == (pytest.approx(0.7), pytest.approx(0.9))
 
 
+def test_a_second_kind_of_board_is_another_row(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for place, (device, board, ratio) in enumerate(
+        (("cpu", None, 0.7), ("cuda", "NVIDIA A100", 0.8), ("cuda", "NVIDIA H100", 0.9))
+    ):
+        row = {"device": device, "gpu_name": board, "gpu_uuid": board, "block_id": f"b{place}"}
+        sweep.rounds(3, "m", family="f", energy_j=0.01, tactics={"bf16": ratio}, **row)
+    write(analyse(sweep.finish()), tmp_path / "tables")
+    rows = read(tmp_path / "tables", "devices")
+    assert [(row["cuda_hardware"], number(row["cuda_energy_j_ratio"])) for row in rows] == [
+        ("NVIDIA A100", pytest.approx(0.8)),
+        ("NVIDIA H100", pytest.approx(0.9)),
+    ]
+    assert {(row["cpu_hardware"], row["cpu_energy_scope"]) for row in rows} == {("Some CPU", "cpu")}
+
+
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_latex_is_balanced_and_every_line_has_its_cells(paper: Analysis, name: str) -> None:
     table = build(paper, (f".{name}",))[name]
@@ -244,42 +220,6 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         for cell in (cell for line in lines for cell in line):
             parsed(cell)
     assert escape(HOSTILE) in (tables / "models.tex").read_text(encoding="utf-8")
-
-
-BACK = {
-    **{rf"\{special}": special for special in "&%$#_{}"},
-    r"\textbackslash{}": "\\",
-    r"\textasciitilde{}": "~",
-    r"\textasciicircum{}": "^",
-    r"\textless{}": "<",
-    r"\textgreater{}": ">",
-    r"\textbar{}": "|",
-    r"\textquotedblright{}": '"',
-    "{[}": "[",
-    "{]}": "]",
-    "{*}": "*",
-    "{`}": "`",
-    "-{}": "-",
-    "'{}": "'",
-}
-
-
-@given(st.text("ab1 &%$#_{}\\~^<>|[]*-`'\",.", max_size=25))
-@example("--- '' \\\\[1em] {")
-def test_escaped_text_says_the_same(text: str) -> None:
-    latex = escape(text)
-    parsed(latex)
-    assert not re.search(r"--|''|^\[|^\*", latex)
-    pattern = "|".join(map(re.escape, sorted(BACK, key=len, reverse=True)))
-    assert re.sub(pattern, lambda found: BACK[found[0]], latex) == " ".join(text.split())
-
-
-@given(st.text(max_size=15))
-def test_any_letter_is_one_that_pdflatex_knows(text: str) -> None:
-    latex = escape(text)
-    parsed(latex)
-    latex.encode("latin-1")
-    assert not re.search(r"[\x00-\x1f\x7f-\xbf]", latex)
 
 
 def test_the_command_writes_them_and_says_where(tmp_path: Path) -> None:
