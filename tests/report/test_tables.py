@@ -136,6 +136,18 @@ def test_energy_to_a_share_of_the_best_is_that_of_the_run(tmp_path: Path) -> Non
     assert "not evaluated after each epoch" in never["reason_no_share_of_best"]
 
 
+def test_busy_trainings_are_marked_and_no_part_of_a_mean_of_quiet_ones(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for round_, (contention, joules) in enumerate(((None, 10.0), ("others kept 1.5 processors busy", 30.0)), start=1):
+        sweep.contention = contention
+        sweep.train("m", family="f", epochs_j=[joules, joules], round=round_)
+    write(analyse(sweep.finish()), tmp_path / "tables")
+    trained = {number(row["energy_j"]): row["contended"] for row in read(tmp_path / "tables", "training")}
+    assert trained == {20.0: "false", 60.0: "true"}
+    (row,) = read(tmp_path / "tables", "learning_rates")
+    assert (number(row["energy_j"]), row["runs"]) == (20.0, "1")
+
+
 def test_estimators_are_those_of_the_analysis(paper: Analysis, folder: Path) -> None:
     estimated = find(paper)
     profiles = read(folder, "profiles")
