@@ -23,7 +23,7 @@ def report(
         typer.Option(
             metavar="DIR",
             help="Also write the tables as CSV and LaTeX (booktabs, longtable) into DIR: models, effects, over_models, devices, "
-            "training, learning_rates, inference, correlations, profiles, estimators.",
+            "training, learning_rates, inference, correlations, profiles, estimators; columns.csv says what their columns mean.",
         ),
     ] = None,
     region: Annotated[str | None, typer.Option(help="Country whose electricity is used: ISO code or name.")] = None,
