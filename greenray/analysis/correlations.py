@@ -2,7 +2,8 @@
 
 Windows, epochs and rounds of a model are no units: they repeat it. A family of near-duplicate checkpoints counts once, by the
 mean of its models, as everywhere. Correlations are of baselines on the same hardware, in the same scope and batch size; of
-training with the same settings. Quantities over several orders of magnitude are correlated by their logarithms.
+training with the same settings; those on a quiet host, where a model has any. Quantities over several orders of magnitude are
+correlated by their logarithms.
 """
 
 import math
@@ -119,7 +120,7 @@ QUANTITIES = (
     Quantity(name="bytes_moved_per_sample", label="bytes moved", value=_cell("bytes_moved_per_sample"), phase=""),
     Quantity(name="size_bytes", label="size", value=_cell("size_bytes"), phase=""),
 )
-"""Energy and time are per sample. Descriptors have no phase: every arm of a model knows them."""
+"""Energy and time are per sample. Descriptors have no phase: of inference, or of training where a model was only trained."""
 
 
 def matrices(arms: Iterable[Arm], training: Iterable[TrainingRun] = ()) -> list[Matrix]:
@@ -151,9 +152,12 @@ def _order(matrix: Matrix) -> tuple[Any, ...]:
 
 
 def _matrix(key: Key, arms: Sequence[Arm], runs: Sequence[TrainingRun]) -> Matrix:
-    members = {"inference": arms, "training": [run.arm for run in runs]}
+    members = {"inference": _quiet(arms), "training": _quiet([run.arm for run in runs])}
     everything = [arm for of in members.values() for arm in of]
-    known = {quantity.name: _by_family(quantity, members.get(quantity.phase, everything)) for quantity in QUANTITIES}
+    served = {arm.cell["model"] for arm in members["inference"]}
+    # Of a model that was also served: bytes moved are of a batch, and that of training may be another.
+    members[""] = [*members["inference"], *(arm for arm in members["training"] if arm.cell["model"] not in served)]
+    known = {quantity.name: _by_family(quantity, members[quantity.phase]) for quantity in QUANTITIES}
     values = {name: of for name, of in known.items() if len(of) >= MIN_UNITS}
     quantities = tuple(quantity for quantity in QUANTITIES if quantity.name in values)
     chosen = list(combinations(quantities, 2))
@@ -177,6 +181,12 @@ def _matrix(key: Key, arms: Sequence[Arm], runs: Sequence[TrainingRun]) -> Matri
         pairs=pairs,
         pooled=_pooled(runs, pairs),
     )
+
+
+def _quiet(arms: Sequence[Arm]) -> list[Arm]:
+    """Of each model those on a quiet host, or all where none was."""
+    spared = {arm.cell["model"] for arm in arms if not arm.contended}
+    return [arm for arm in arms if not arm.contended or arm.cell["model"] not in spared]
 
 
 def _by_family(quantity: Quantity, arms: Iterable[Arm]) -> dict[str, float]:

@@ -11,7 +11,8 @@ no family may show any change.
 From eight families there is a Wilcoxon signed-rank test. Holm's adjustment is over one family of hypotheses for each group: all
 tactics times all measures that are tested in it, since a reader looks through all of them for what is significant. Left out are
 measures that are another one in other words (throughput, money, the relative change of accuracy), and exact figures that are the
-same with and without the tactic on every model: they were never in doubt.
+same with and without the tactic on every model: they were never in doubt. Measures whose figures are the same, as those of the
+processor are where nothing else is counted, are one hypothesis.
 """
 
 import math
@@ -29,6 +30,8 @@ from greenray.analysis.wording import count
 
 MIN_FAMILIES = 3
 MIN_FAMILIES_FOR_TEST = 8
+Model = tuple[str, str, str]
+"""Its name, source and revision."""
 
 
 class Group(NamedTuple):
@@ -114,20 +117,41 @@ def overall_effects(findings: Iterable[Finding]) -> list[OverallEffect]:
         groups[group][finding.tactic].append(finding)
     found: list[OverallEffect] = []
     for group, tactics in sorted(groups.items()):
-        several = {tactic: members for tactic, members in sorted(tactics.items()) if len({m.effect.subject for m in members}) > 1}
+        several = {tactic: members for tactic, members in sorted(tactics.items()) if len(set(map(_model, members))) > 1}
         measured = _adjusted({tactic: _measures(members) for tactic, members in several.items()})
         for tactic, members in several.items():
             overall = OverallEffect(
                 group=group,
                 tactic=tactic,
                 unit=members[0].effect.unit,
-                models=len({m.effect.subject[3:6] for m in members}),
+                models=len(set(map(_model, members))),
                 measures=measured[tactic],
                 modelled=any(m.effect.modelled for m in members),
-                hardly=len({m.effect.subject[3:6] for m in members if applied.is_hardly(m.effect)}),
+                hardly=len({_model(m) for m in members if applied.is_hardly(m.effect)}),
             )
             found.append(overall)
     return found
+
+
+def _model(member: Finding) -> Model:
+    subject = member.effect.subject
+    return subject.model, subject.model_source, subject.model_revision
+
+
+def _of_model(changes: Sequence[Change]) -> Change:
+    """The change of a model that was compared on several data or with several settings: their mean, no surer than they are."""
+    if len(changes) == 1:
+        return changes[0]
+    mean = fmean(change.mean for change in changes if change.mean is not None)
+    halves = [(change.ends[1] - change.ends[0]) / 2 for change in changes if change.ends is not None]
+    sure = len(halves) == len(changes)
+    return replace(
+        next((change for change in changes if change.ends is None), changes[0]),
+        mean=mean,
+        ends=(mean - fmean(halves), mean + fmean(halves)) if sure else None,
+        baseline=stats.mean_known(change.baseline for change in changes),
+        tactic=stats.mean_known(change.tactic for change in changes),
+    )
 
 
 def _estimate(change: Change) -> stats.Estimate | None:
@@ -142,12 +166,13 @@ def _measures(members: Sequence[Finding]) -> dict[str, OverMeasure]:
 
 
 def _over_families(measure: Measure, members: Sequence[tuple[Finding, Change]]) -> OverMeasure:
-    families: dict[str, list[Change]] = defaultdict(list)
-    models = set()
+    models: dict[tuple[str, Model], list[Change]] = defaultdict(list)
     for member, change in members:
         if change.mean is not None:
-            families[member.effect.subject.model_family].append(change)
-            models.add(member.effect.subject[3:6])
+            models[member.effect.subject.model_family, _model(member)].append(change)
+    families: dict[str, list[Change]] = defaultdict(list)
+    for (family, _), of in models.items():
+        families[family].append(_of_model(of))
     if not families:
         reasons = list(dict.fromkeys(change.basis for _, change in members))
         return OverMeasure(change=Change(measure=measure, basis="; ".join(reasons)), models=0, families=0)
@@ -196,16 +221,19 @@ def _cliffs_delta(families: Sequence[Sequence[Change]]) -> float | None:
 
 def _adjusted(tactics: Mapping[str, dict[str, OverMeasure]]) -> dict[str, dict[str, OverMeasure]]:
     """With the p of every measure that is tested, adjusted over all of them."""
-    p_values = {
-        (tactic, name): stats.wilcoxon_p(found.values)
+    tested = {
+        (tactic, name): (tactic, tuple(round(value, 9) for value in found.values))
         for tactic, measures in tactics.items()
         for name, found in measures.items()
         if found.change.ends is not None and len(found.values) >= MIN_FAMILIES_FOR_TEST and _in_doubt(found)
     }
-    told = dict(zip(p_values, stats.holm(list(p_values.values())), strict=True))
+    hypotheses = list(dict.fromkeys(tested.values()))
+    adjusted = dict(zip(hypotheses, stats.holm([stats.wilcoxon_p(values) for _, values in hypotheses]), strict=True))
     return {
         tactic: {
-            name: replace(found, wilcoxon_p=told[tactic, name], hypotheses=len(told)) if (tactic, name) in told else found
+            name: replace(found, wilcoxon_p=adjusted[tested[tactic, name]], hypotheses=len(hypotheses))
+            if (tactic, name) in tested
+            else found
             for name, found in measures.items()
         }
         for tactic, measures in tactics.items()

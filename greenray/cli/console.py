@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -18,8 +19,30 @@ def make_console(stream: TextIO | None = None, *, stderr: bool = False) -> Conso
     return Console(file=target, width=width)
 
 
-def table(*columns: str, rows: Iterable[Sequence[str]] = ()) -> Table:
-    grid = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        grid.add_row(*row)
+def table(*columns: str, rows: Iterable[Sequence[str]] = (), width: int | None = None) -> Table:
+    """A table without lines; of a given `width`, if that has room for its longest words: no word is cut then."""
+    lines = [tuple(row) for row in rows]
+    gap, widths = _fitted([columns, *lines], width=width) if width is not None else (2, [])
+    # Else both sides of a cell are padded, and the space between two is that of both.
+    grid = Table(*columns, box=None, header_style="bold", pad_edge=False, padding=(0, gap, 0, 0) if widths else (0, 1))
+    for column, cells in zip(grid.columns, widths, strict=False):
+        column.width = cells
+    for line in lines:
+        grid.add_row(*line)
     return grid
+
+
+def _fitted(lines: Sequence[Sequence[str]], *, width: int) -> tuple[int, list[int]]:
+    """Space between columns, and the width of each: that of its longest word, and more as there is room; [] if there is none."""
+    columns = list(zip(*lines, strict=True))
+    whole = [max(map(cell_len, cells)) for cells in columns]
+    found = [max((cell_len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
+    gap = 2 if sum(found) + 2 * (len(found) - 1) <= width else 1
+    spare = width - sum(found) - gap * (len(found) - 1)
+    if spare < 0:
+        return gap, []
+    while spare and found != whole:
+        tightest = max(range(len(found)), key=lambda place: whole[place] / max(1, found[place]))
+        found[tightest] += 1
+        spare -= 1
+    return gap, found

@@ -68,9 +68,10 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
         for grid in (*grids, shown.others_table(found)):
             if grid is not None:
                 say(f"\n{grid.heading}:", console)
-                console.print(table(*grid.columns, rows=grid.rows), markup=False)
+                console.print(table(*grid.columns, rows=grid.rows, width=console.width), markup=False)
         for judged in found.judged:
-            say(f"\n{judged.group.phase}: {shown.intervals_said(judged)}", console)
+            for sentence in (shown.intervals_said(judged), *shown.left_out_said(judged)):
+                say(f"\n{judged.group.phase}: {sentence}", console)
         say("\nWhat others report:", console)
         for row in reference_figures():
             about = f"{row['predicts']}: {row['figure']}, from {row['needs']}; comparable {row['comparable']}"
@@ -83,6 +84,7 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
         "descriptors": [
             {
                 "group": judged.group._asdict(),
+                "left_out": judged.left_out,
                 "estimators": [_judged(one) for one in judged.rows],
                 "with_measured_time": None if judged.with_time is None else _judged(judged.with_time),
                 "coverage": None if judged.covered is None else dataclasses.asdict(judged.covered),
@@ -106,14 +108,19 @@ def _one(
     analysis: "Analysis", model: str, *, tactic: str | None, asked: Mapping[str, Any], out: str, console: "Console | None"
 ) -> dict[str, Any]:
     """One model; returns what JSON says. Raises UserError where it, or what it asks for, is not there."""
+    from greenray.analysis.effects import NULL_CHECK
     from greenray.analysis.estimators.points import groups
     from greenray.analysis.estimators.predicted import NEEDED, judge_group, predict, under_tactic
+    from greenray.analysis.overall import overall_effects
 
     measured = {group: points for group, points in groups(analysis.arms).items() if group.phase == "inference"}
     if not measured:
         raise StoreError(
             f"{out}: no baseline of inference has known energy there, which predictions rest on; measure some first."
         )
+    known = sorted({finding.tactic for finding in analysis.findings} - {NULL_CHECK})
+    if tactic is not None and tactic not in known:
+        raise ConfigError(f"--tactic: {tactic!r} was not measured in {out}; there are {', '.join(known) or 'none'}.")
     group = _choose(measured, asked)
     judged = judge_group(group, measured[group])
     new = _described(model, group=group, measured=judged.points)
@@ -124,12 +131,9 @@ def _one(
         raise StoreError(f"{out}: {few}: {NEEDED} are needed ({group}).")
     of_tactic = None
     if tactic is not None:
-        alike = [o for o in analysis.overall if all(getattr(o.group, n) == getattr(group, n) for n in _SHARED)]
-        effects = [effect for effect in alike if effect.tactic == tactic]
-        known = sorted({finding.tactic for finding in analysis.findings})
-        if tactic not in known:
-            raise ConfigError(f"--tactic: {tactic!r} was not measured in {out}; there are {', '.join(known) or 'none'}.")
-        of_tactic = under_tactic(tactic, found, effects)
+        strange = (finding for finding in analysis.findings if finding.effect.subject.model_family != new.family)
+        alike = (one for one in overall_effects(strange) if all(getattr(one.group, n) == getattr(group, n) for n in _SHARED))
+        of_tactic = under_tactic(tactic, found, [effect for effect in alike if effect.tactic == tactic])
     if console is not None:
         _say_one(console, model, judged, found, of_tactic, unit=analysis.unit)
     return {

@@ -23,7 +23,7 @@ def report(
         typer.Option(
             metavar="DIR",
             help="Also write the tables as CSV and LaTeX (booktabs, longtable) into DIR: models, effects, over_models, devices, "
-            "training, learning_rates, inference, correlations, profiles, estimators.",
+            "training, learning_rates, inference, correlations, profiles, estimators; columns.csv says what their columns mean.",
         ),
     ] = None,
     region: Annotated[str | None, typer.Option(help="Country whose electricity is used: ISO code or name.")] = None,
@@ -66,7 +66,7 @@ def present(analysis: "Analysis", *, console: "Console", html: Path | None = Non
     best = best_tactics(analysis)
     if best.rows:
         console.print(f"\n{best.heading}:", markup=False, highlight=False)
-        console.print(table(*best.columns, rows=best.rows), markup=False)
+        console.print(table(*best.columns, rows=best.rows, width=console.width), markup=False)
     lists = {"Clear": analysis.clear, "Not clear": analysis.not_clear, "Over models": analysis.over_models}
     for heading, sentences in (lists | {"Without a result": analysis.without_result}).items():
         if sentences:

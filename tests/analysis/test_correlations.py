@@ -145,6 +145,28 @@ def test_of_equals_the_batch_size_of_training_comes_first(tmp_path: Path) -> Non
     assert [matrix.batch_size for matrix in matrices(analysis.arms, analysis.training)] == [32, 64, 4]
 
 
+def test_busy_rounds_of_a_model_that_has_quiet_ones_are_left_out(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(4):
+        for round_, contention in enumerate((None, "others kept 1.5 processors busy"), start=1):
+            sweep.contention = contention if number < 3 else "others kept 1.5 processors busy"  # of the last one both
+            energy_j = 0.001 * 2.0**number * (50 if round_ == 2 else 1)
+            sweep.visit(f"m{number}", family=f"f{number}", energy_j=energy_j, tactics={}, round_=round_)
+    values = only(analyse(sweep.finish())).values["energy_j"]
+    expected = [math.log(0.001 * 2.0**number) + (math.log(50) / 2 if number == 3 else 0) for number in range(4)]
+    assert [values[f"f{number}"] for number in range(4)] == pytest.approx(expected)
+
+
+def test_bytes_moved_are_those_of_the_batches_that_were_served(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(4):
+        row = {"model": f"m{number}", "family": f"f{number}", "energy_j": 0.001 * (number + 1), "batch_size": 1}
+        sweep.visit(**row, tactics={}, bytes_moved_per_sample=1000.0 * 2**number)  # type: ignore[arg-type]
+        sweep.train(f"m{number}", family=f"f{number}", epochs_j=[1.0], bytes_moved_per_sample=10.0, batch_size=64)
+    values = only(analyse(sweep.finish())).values["bytes_moved_per_sample"]
+    assert [values[f"f{number}"] for number in range(4)] == pytest.approx([math.log(1000.0 * 2**number) for number in range(4)])
+
+
 def test_three_families_have_no_matrix(tmp_path: Path) -> None:
     analysis = analyse(trained_and_served(tmp_path / "out", count=3, rounds=1))
     assert section.load(analysis) is None

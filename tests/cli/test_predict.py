@@ -70,6 +70,15 @@ def test_the_estimators_stand_beside_their_errors_and_what_others_report(store: 
     assert all(figure["source"].startswith("https://") for figure in found["reference_figures"])
 
 
+def test_a_narrow_terminal_cuts_no_word_of_a_table(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    tables, _, _ = said(store).partition("What others report")
+    assert "…" not in tables
+    lines = [line for line in tables.splitlines() if "interval" not in line]  # sentences are wrapped by the terminal
+    assert max(map(len, lines)) <= 80
+    assert "inference" in tables
+
+
 def test_a_model_that_was_never_measured_is_built_without_weights_and_predicted(store: Path) -> None:
     found = as_json(store, "--model", "resnet-tiny", "--dataset", "digits", "--tactic", "compile", "--batch-size", "32")
     done = drive(make_task(model=preset("resnet"), batch_size=32)).done
@@ -107,6 +116,29 @@ def test_a_measured_model_is_shown_beside_its_prediction(store: Path) -> None:
     assert found["prediction"]["measured_j"] == pytest.approx(true_energy_j(made_models(11)[3]), rel=0.02)
     assert found["prediction"]["families"] == 10
     assert "it was measured already" in said(store, "--model", "m3")
+
+
+def test_what_a_tactic_did_to_its_own_family_predicts_nothing(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, windows=1)
+    for number, columns in enumerate(made_models(6)):
+        family = columns.pop("model_family")
+        ratio = 0.2 if number == 1 else 0.8
+        sweep.visit(family=family, energy_j=true_energy_j(columns), tactics={"compile": ratio, "null-check": 1.0}, **columns)
+    found = as_json(sweep.finish(), "--model", "m1", "--tactic", "compile")["tactic"]
+    assert (found["ratio"], found["families"]) == (pytest.approx(0.8), 5)
+    sentence("predict", tmp_path / "out", "--model", "m1", "--tactic", "fold", parts=("was not measured", "there are compile."))
+
+
+def test_a_model_without_descriptors_is_left_out_and_takes_them_from_no_other(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, windows=1)
+    for number, columns in enumerate(made_models(7)):
+        unknown = {"macs_per_sample": None, "activations_per_sample": None} if number == 3 else {}
+        family, energy_j = columns.pop("model_family"), true_energy_j(columns)
+        sweep.visit(family=family, energy_j=energy_j, tactics={}, **columns | unknown)
+    (inference,) = as_json(sweep.finish())["descriptors"]
+    assert inference["left_out"] == ["m3"]
+    assert {one["name"]: one["models"] for one in inference["estimators"]}["power law of MACs"] == 6
+    assert "Left out, for they lack descriptors that most models have: m3." in said(tmp_path / "out")
 
 
 def test_too_few_families_for_an_interval_give_none_and_say_why(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from greenray.analysis import analyse
 from greenray.analysis.estimators.claims import percent
+from greenray.analysis.estimators.found import find
 from greenray.report import build, markdown, page
 from greenray.report.document import Chart, Grid
 from greenray.report.sections import estimators
@@ -82,6 +83,16 @@ def test_few_models_are_told_to_be_few_and_modelled_energy_is_called_that(tmp_pa
     assert "Which descriptor predicts energy: not tested here (needs 5 model families measured alike, there are 3)." in twin
     assert "No 90 % interval for a model that was never measured" in twin
     assert "estimated from CPU time" in twin
+
+
+def test_energies_of_which_only_some_are_modelled_are_not_all_called_that(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0, windows=1)
+    for number, columns in enumerate(made_models(3)):
+        sweep.modelled, device = (0.9, "cpu") if number == 2 else (0.0, "cuda")
+        sweep.visit(family=columns.pop("model_family"), energy_j=0.01, tactics={}, device=device, **columns)
+    notes = find(analyse(sweep.finish())).notes  # those modelled are in the smaller group
+    (said,) = notes
+    assert said.startswith("Some of these energies are mostly estimated from CPU time")
 
 
 def test_names_from_outside_become_no_markup(tmp_path: Path) -> None:

@@ -1,12 +1,9 @@
 """The tables are files that machines and LaTeX read, with the figures of the analysis, whatever models are called."""
 
 import csv
-import re
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from greenray.analysis import Analysis, analyse
@@ -15,6 +12,7 @@ from greenray.analysis.estimators.found import find
 from greenray.cli.app import app
 from greenray.report.tables import TABLES, build, write
 from greenray.report.tables.writers import as_latex, escape
+from tests.report.latex import cells_of, parsed
 from tests.support.papers import trained_and_served
 from tests.support.running import sentence
 from tests.support.synthetic import Sweep
@@ -22,44 +20,6 @@ from tests.support.synthetic import Sweep
 HOSTILE = r"a&b_100%#{\input{/etc/passwd}}$x^2~\\[3em] *`''--" + '"<|>é‐😀\nb,c;"d"'
 NAMES = {"models", "effects", "over_models", "devices", "training", "learning_rates", "inference", "correlations"}
 NAMES |= {"profiles", "estimators"}
-COMMANDS = {
-    *(
-        "textbackslash",
-        "textasciitilde",
-        "textasciicircum",
-        "textless",
-        "textgreater",
-        "textbar",
-        "textquotedblright",
-        "textendash",
-    ),
-    *("ldots", "times", "mu", "to", "toprule", "midrule", "bottomrule", "endhead", "endfirsthead", "endfoot"),
-    *("begin", "end", "caption", "label", "multicolumn"),
-}
-TOKEN = re.compile(r"\\(?P<command>[A-Za-z]+)|\\(?P<escaped>[&%$#_{}\\])|(?P<special>[&%$#_{}~^\\])|(?P<text>.)", re.DOTALL)
-
-
-def parsed(latex: str) -> list[str]:
-    """Tokens of LaTeX, if it is balanced and uses nothing but what the writer knows; text is told letter by letter."""
-    found, depth, math = [], 0, False
-    for token in TOKEN.finditer(latex):
-        special = token["special"]
-        depth += (special == "{") - (special == "}")
-        assert depth >= 0, latex
-        math ^= special == "$"
-        assert token["command"] is None or token["command"] in COMMANDS, token["command"]
-        assert special in (None, "&", "{", "}", "$") or (special == "^" and math), (special, latex)
-        found.append(token[0])
-    assert depth == 0, latex
-    assert not math, latex
-    return found
-
-
-def cells_of(latex: str) -> list[list[str]]:
-    """Lines of the table, each by its cells, still as LaTeX."""
-    body = latex.split(r"\endfoot")[1].split(r"\end{longtable}")[0].strip().splitlines()
-    assert all(line.endswith(r" \\") for line in body)
-    return [re.split(r"(?<!\\)&", line.removesuffix(r" \\")) for line in body]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +45,8 @@ def number(text: str) -> float | None:
 
 def test_files_are_those_of_the_registry(folder: Path) -> None:
     assert {name.removeprefix(".") for name in TABLES} == NAMES
-    assert {file.name for file in folder.iterdir()} == {f"{name}{ending}" for name in NAMES for ending in (".csv", ".tex")}
+    made = {f"{name}{ending}" for name in NAMES for ending in (".csv", ".tex")}
+    assert {file.name for file in folder.iterdir()} == made | {"columns.csv"}
 
 
 def test_rows_have_every_column_and_no_other_file_is_touched(paper: Analysis, tmp_path: Path) -> None:
@@ -176,6 +137,18 @@ def test_energy_to_a_share_of_the_best_is_that_of_the_run(tmp_path: Path) -> Non
     assert "not evaluated after each epoch" in never["reason_no_share_of_best"]
 
 
+def test_busy_trainings_are_marked_and_no_part_of_a_mean_of_quiet_ones(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for round_, (contention, joules) in enumerate(((None, 10.0), ("others kept 1.5 processors busy", 30.0)), start=1):
+        sweep.contention = contention
+        sweep.train("m", family="f", epochs_j=[joules, joules], round=round_)
+    write(analyse(sweep.finish()), tmp_path / "tables")
+    trained = {number(row["energy_j"]): row["contended"] for row in read(tmp_path / "tables", "training")}
+    assert trained == {20.0: "false", 60.0: "true"}
+    (row,) = read(tmp_path / "tables", "learning_rates")
+    assert (number(row["energy_j"]), row["runs"]) == (20.0, "1")
+
+
 def test_estimators_are_those_of_the_analysis(paper: Analysis, folder: Path) -> None:
     estimated = find(paper)
     profiles = read(folder, "profiles")
@@ -204,6 +177,22 @@ def test_both_devices_of_a_tactic_stand_side_by_side(tmp_path: Path) -> None:
     write(analysis, tmp_path / "tables")
     (row,) = read(tmp_path / "tables", "devices")
     assert (number(row["cpu_energy_j_ratio"]), number(row["cuda_energy_j_ratio"])) == (pytest.approx(0.7), pytest.approx(0.9))
+
+
+def test_a_second_kind_of_board_is_another_row(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for place, (device, board, ratio) in enumerate(
+        (("cpu", None, 0.7), ("cuda", "NVIDIA A100", 0.8), ("cuda", "NVIDIA H100", 0.9))
+    ):
+        row = {"device": device, "gpu_name": board, "gpu_uuid": board, "block_id": f"b{place}"}
+        sweep.rounds(3, "m", family="f", energy_j=0.01, tactics={"bf16": ratio}, **row)
+    write(analyse(sweep.finish()), tmp_path / "tables")
+    rows = read(tmp_path / "tables", "devices")
+    assert [(row["cuda_hardware"], number(row["cuda_energy_j_ratio"])) for row in rows] == [
+        ("NVIDIA A100", pytest.approx(0.8)),
+        ("NVIDIA H100", pytest.approx(0.9)),
+    ]
+    assert {(row["cpu_hardware"], row["cpu_energy_scope"]) for row in rows} == {("Some CPU", "cpu")}
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
@@ -246,48 +235,12 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert escape(HOSTILE) in (tables / "models.tex").read_text(encoding="utf-8")
 
 
-BACK = {
-    **{rf"\{special}": special for special in "&%$#_{}"},
-    r"\textbackslash{}": "\\",
-    r"\textasciitilde{}": "~",
-    r"\textasciicircum{}": "^",
-    r"\textless{}": "<",
-    r"\textgreater{}": ">",
-    r"\textbar{}": "|",
-    r"\textquotedblright{}": '"',
-    "{[}": "[",
-    "{]}": "]",
-    "{*}": "*",
-    "{`}": "`",
-    "-{}": "-",
-    "'{}": "'",
-}
-
-
-@given(st.text("ab1 &%$#_{}\\~^<>|[]*-`'\",.", max_size=25))
-@example("--- '' \\\\[1em] {")
-def test_escaped_text_says_the_same(text: str) -> None:
-    latex = escape(text)
-    parsed(latex)
-    assert not re.search(r"--|''|^\[|^\*", latex)
-    pattern = "|".join(map(re.escape, sorted(BACK, key=len, reverse=True)))
-    assert re.sub(pattern, lambda found: BACK[found[0]], latex) == " ".join(text.split())
-
-
-@given(st.text(max_size=15))
-def test_any_letter_is_one_that_pdflatex_knows(text: str) -> None:
-    latex = escape(text)
-    parsed(latex)
-    latex.encode("latin-1")
-    assert not re.search(r"[\x00-\x1f\x7f-\xbf]", latex)
-
-
 def test_the_command_writes_them_and_says_where(tmp_path: Path) -> None:
     out, tables = trained_and_served(tmp_path / "out", count=1, rounds=1), tmp_path / "tables"
     ended = CliRunner().invoke(app, ["report", str(out), "--tables", str(tables)], env={"COLUMNS": "500"})
     assert ended.exit_code == 0, ended.output
     assert ended.output.splitlines()[-1] == f"tables: {tables}"
-    assert len(list(tables.iterdir())) == 2 * len(NAMES)
+    assert len(list(tables.iterdir())) == 2 * len(NAMES) + 1
     assert "tables:" not in CliRunner().invoke(app, ["report", str(out)]).output
     help_ = " ".join(CliRunner().invoke(app, ["report", "--help"], env={"COLUMNS": "500"}).output.split())
     assert all(name in help_ for name in NAMES)

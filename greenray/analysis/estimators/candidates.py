@@ -18,6 +18,7 @@ Fit = Callable[[Floats, Floats, Floats], Floats]
 """(features of the fitted models, shape (fitted, features); their log energies; features of all) -> log energies of all."""
 
 SINGLE = ("parameters", "MACs", PER_PARAMETER, "activations", "bytes moved")
+_SAME = 1e-9
 SPARE = 1
 """Models beyond its constants that a form needs, or it would go through every one of them."""
 BOOSTING_MODELS, BOOSTING_FAMILIES = 20, 15
@@ -86,10 +87,10 @@ def linear(alpha: float) -> Fit:
 
     def fit(x: Floats, y: Floats, every: Floats) -> Floats:
         centre, level = x.mean(axis=0), y.mean()
+        # What is the same in all models fitted has no slope; rounding errors around its mean would give it any.
+        varied = np.where(np.ptp(x, axis=0) > _SAME, x - centre, 0.0)
         penalty = np.sqrt(alpha) * np.eye(x.shape[1])
-        slopes, *_ = np.linalg.lstsq(
-            np.vstack([x - centre, penalty]), np.concatenate([y - level, np.zeros(x.shape[1])]), rcond=None
-        )
+        slopes, *_ = np.linalg.lstsq(np.vstack([varied, penalty]), np.concatenate([y - level, np.zeros(x.shape[1])]), rcond=None)
         return np.asarray(level + (every - centre) @ slopes)
 
     return fit

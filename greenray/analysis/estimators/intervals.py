@@ -7,15 +7,15 @@ conformal prediction: Lee, Barber and Willett, 2023). Guaranteed for families th
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from greenray.analysis.estimators.nested import NOBODY, Fits
+from greenray.analysis.estimators.nested import Fits
+from greenray.analysis.estimators.points import Point
 
 LEVEL = 0.9
-MIN_FAMILIES = 10
-"""Nine families leave out enough for a 90 % quantile, and one more to check it on."""
-MOST_CHECKED = 15
-"""Families that the interval is checked on: each costs as many fits again as there are pairs of the others."""
+NEEDED = 9
+"""Families besides its own: they leave out enough for a 90 % quantile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +39,12 @@ class Coverage:
         return self.inside / self.models
 
 
-def interval(fits: Fits, index: int, *, without: frozenset[str] = NOBODY) -> Interval:
-    """The interval of the point of that index, whose family is left out with those in `without`."""
-    left_out = without | {fits.points[index].family}
+def interval(fits: Fits, index: int) -> Interval:
+    """The interval of the point of that index, made without its family."""
+    left_out = frozenset({fits.points[index].family})
     families = [family for family in fits.families if family not in left_out]
-    if len(families) < MIN_FAMILIES - 1:
-        needed = f"a 90 % interval needs {MIN_FAMILIES - 1} model families besides its own"
+    if len(families) < NEEDED:
+        needed = f"a 90 % interval needs {NEEDED} model families besides its own"
         return Interval(low=None, high=None, note=f"{needed}, there are {len(families)}")
     lows, highs = [], []
     for family in families:
@@ -70,18 +70,8 @@ def _quantile(weighted: list[tuple[float, float]], *, families: int) -> float:
     return math.inf
 
 
-def coverage(fits: Fits) -> Coverage | None:
-    """Over the models measured, or those of `MOST_CHECKED` families; None where there are too few families."""
-    if len(fits.families) < MIN_FAMILIES:
-        return None
-    step = max(1.0, len(fits.families) / MOST_CHECKED)
-    checked = {fits.families[int(place * step)] for place in range(min(MOST_CHECKED, len(fits.families)))}
-    inside = models = 0
-    for index, point in enumerate(fits.points):
-        if point.family in checked and point.log_energy is not None:
-            found = interval(fits, index)
-            if found.low is None or found.high is None:
-                return None
-            inside += found.low <= point.log_energy <= found.high
-            models += 1
-    return Coverage(inside=inside, models=models)
+def coverage(points: Sequence[Point], intervals: Mapping[str, Interval]) -> Coverage | None:
+    """Over the models measured, by the interval of each; None where one has none."""
+    measured = [(point.log_energy, intervals[point.model]) for point in points if point.log_energy is not None]
+    inside = [found.low <= true <= found.high for true, found in measured if found.low is not None and found.high is not None]
+    return Coverage(inside=sum(inside), models=len(inside)) if measured and len(inside) == len(measured) else None

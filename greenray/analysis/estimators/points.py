@@ -1,12 +1,13 @@
 """From arms to points: each model once, with what is known of it before it runs and the energy that it then took.
 
-Points are compared within a group: the same hardware, device, data, batch size, stage and kind of work. Within one, rounds,
-brackets and learning rates of a model are one point, their geometric mean.
+Points are compared within a group: the same hardware, device, data, batch size, stage and kind of work. Within one, rounds and
+brackets of a model are one point, their geometric mean. Trained in several ways (learning rates, numbers of epochs), a model
+stands for those that most models were trained in: the fewer the epochs, the more of them is the first.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
@@ -77,8 +78,24 @@ def groups(arms: Iterable[Arm]) -> dict[Group, list[Point]]:
     for arm in (part for whole in arms for part in whole.parts):
         if arm.ok and arm.cell["tactic"] == "baseline" and arm.energy_j:
             found[group_of(arm)][arm.cell["model"] or ""].append(arm)
-    points = {group: [_point(model, of[model]) for model in sorted(of)] for group, of in found.items()}
+    points = {group: [_point(model, arms) for model, arms in sorted(_alike(of).items())] for group, of in found.items()}
     return {group: points[group] for group in sorted(points, key=lambda group: (-len(points[group]), group))}
+
+
+def _alike(models: Mapping[str, Sequence[Arm]]) -> dict[str, list[Arm]]:
+    """Of each model the arms with the hyperparameters that most models have, or all where it has none with them."""
+    times = Counter(hyper for arms in models.values() for hyper in {arm.cell["hyperparameters"] or "" for arm in arms})
+    usual = min(times, key=lambda hyper: (-times[hyper], hyper))
+    of_usual = {model: [arm for arm in arms if (arm.cell["hyperparameters"] or "") == usual] for model, arms in models.items()}
+    return {model: of_usual[model] or list(arms) for model, arms in models.items()}
+
+
+def complete(points: Iterable[Point]) -> list[Point]:
+    """Those that know every descriptor that over half of them know: a form needs its features of all models alike."""
+    everyone = list(points)
+    times = Counter(name for point in everyone for name in point.logs)
+    usual = {name for name, known in times.items() if 2 * known > len(everyone)}
+    return [point for point in everyone if usual and usual <= set(point.logs)]
 
 
 def group_of(arm: Arm) -> Group:

@@ -11,7 +11,7 @@ from greenray.analysis.estimators import candidates as forms
 from greenray.analysis.estimators import nested
 from greenray.analysis.estimators.intervals import LEVEL, Coverage, Interval, coverage, interval
 from greenray.analysis.estimators.nested import Fits, Judged, judge
-from greenray.analysis.estimators.points import Group, Point, outside
+from greenray.analysis.estimators.points import Group, Point, complete, outside
 from greenray.analysis.overall import MIN_FAMILIES, OverallEffect
 
 NEEDED = nested.MIN_FAMILIES - 1
@@ -24,6 +24,7 @@ class GroupJudged:
     """What descriptors are worth in a group.
 
     Attributes:
+        left_out: models that lack descriptors which most others have; nothing else here is of them.
         chosen: the estimator that predicts; `singles` each descriptor by itself, `yardsticks` constant and roofline, and
             `with_time` what knowing the time per sample would give; None where no time is known.
         intervals: 90 % interval of each model made without its family, by model, and `covered` how many hold.
@@ -31,6 +32,7 @@ class GroupJudged:
 
     group: Group
     points: tuple[Point, ...]
+    left_out: tuple[str, ...]
     chosen: Judged
     singles: tuple[Judged, ...]
     yardsticks: tuple[Judged, ...]
@@ -49,21 +51,22 @@ class GroupJudged:
 
 
 def judge_group(group: Group, points: Sequence[Point]) -> GroupJudged:
-    """Points without a single descriptor are left out: nothing can be said of them."""
-    described = tuple(point for point in points if point.logs)
+    described = tuple(complete(points))
     fits = Fits(described, forms.candidates(described))
     alone = [(judge(candidate.name, Fits(described, [candidate]))) for candidate in forms.single(described)]
     yards = [(judge(candidate.name, Fits(described, [candidate]))) for candidate in forms.yardsticks(described)]
     timed = forms.known(forms.WITH_TIME, described)
+    intervals = {point.model: interval(fits, index) for index, point in enumerate(described)}
     return GroupJudged(
         group=group,
         points=described,
+        left_out=tuple(point.model for point in points if point not in described),
         chosen=judge(CHOSEN, fits),
         singles=tuple(alone),
         yardsticks=tuple(yards),
         with_time=judge(forms.WITH_TIME.name, Fits(described, [forms.WITH_TIME])) if timed else None,
-        intervals={point.model: interval(fits, index) for index, point in enumerate(described)},
-        covered=coverage(fits),
+        intervals=intervals,
+        covered=coverage(described, intervals),
     )
 
 

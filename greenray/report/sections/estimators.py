@@ -37,7 +37,12 @@ def show(estimators: Found, analysis: Analysis) -> Section:
         profile_chart(estimators.profiles),
     ]
     for judged in estimators.judged:
-        blocks += [descriptor_table(judged), Text(intervals_said(judged)), scatter(judged, analysis.unit)]
+        blocks += [
+            descriptor_table(judged),
+            Notes(items=left_out_said(judged)),
+            Text(intervals_said(judged)),
+            scatter(judged, analysis.unit),
+        ]
     blocks += [others_table(estimators), reference_table()]
     return section("estimators", "Predicting instead of measuring", *blocks)
 
@@ -116,6 +121,13 @@ def descriptor_table(judged: GroupJudged) -> Grid:
     rows = [*judged.rows, *([judged.with_time] if judged.with_time is not None else [])]
     table = grid(rows, judged_columns(), heading=f"Descriptors: {judged.group}", text=("estimator", "chosen", "remark"))
     return without_empty(table)
+
+
+def left_out_said(judged: GroupJudged) -> tuple[str, ...]:
+    """Which models nothing is predicted of, or from; nothing where there are none."""
+    if not judged.left_out:
+        return ()
+    return (f"Left out, for they lack descriptors that most models have: {', '.join(judged.left_out)}.",)
 
 
 def intervals_said(judged: GroupJudged) -> str:

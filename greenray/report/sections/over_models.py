@@ -105,9 +105,15 @@ def _explained(rows: Sequence[Row]) -> str:
     if not hypotheses:
         return f"{text} Tests begin at {MIN_FAMILIES_FOR_TEST} families."
     many = " and ".join(str(count) for count in sorted(set(hypotheses.values())))
-    return (
-        f"{text} A star is p under 0.05 of Wilcoxon's signed-rank test over families, adjusted by Holm over all {many} "
+    text += (
+        f" A star is p under 0.05 of Wilcoxon's signed-rank test over families, adjusted by Holm over all {many} "
         "hypotheses of a group: its tactics times its measures, and what is another measure in other words is not tested twice. "
         "Rank-biserial r compares each family with itself: −1 where the measure falls in all of them, +1 where it rises in all. "
         "Cliff's delta forgets which figures belong together."
     )
+    least, families = min(
+        (found.hypotheses * 2.0 ** (1 - found.families), found.families) for _, found in rows if found.hypotheses
+    )
+    if least >= 1 - CONFIDENCE:
+        text += f" {families} families and so many hypotheses leave no p under {p_value(min(1.0, least))}: there can be no star."
+    return text

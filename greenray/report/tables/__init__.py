@@ -1,12 +1,13 @@
 """The tables of a report as files: CSV for machines, LaTeX for papers, from the same analysis as the page.
 
 A table is a file of this folder with one function, `build(analysis)`, which gives a Table; its files are called as its module.
-To add one: its file, and its line here. All are written each time, those without rows too, so that none is from an earlier run.
+To add one: its file, its line here, and its columns in `columns.csv`, which lies beside the tables wherever they are written. All
+are written each time, those without rows too, so that none is from an earlier run.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
+from importlib import import_module, resources
 from pathlib import Path
 
 from greenray.analysis.analyse import Analysis
@@ -26,6 +27,8 @@ TABLES = (
     ".profiles",  # errors of short profiles
     ".estimators",  # errors of predicting models that were left out
 )
+DICTIONARY = "columns.csv"
+"""What each column of each table means, and its unit."""
 MODELLED = "Energies, or some of them, are estimated from CPU time."
 
 
@@ -38,11 +41,14 @@ def build(analysis: Analysis, tables: Sequence[str] = TABLES) -> dict[str, Table
 
 
 def write(analysis: Analysis, folder: Path) -> list[Path]:
-    """Write NAME.csv and NAME.tex of every table into a folder, which is made; whatever else lies there is left alone.
+    """Write NAME.csv and NAME.tex of every table, and what their columns mean, into a folder, which is made; whatever else lies
+    there is left alone.
 
     Each file is replaced as a whole. Raises StoreError where one cannot be written.
     """
-    written = []
+    meanings = resources.files(__name__).joinpath(DICTIONARY).read_bytes()
+    write_file(folder / DICTIONARY, meanings)
+    written = [folder / DICTIONARY]
     for name, table in build(analysis).items():
         for ending, text in ((".csv", as_csv(table)), (".tex", as_latex(table, label=name))):
             file = folder / f"{name}{ending}"

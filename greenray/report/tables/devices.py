@@ -1,6 +1,10 @@
-"""The CPU arm and the CUDA arm of the same tactic on the same model, side by side; only where both were measured."""
+"""The CPU arm and the CUDA arm of the same tactic on the same model, side by side; only where both were measured.
+
+Where a device is hardware of several kinds, a row for each pair.
+"""
 
 from collections import defaultdict
+from itertools import product
 from typing import Any
 
 from greenray.analysis import applied
@@ -16,6 +20,7 @@ SHARED = ("sweep", "phase", "model", "model_family", "model_source", "model_revi
 COLUMNS = (
     *SHARED,
     "tactic",
+    *(f"{device}_{place}" for device in DEVICES for place in ("hardware", "energy_scope")),
     *(
         f"{device}_{measure}_{part}"
         for device in DEVICES
@@ -27,12 +32,16 @@ COLUMNS = (
 
 
 def build(analysis: Analysis) -> Table:
-    arms: dict[tuple[Any, ...], dict[str, Finding]] = defaultdict(dict)
+    arms: dict[tuple[Any, ...], dict[str, list[Finding]]] = defaultdict(lambda: defaultdict(list))
     for finding in analysis.findings:
         subject = finding.effect.subject
         key = (*(getattr(subject, name) for name in SHARED), subject.hyperparameters, finding.tactic)
-        arms[key].setdefault(subject.device, finding)
-    both = [(key, found) for key, found in arms.items() if set(found) >= set(DEVICES)]
+        arms[key][subject.device].append(finding)
+    both = [
+        (key, dict(zip(DEVICES, pair, strict=True)))
+        for key, found in arms.items()
+        for pair in product(*(found[device] for device in DEVICES))
+    ]
     return table(
         [_row(key, found) for key, found in both],
         columns=COLUMNS,
@@ -54,6 +63,7 @@ def _row(key: tuple[Any, ...], found: dict[str, Finding]) -> Row:
     row: dict[str, Any] = dict(zip(SHARED, key, strict=False)) | {"tactic": key[-1]}
     for device in DEVICES:
         measured, effect = changes(found[device]), found[device].effect
+        row |= {f"{device}_hardware": effect.subject.hardware, f"{device}_energy_scope": effect.subject.scope}
         row |= {f"{device}_modelled": effect.modelled, f"{device}_hardly_applied": applied.is_hardly(effect)}
         for name in MEASURED:
             row |= {f"{device}_{name}_{part}": value for part, value in _parts(measured[name]).items()}

@@ -1,4 +1,4 @@
-"""Training by learning rate and batch size: means over rounds."""
+"""Training by learning rate and batch size: means over the runs on a quiet host, or over all where none was."""
 
 from collections import defaultdict
 from typing import Any
@@ -24,7 +24,7 @@ def build(analysis: Analysis) -> Table:
         groups.values(), key=lambda of: (of[0]["model"] or "", of[0]["batch_size"] or 0, of[0]["learning_rate"] or 0)
     )
     return table(
-        [_row(of) for of in ordered],
+        [_row([row for row in of if not row["contended"]] or of) for of in ordered],
         columns=COLUMNS,
         caption="Training by learning rate and batch size: means over rounds.",
         printed={

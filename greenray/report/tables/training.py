@@ -26,7 +26,7 @@ COLUMNS = (
     *("accuracy", "accuracy_low", "accuracy_high", "best_accuracy"),
     *(name for names in REACHED.values() for name in names),
     *("reason_no_share_of_best", "evaluation_energy_j", "training_share", "hardly_applied"),
-    *("modelled_share", "grade", "run_id", "reason"),
+    *("modelled_share", "grade", "contended", "run_id", "reason"),
 )
 
 
@@ -118,6 +118,7 @@ def _row(run: TrainingRun, label: str, parts: dict[str, float | None]) -> dict[s
             "epoch_time_s": run.epoch_time_s,
             "modelled_share": run.arm.modelled_share,
             "grade": run.arm.grade,
+            "contended": run.arm.contended,
             "reason": None if run.energy_j is not None else why,
         }
     )

@@ -93,6 +93,24 @@ def test_ridge_is_a_power_law_that_is_held_back() -> None:
     assert slope == pytest.approx(2 * 5 / (5 + 5))  # sum of squares around the mean is 5
 
 
+@pytest.mark.parametrize("same", [0.1, 16.7, 20.03])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_what_is_the_same_everywhere_has_no_slope(same: float, alpha: float) -> None:
+    rng = np.random.default_rng(1)
+    for count in range(3, 12):
+        y = rng.normal(-7, 2, count)
+        x, other = np.full((count, 1), same), np.array([[same + 5.0]])
+        assert forms.linear(alpha)(x, y, other) == pytest.approx(y.mean())
+
+
+def test_ridge_is_that_of_scikit_learn() -> None:
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(2)
+    x, y, new = rng.normal(15, 2, (12, 4)), rng.normal(-7, 2, 12), rng.normal(15, 2, (3, 4))
+    assert forms.linear(10.0)(x, y, new) == pytest.approx(Ridge(alpha=10.0).fit(x, y).predict(new))
+
+
 def test_boosting_is_tried_only_where_there_are_models_enough_and_is_the_same_twice() -> None:
     few, many = points(12), points(24, per_family=2, noise=0.1)
     boosted = [any("boosting" in one.name for one in forms.candidates(of)) for of in (few, many, points(24))]
@@ -148,3 +166,15 @@ def test_a_group_has_the_same_work_in_it_and_a_model_is_in_it_once(tmp_path: Pat
         ("training", 32, "precision fp32"): 1,
         ("training", 32, "precision bf16"): 1,
     }
+
+
+def test_of_several_trainings_a_model_stands_for_the_one_that_most_models_had(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(3):
+        sweep.train(f"m{number}", family=f"f{number}", epochs_j=[10.0] * 6)
+    sweep.train("m0", family="f0", epochs_j=[90.0], block_id="once")
+    sweep.train("m9", family="f9", epochs_j=[40.0], block_id="other")  # it has no training like the others
+    ((group, found),) = groups(analyse(sweep.finish()).arms).items()
+    energies = {point.model: math.exp(point.log_energy or 0.0) * 1437 for point in found}
+    assert energies == pytest.approx({"m0": 10.0, "m1": 10.0, "m2": 10.0, "m9": 40.0})
+    assert group.phase == "training"

@@ -57,15 +57,19 @@ def test_too_few_families_have_no_interval_and_a_reason() -> None:
     found = interval(fits, index)
     assert (found.low, found.high) == (None, None)
     assert found.note == "a 90 % interval needs 9 model families besides its own, there are 8"
-    assert coverage(fits) is None
+    assert coverage(fits.points, {point.model: interval(fits, place) for place, point in enumerate(fits.points)}) is None
 
 
-def test_coverage_counts_the_left_out_models() -> None:
-    world = points(12, noise=0.3)
-    found = coverage(Fits(world, forms.candidates(world)))
+def test_coverage_is_over_all_models_each_by_its_own_interval() -> None:
+    world = points(17, noise=0.3)
+    fits = Fits(world, [one for one in forms.candidates(world) if len(one.features) == 1])
+    intervals = {point.model: interval(fits, place) for place, point in enumerate(world)}
+    found = coverage(world, intervals)
     assert found is not None
-    assert found.models == 12
-    assert binom.ppf(0.001, 12, 0.8) <= found.inside <= 12
+    assert found.models == 17
+    ends = [(intervals[point.model], point.log_energy or 0.0) for point in world]
+    assert found.inside == sum((one.low or 0) <= true <= (one.high or 0) for one, true in ends)
+    assert binom.ppf(0.001, 17, 0.8) <= found.inside <= 17
 
 
 def test_families_weigh_alike_however_many_models_they_have() -> None:
