@@ -66,6 +66,7 @@ class Matrix:
         hardware, device, scope, batch_size, stage: what the baselines have in common.
         training: settings that the training runs have in common, "" without any; `training_batch` their batch size.
         units: families, which count once; `models` those in them.
+        modelled: whether a model made up most of some energies; `busy` whether others took enough of the host to matter.
         values: of each quantity, by name: what is known of each family, on the scale that is correlated.
     """
 
@@ -77,6 +78,8 @@ class Matrix:
     training: str
     training_batch: int | None
     models: int
+    modelled: bool
+    busy: bool
     units: tuple[str, ...]
     quantities: tuple[Quantity, ...]
     values: Mapping[str, Mapping[str, float]]
@@ -171,6 +174,8 @@ def _matrix(key: Key, arms: Sequence[Arm], runs: Sequence[TrainingRun]) -> Matri
         training=runs[0].settings if runs else "",
         training_batch=runs[0].arm.cell["batch_size"] if runs else None,
         models=len({arm.cell["model"] for arm in everything}),
+        modelled=any(arm.modelled for arm in everything),
+        busy=any(arm.contended for arm in everything),
         units=tuple(sorted({arm.cell["model_family"] or arm.cell["model"] for arm in everything})),
         quantities=quantities,
         values=values,

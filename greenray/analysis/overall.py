@@ -100,12 +100,15 @@ class OverallEffect:
         return "".join(f", {said.get(name, '')}{found}" for name in differing if (found := getattr(self.group, name)))
 
 
+def group_of(finding: Finding) -> Group:
+    return Group(*(getattr(finding.effect.subject, name) for name in Group._fields))
+
+
 def overall_effects(findings: Iterable[Finding]) -> list[OverallEffect]:
     """Tactics over models, the null check left out; of a single model its own line says it all."""
     groups: dict[Group, dict[str, list[Finding]]] = defaultdict(lambda: defaultdict(list))
     for finding in (one for one in findings if one.tactic != NULL_CHECK):
-        group = Group(*(getattr(finding.effect.subject, name) for name in Group._fields))
-        groups[group][finding.tactic].append(finding)
+        groups[group_of(finding)][finding.tactic].append(finding)
     found: list[OverallEffect] = []
     for group, tactics in sorted(groups.items()):
         several = {tactic: members for tactic, members in sorted(tactics.items()) if len({m.effect.subject for m in members}) > 1}
@@ -132,10 +135,11 @@ def _estimate(change: Change) -> stats.Estimate | None:
 
 def _measures(members: Sequence[Finding]) -> dict[str, OverMeasure]:
     told = [(member, changes(member)) for member in members]
-    return {measure.name: _over_families(measure, [(m, found[measure.name]) for m, found in told]) for measure in MEASURES}
+    return {measure.name: over_families(measure, [(m, found[measure.name]) for m, found in told]) for measure in MEASURES}
 
 
-def _over_families(measure: Measure, members: Sequence[tuple[Finding, Change]]) -> OverMeasure:
+def over_families(measure: Measure, members: Sequence[tuple[Finding, Change]]) -> OverMeasure:
+    """A measure over the families of these models, without a test."""
     families: dict[str, list[Change]] = defaultdict(list)
     models = set()
     for member, change in members:

@@ -18,6 +18,7 @@ Fit = Callable[[Floats, Floats, Floats], Floats]
 """(features of the fitted models, shape (fitted, features); their log energies; features of all) -> log energies of all."""
 
 SINGLE = ("parameters", "MACs", PER_PARAMETER, "activations", "bytes moved")
+CONSTANT = "constant (geometric mean)"
 SPARE = 1
 """Models beyond its constants that a form needs, or it would go through every one of them."""
 BOOSTING_MODELS, BOOSTING_FAMILIES = 20, 15
@@ -53,7 +54,7 @@ def single(points: Sequence[Point]) -> list[Candidate]:
 def yardsticks(points: Sequence[Point]) -> list[Candidate]:
     """What a descriptor has to beat."""
     found = [
-        Candidate("constant (geometric mean)", (), constant, 1),
+        Candidate(CONSTANT, (), constant, 1),
         Candidate("roofline of MACs and bytes moved", ("MACs", "bytes moved"), roofline, 3),
     ]
     return [candidate for candidate in found if known(candidate, points)]
