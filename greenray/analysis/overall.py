@@ -135,11 +135,10 @@ def _estimate(change: Change) -> stats.Estimate | None:
 
 def _measures(members: Sequence[Finding]) -> dict[str, OverMeasure]:
     told = [(member, changes(member)) for member in members]
-    return {measure.name: over_families(measure, [(m, found[measure.name]) for m, found in told]) for measure in MEASURES}
+    return {measure.name: _over_families(measure, [(m, found[measure.name]) for m, found in told]) for measure in MEASURES}
 
 
-def over_families(measure: Measure, members: Sequence[tuple[Finding, Change]]) -> OverMeasure:
-    """A measure over the families of these models, without a test."""
+def _over_families(measure: Measure, members: Sequence[tuple[Finding, Change]]) -> OverMeasure:
     families: dict[str, list[Change]] = defaultdict(list)
     models = set()
     for member, change in members:
@@ -212,3 +211,8 @@ def _adjusted(tactics: Mapping[str, dict[str, OverMeasure]]) -> dict[str, dict[s
 
 def _in_doubt(found: OverMeasure) -> bool:
     return found.change.measure.tested and any(found.values)
+
+
+def over_families(measure: Measure, members: Iterable[Finding]) -> OverMeasure:
+    """A measure that is none of `MEASURES` over the families of these models, without a test."""
+    return _over_families(measure, [(member, measure.of(measure, member)) for member in members])

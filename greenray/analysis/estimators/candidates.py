@@ -18,11 +18,11 @@ Fit = Callable[[Floats, Floats, Floats], Floats]
 """(features of the fitted models, shape (fitted, features); their log energies; features of all) -> log energies of all."""
 
 SINGLE = ("parameters", "MACs", PER_PARAMETER, "activations", "bytes moved")
-CONSTANT = "constant (geometric mean)"
 SPARE = 1
 """Models beyond its constants that a form needs, or it would go through every one of them."""
 BOOSTING_MODELS, BOOSTING_FAMILIES = 20, 15
 """Trees need as many models to split; with more families leaving out three at a time takes minutes."""
+CONSTANT = "constant (geometric mean)"
 
 
 @dataclass(frozen=True, slots=True)

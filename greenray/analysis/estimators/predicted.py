@@ -43,10 +43,6 @@ class GroupJudged:
         return any(point.modelled for point in self.points)
 
     @property
-    def busy(self) -> bool:
-        return any(point.busy for point in self.points)
-
-    @property
     def rows(self) -> list[Judged]:
         """Every way to predict a new model."""
         return [self.chosen, *self.singles, *self.yardsticks]

@@ -103,7 +103,8 @@ def every(answers: Iterable[Answer]) -> Answer:
     return "does not hold" if "does not hold" in found else "cannot be told" if "cannot be told" in found else "holds"
 
 
-def circumstances(*, modelled: bool, busy: bool = False) -> str:
-    """What energies are that were no joules of a meter, or not of this work alone; to stand behind their name."""
-    told = [*(["estimated from CPU time"] if modelled else []), *(["measured on a busy host"] if busy else [])]
+def circumstances(*, modelled: float, busy: float = 0.0) -> str:
+    """By their shares (0-1), which energies were no joules of a meter, or not of this work alone; to stand behind their name."""
+    shares = {"estimated from CPU time": modelled, "measured on a busy host": busy}
+    told = [words if share == 1 else f"in part {words}" for words, share in shares.items() if share]
     return f" ({', '.join(told)})" if told else ""

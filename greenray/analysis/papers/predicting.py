@@ -40,7 +40,7 @@ def on_profiles(errors: Sequence[ProfileError]) -> list[str]:
         if not by_length:
             said.append(f"{claim}: cannot be told, no run of known energy is twice as long as its first {unit}.")
             continue
-        about = circumstances(modelled=any(e.modelled for e in by_length), busy=any(e.busy for e in by_length))
+        about = circumstances(modelled=fmean(e.modelled for e in by_length), busy=fmean(e.busy for e in by_length))
         shown, found = _from(by_length)
         lengths = ", ".join([*(str(e.first) for e in by_length[:-1]), count(by_length[-1].first, unit)])
         medians, worst = ", ".join(relative_error(e.median) for e in by_length), max(e.worst for e in by_length)
@@ -90,7 +90,8 @@ def on_descriptors(judged: GroupJudged) -> list[str]:
     parameters, macs, each = (singles[name] for name in ("parameters", "MACs", PER_PARAMETER))
     alone, better = _ratio(judged, parameters, nothing), _ratio(judged, macs, parameters)
     best = [_ratio(judged, each, macs), _ratio(judged, each, parameters)]
-    energy = f"energy{circumstances(modelled=judged.modelled, busy=judged.busy)}"
+    flags = {name: fmean(getattr(point, name) for point in judged.points) for name in ("modelled", "busy")}
+    energy = f"energy{circumstances(**flags)}"
     known = f"{count(len(macs.errors), 'model')}, {count(macs.families, 'family')}"
     said = [
         f"Parameters do not predict {energy}: {_judge(alone, low=HALF, high=math.inf)}. "

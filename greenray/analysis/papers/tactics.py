@@ -30,16 +30,15 @@ def hold(
             if len({one.effect.subject.model_family for one in members}) < MIN_FAMILIES:
                 continue
             where = _where(effect, overall)
-            found = _over(to_apply, members) if claim.measure == TO_APPLY else effect.measures[claim.measure]
+            found = over_families(to_apply, members) if claim.measure == TO_APPLY else effect.measures[claim.measure]
             held.append(_held(claim, where, effect, found))
             # What has no arm on CUDA is held against the baseline there too.
-            if claim.measure in across and (other := _over(across[claim.measure], members)).families >= MIN_FAMILIES:
+            if claim.measure in across:
+                other = over_families(across[claim.measure], members)
+                if other.families < MIN_FAMILIES:
+                    continue
                 held.append(_held(claim, f"{where}, against the baseline on CUDA", effect, other))
     return held
-
-
-def _over(measure: Measure, members: Iterable[Finding]) -> OverMeasure:
-    return over_families(measure, [(member, measure.of(measure, member)) for member in members])
 
 
 def _places(tactic: str, overall: Iterable[OverallEffect]) -> list[OverallEffect]:
@@ -65,7 +64,7 @@ def _where(effect: OverallEffect, overall: Sequence[OverallEffect]) -> str:
 
 def _held(claim: Claim, where: str, effect: OverallEffect, found: OverMeasure) -> Held:
     if claim.measure == "energy_j":
-        where += circumstances(modelled=effect.modelled)
+        where += circumstances(modelled=float(effect.modelled))
     if effect.hardly:
         where += f", {applied.MARK} to {count(effect.hardly, 'model')}"
     change = found.change

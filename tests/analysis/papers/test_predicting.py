@@ -34,17 +34,8 @@ def deciding(name: str, *, noise: float = 0.3, seed: int = 0, run: int = 0, coun
 def judged_simply(world: list[Point]) -> GroupJudged:
     """Without the forms that are chosen from, which the claims on single descriptors do not need."""
     alone, yards = (tuple(judge(form.name, Fits(world, [form])) for form in of(world)) for of in (forms.single, forms.yardsticks))
-    nothing = replace(alone[0], errors={}, log_predicted={})
-    return GroupJudged(
-        group=GROUP,
-        points=tuple(world),
-        chosen=nothing,
-        singles=alone,
-        yardsticks=yards,
-        with_time=None,
-        intervals={},
-        covered=None,
-    )
+    few = judge_group(GROUP, world[:2])
+    return replace(few, points=tuple(world), singles=alone, yardsticks=yards)
 
 
 def answers(said: list[str]) -> dict[str, str]:
