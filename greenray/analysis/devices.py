@@ -9,12 +9,13 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from statistics import fmean
 
 import polars as pl
 
-from greenray.analysis import precision, stats
+from greenray.analysis import effects, stats
 from greenray.analysis.arms import Arm
 from greenray.analysis.effects import NULL_CHECK, ModelEffect
 from greenray.analysis.findings import label_cells
@@ -100,14 +101,14 @@ def boards(frames: Frames) -> dict[Key, Board]:
     return found
 
 
-def side_by_side(arms: Sequence[Arm], effects: Iterable[ModelEffect], of: Mapping[Key, Board]) -> list[SideBySide]:
+def side_by_side(arms: Sequence[Arm], compared: Iterable[ModelEffect], of: Mapping[Key, Board]) -> list[SideBySide]:
     """A row for each model and tactic, in the order of the effects; the null check is none.
 
     Where a device is hardware of several kinds, a row for each pair.
     """
     labels = label_cells([_anywhere(arm) for arm in arms])
     groups: dict[tuple[Subject, str], list[ModelEffect]] = defaultdict(list)
-    for effect in (one for one in effects if one.tactic != NULL_CHECK):
+    for effect in (one for one in compared if one.tactic != NULL_CHECK):
         groups[_wherever(effect.subject), effect.tactic].append(effect)
     baselines: dict[Subject, dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
     for arm in (part for whole in arms for part in whole.parts):
@@ -142,25 +143,15 @@ def _wherever(subject: Subject) -> Subject:
 
 def gpu_only(effect: ModelEffect, of: Mapping[Key, Board]) -> GpuOnly:
     """The board's part of an effect, from the visits that its energy is from."""
-    ratios = [ratio for visit in effect.used if (ratio := _ratio(visit, of)) is not None]
     tactics = [_board(visit.arm, of) for visit in effect.used]
-    busy = any(visit.contended for visit in effect.used)
     return GpuOnly(
-        energy=_estimate(ratios, first=effect.first, busy=busy),
+        energy=effects.estimated(effect.used, partial(_ratio, of=of), first=effect.first),
         power_w=stats.mean_known(board.power_w for board in tactics),
         idle_w=stats.mean_known(board.idle_w for board in tactics),
     )
 
 
-def _estimate(ratios: Sequence[float], *, first: int | None = None, busy: bool = False) -> Estimate | None:
-    if not ratios:
-        return None
-    mean, half = precision.interval(ratios, first=first)
-    basis = "one round" if len(ratios) == 1 else f"{len(ratios)} rounds"
-    return stats.estimate(mean, None if busy else half, basis=f"{basis}, host busy" if busy else basis)
-
-
-def _ratio(visit: VisitEffect, of: Mapping[Key, Board]) -> float | None:
+def _ratio(visit: VisitEffect, *, of: Mapping[Key, Board]) -> float | None:
     ours = _board(visit.arm, of).energy_j
     theirs = [joules for arm in visit.reference if (joules := _board(arm, of).energy_j)]
     return math.log(ours / fmean(theirs)) if ours and theirs else None
@@ -175,9 +166,12 @@ def _across(
         joules = energy_j(arm)
         if joules and not arm.contended and (not scope or arm.scope == effect.subject.scope):
             by_round[arm.cell["round"] or 1].append(joules)
-    pairs = ((energy_j(visit.arm), by_round.get(visit.round)) for visit in effect.used)
-    ratios = [math.log(ours / fmean(theirs)) for ours, theirs in pairs if ours and theirs]
-    return _estimate(ratios, busy=any(visit.contended for visit in effect.used))
+
+    def step(visit: VisitEffect) -> float | None:
+        ours, theirs = energy_j(visit.arm), by_round.get(visit.round)
+        return math.log(ours / fmean(theirs)) if ours and theirs else None
+
+    return effects.estimated(effect.used, step, first=effect.first)
 
 
 def _whole(arm: Arm) -> float | None:

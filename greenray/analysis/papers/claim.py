@@ -83,9 +83,8 @@ class Held:
         if self.ends is None:
             return f"{self.answer}: {self.basis}"
         weaker = self.claim.direction
-        if weaker is None or self.answer == "holds":
-            return self.answer
-        return f"{self.answer} in size; in direction it {answer(self.ends, low=weaker.low, high=weaker.high)}"
+        direction = self.answer if weaker is None else answer(self.ends, low=weaker.low, high=weaker.high)
+        return self.answer if direction == self.answer else f"{self.answer} in size; in direction it {direction}"
 
 
 def answer(ends: tuple[float, float] | None, *, low: float, high: float) -> Answer:
