@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from greenray.analysis import accuracy, arms, caveats, effects, sentences, summary, visits, wording
+from greenray.analysis import accuracy, arms, caveats, effects, summary, visits, wording
 from greenray.analysis import prices as price_tables
 from greenray.analysis.arms import Arm
 from greenray.analysis.caveats import Caveat
@@ -97,7 +97,7 @@ def analyse_frames(frames: Frames, *, prices: Path | None = None, region: str | 
         best=tuple(summary.best_by_model(findings)),
         clear=tuple(summary.clear(findings)),
         not_clear=tuple(summary.not_clear(findings)),
-        over_models=tuple(sentences.overall_sentences(overall)),
+        over_models=tuple(summary.over_models(overall)),
         without_result=tuple(summary.without_result(cells, names)),
         null_checks=tuple(checks),
         training=tuple(training_runs(frames, cells)),

@@ -67,6 +67,8 @@ class Matrix:
         hardware, device, scope, batch_size, stage: what the baselines have in common.
         training: settings that the training runs have in common, "" without any; `training_batch` their batch size.
         units: families, which count once; `models` those in them.
+        modelled, busy: share (0-1) of arms whose energy a model mostly made up, and of those beside which others took enough
+            of the host to matter.
         values: of each quantity, by name: what is known of each family, on the scale that is correlated.
     """
 
@@ -78,6 +80,8 @@ class Matrix:
     training: str
     training_batch: int | None
     models: int
+    modelled: float
+    busy: float
     units: tuple[str, ...]
     quantities: tuple[Quantity, ...]
     values: Mapping[str, Mapping[str, float]]
@@ -175,6 +179,8 @@ def _matrix(key: Key, arms: Sequence[Arm], runs: Sequence[TrainingRun]) -> Matri
         training=runs[0].settings if runs else "",
         training_batch=runs[0].arm.cell["batch_size"] if runs else None,
         models=len({arm.cell["model"] for arm in everything}),
+        modelled=fmean(arm.modelled for arm in everything),
+        busy=fmean(arm.contended for arm in everything),
         units=tuple(sorted({arm.cell["model_family"] or arm.cell["model"] for arm in everything})),
         quantities=quantities,
         values=values,

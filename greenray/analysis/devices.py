@@ -13,13 +13,13 @@ from functools import partial
 from itertools import product
 from statistics import fmean
 
-from greenray.analysis import applied, precision, stats
+from greenray.analysis import applied, effects, stats
 from greenray.analysis.arms import Arm
-from greenray.analysis.effects import NULL_CHECK, ModelEffect, repeated
+from greenray.analysis.effects import NULL_CHECK, ModelEffect
 from greenray.analysis.findings import label_cells
 from greenray.analysis.measures import Value, compared, mean_of
 from greenray.analysis.stats import Estimate
-from greenray.analysis.visits import Subject, subject_of
+from greenray.analysis.visits import Subject, VisitEffect, subject_of
 
 IDLE_SHARE, IDLE_W = 0.1, 2.0
 """A board that draws at most so much more than when idle (the larger of both) is called idle."""
@@ -77,14 +77,14 @@ class SideBySide:
         return any(applied.is_hardly(side.effect) for side in self.sides)
 
 
-def side_by_side(arms: Sequence[Arm], effects: Iterable[ModelEffect]) -> list[SideBySide]:
+def side_by_side(arms: Sequence[Arm], of_models: Iterable[ModelEffect]) -> list[SideBySide]:
     """A row for each model and tactic, in the order of the effects; the null check is none.
 
     Where a device is hardware of several kinds, a row for each pair.
     """
     labels = label_cells([_anywhere(arm) for arm in arms])
     groups: dict[tuple[Subject, str], list[ModelEffect]] = defaultdict(list)
-    for effect in (one for one in effects if one.tactic != NULL_CHECK):
+    for effect in (one for one in of_models if one.tactic != NULL_CHECK):
         groups[_wherever(effect.subject), effect.tactic].append(effect)
     baselines: dict[Subject, dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
     for arm in (part for whole in arms for part in whole.parts):
@@ -118,11 +118,10 @@ def _wherever(subject: Subject) -> Subject:
 
 
 def gpu_only(effect: ModelEffect) -> GpuOnly:
-    """The board's part of an effect."""
-    found = repeated(effect.visits, partial(compared, value=_GPU), first=effect.first)
+    """The board's part of an effect, from the visits that its energy is from."""
     tactics = [visit.arm for visit in effect.used]
     return GpuOnly(
-        energy=None if found is None else stats.estimate(found.mean, found.half_width, basis=found.basis),
+        energy=effects.estimated(effect.used, partial(compared, value=_GPU), first=effect.first),
         power_w=stats.mean_known(map(mean_of("gpu_power_w"), tactics)),
         idle_w=stats.mean_known(arm.idle_w for arm in tactics),
     )
@@ -135,14 +134,12 @@ def _across(effect: ModelEffect, references: Sequence[Arm], energy_j: Value, *, 
         joules = energy_j(arm)
         if joules and not arm.contended and (not scope or arm.scope == effect.subject.scope):
             by_round[arm.cell["round"] or 1].append(joules)
-    pairs = ((energy_j(visit.arm), by_round.get(visit.round)) for visit in effect.used)
-    ratios = [math.log(ours / fmean(theirs)) for ours, theirs in pairs if ours and theirs]
-    if not ratios:
-        return None
-    mean, half = precision.interval(ratios)
-    basis = "one round" if len(ratios) == 1 else f"{len(ratios)} rounds"
-    busy = any(visit.contended for visit in effect.used)
-    return stats.estimate(mean, None if busy else half, basis=f"{basis}, host busy" if busy else basis)
+
+    def step(visit: VisitEffect) -> float | None:
+        ours, theirs = energy_j(visit.arm), by_round.get(visit.round)
+        return math.log(ours / fmean(theirs)) if ours and theirs else None
+
+    return effects.estimated(effect.used, step, first=effect.first)
 
 
 def _anywhere(arm: Arm) -> Arm:

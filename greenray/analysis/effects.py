@@ -165,7 +165,12 @@ def let_alone(visits: Iterable[VisitEffect], step: Step) -> list[VisitEffect]:
 
 def over_rounds(visits: Sequence[VisitEffect], ratio: str, *, first: int | None = None) -> stats.Estimate | None:
     """A ratio over rounds, None where no visit knows it; with `first` rounds in a first stage, see `precision.interval`."""
-    found = repeated(visits, attrgetter(ratio), first=first)
+    return estimated(visits, attrgetter(ratio), first=first)
+
+
+def estimated(visits: Sequence[VisitEffect], step: Step, *, first: int | None = None) -> stats.Estimate | None:
+    """The same of any log ratio that a visit may know."""
+    found = repeated(visits, step, first=first)
     return None if found is None else stats.estimate(found.mean, found.half_width, basis=found.basis)
 
 

@@ -109,12 +109,15 @@ class OverallEffect:
         return "".join(f", {said.get(name, '')}{found}" for name in differing if (found := getattr(self.group, name)))
 
 
+def group_of(finding: Finding) -> Group:
+    return Group(*(getattr(finding.effect.subject, name) for name in Group._fields))
+
+
 def overall_effects(findings: Iterable[Finding]) -> list[OverallEffect]:
     """Tactics over models, the null check left out; of a single model its own line says it all."""
     groups: dict[Group, dict[str, list[Finding]]] = defaultdict(lambda: defaultdict(list))
     for finding in (one for one in findings if one.tactic != NULL_CHECK):
-        group = Group(*(getattr(finding.effect.subject, name) for name in Group._fields))
-        groups[group][finding.tactic].append(finding)
+        groups[group_of(finding)][finding.tactic].append(finding)
     found: list[OverallEffect] = []
     for group, tactics in sorted(groups.items()):
         several = {tactic: members for tactic, members in sorted(tactics.items()) if len(set(map(_model, members))) > 1}
@@ -242,3 +245,8 @@ def _adjusted(tactics: Mapping[str, dict[str, OverMeasure]]) -> dict[str, dict[s
 
 def _in_doubt(found: OverMeasure) -> bool:
     return found.change.measure.tested and any(found.values)
+
+
+def over_families(measure: Measure, members: Iterable[Finding]) -> OverMeasure:
+    """A measure that is none of `MEASURES` over the families of these models, without a test."""
+    return _over_families(measure, [(member, measure.of(measure, member)) for member in members])

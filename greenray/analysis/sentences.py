@@ -3,18 +3,15 @@
 A change is called clear where its interval leaves out "no difference", and nothing is claimed where there is no interval.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from greenray.analysis import applied
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.cost import BreakEven
 from greenray.analysis.effects import ModelEffect
-from greenray.analysis.overall import OverallEffect
 from greenray.analysis.stats import Estimate
 from greenray.analysis.wording import (
     common,
-    count,
     decimals,
     plural,
     quality,
@@ -40,34 +37,13 @@ def model_sentence(label: str, effect: ModelEffect, accuracy: AccuracyChange | N
     if energy is None:
         clauses = [f"has no comparison of energy ({'; '.join(effect.flags) or 'no figures'})"]
     else:
-        clauses = [f"{change(energy, effect.unit, modelled=effect.modelled)} ({_figure(energy)}{_basis(effect, energy)})"]
+        clauses = [f"{change(energy, effect.unit, modelled=effect.modelled)} ({figure(energy)}{_basis(effect, energy)})"]
     if accuracy is not None:
         clauses.append(_accuracy_clause(accuracy))
     if energy is not None and energy.clear is not None and effect.subject.phase == "inference":
         clauses.append(_pay_back_clause(energy, pay_back, effect.unit))
     few = applied.hardly(effect)
     return f"{label}: {effect.tactic}{f', {few},' if few else ''} {', '.join(clauses)}."
-
-
-def overall_sentences(effects: Sequence[OverallEffect]) -> list[str]:
-    """One for each tactic with an interval over models; one for all that have none for the same reason."""
-    said, blank = [], defaultdict(list)
-    for effect in effects:
-        models = f"{count(effect.models, 'model')} of {count(effect.families, 'family')}{effect.context(effects)}"
-        if effect.energy is not None and effect.energy.low is not None:
-            what = change(effect.energy, effect.unit, modelled=effect.modelled)
-            figure = _figure(effect.energy)
-            few = f"; {applied.MARK} to {count(effect.hardly, 'model')}" if effect.hardly else ""
-            said.append(f"Over {models}: {effect.tactic} {what} ({figure}95 % interval {span(effect.energy)} %{few}).")
-        else:
-            why = effect.energy and f"no interval ({effect.energy.basis}), nothing is claimed"
-            blank[models, why or "no comparison of energy", effect.unit, effect.modelled].append(effect)
-    for (models, why, unit, modelled), members in blank.items():
-        marks = {m.tactic: f" ({applied.MARK} to {m.hardly} of {m.models})" if m.hardly else "" for m in members}
-        figures = ", ".join((f"{m.tactic} {_percent(m.energy)}" if m.energy else m.tactic) + marks[m.tactic] for m in members)
-        by = f"; energy per {unit}{' by CPU time' if modelled else ''}" if any(m.energy for m in members) else ""
-        said.append(f"On these models ({models}): {why}{by}: {figures}.")
-    return said
 
 
 Member = tuple[str, ModelEffect, AccuracyChange | None]
@@ -158,8 +134,14 @@ def change(estimate: Estimate, unit: str, *, modelled: bool) -> str:
     return f"{uses} {size} {'less' if estimate.ratio <= 1 else 'more'} energy per {unit}"
 
 
-def _percent(estimate: Estimate) -> str:
+def percent(estimate: Estimate) -> str:
+    """Its change without its interval."""
     return f"{signed(estimate.percent, decimals=decimals(estimate))} %"
+
+
+def figure(estimate: Estimate) -> str:
+    """The figure itself, where the sentence does not say it."""
+    return f"{percent(estimate)}, " if estimate.clear is False else ""
 
 
 def _finest(estimates: Iterable[Estimate]) -> int:
@@ -177,11 +159,6 @@ def _within(estimates: Sequence[Estimate]) -> str:
     ends = [end for estimate in estimates for end in (estimate.low, estimate.high) if end is not None]
     low, high = (signed((end - 1) * 100, decimals=_finest(estimates)) for end in (min(ends), max(ends)))
     return f"within {low} to {high} %"
-
-
-def _figure(estimate: Estimate) -> str:
-    """The figure itself, where the sentence does not say it."""
-    return f"{_percent(estimate)}, " if estimate.clear is False else ""
 
 
 def _basis(effect: ModelEffect, estimate: Estimate) -> str:

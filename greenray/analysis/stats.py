@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import fmean
+from statistics import covariance, fmean
 
 from scipy import special
 
@@ -61,6 +61,37 @@ def estimate(log_ratio: float, half_width: float | None, *, basis: str) -> Estim
     """A log ratio and its half-width as an `Estimate`; without a half-width there is no interval."""
     low, high = (None, None) if half_width is None else (math.exp(log_ratio - half_width), math.exp(log_ratio + half_width))
     return Estimate(ratio=math.exp(log_ratio), low=low, high=high, basis=basis)
+
+
+def wilson(hits: int, *, of: int) -> tuple[float, float]:
+    """95 % interval of a share (0-1), by the score test (Wilson, "Probable inference", 1927); `of` is 1 or more."""
+    z = float(special.ndtri((1 + CONFIDENCE) / 2))
+    centre, scale = (hits + z * z / 2) / (of + z * z), z / (of + z * z)
+    half = scale * math.sqrt(hits * (of - hits) / of + z * z / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def ratio_of_means(above: Sequence[float], below: Sequence[float]) -> Estimate | None:
+    """Mean of one side over mean of the other, of pairs, with Fieller's 95 % interval; None where the mean below is 0.
+
+    A ratio lies in the interval where a paired t test does not tell the one side from that multiple of the other (Fieller, "Some
+    problems in interval estimation", 1954), so the interval leaves out 1 where the paired t test of both sides is significant.
+    There is none under three pairs, and where the side below cannot be told from 0.
+    """
+    n, basis = len(above), f"{len(above)} pairs"
+    x, y = fmean(above), fmean(below)
+    if y == 0:
+        return None
+    none = Estimate(ratio=x / y, low=None, high=None, basis=basis)
+    if n < 3:
+        return none
+    square = t_quantile(n - 1) ** 2 / n
+    xx, xy, yy = (square * covariance(*sides) for sides in ((above, above), (above, below), (below, below)))
+    a, b, c = y * y - yy, x * y - xy, x * x - xx
+    if a <= 0:
+        return none
+    root = math.sqrt(max(0.0, b * b - a * c))
+    return Estimate(ratio=x / y, low=(b - root) / a, high=(b + root) / a, basis=basis)
 
 
 def binomial_tail(misses: int, *, of: int, chance: float) -> float:

@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from greenray.analysis import sentences
+from greenray.analysis import applied, sentences
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.arms import Arm
 from greenray.analysis.effects import NULL_CHECK
 from greenray.analysis.findings import Finding, Key
+from greenray.analysis.overall import OverallEffect
+from greenray.analysis.wording import count, span
 from greenray.tasks.base import QualityMeasure
 
 ACCURACY_LIMIT_POINTS = 1.0
@@ -141,3 +143,26 @@ def without_result(cells: Sequence[Arm], names: Mapping[Key, str]) -> list[str]:
 
 def _rounds(arms: Iterable[Arm]) -> int:
     return len({arm.cell["round"] for arm in arms})
+
+
+def over_models(effects: Sequence[OverallEffect]) -> list[str]:
+    """One for each tactic with an interval over models; one for all that have none for the same reason."""
+    said, blank = [], defaultdict(list)
+    for effect in effects:
+        models = f"{count(effect.models, 'model')} of {count(effect.families, 'family')}{effect.context(effects)}"
+        if effect.energy is not None and effect.energy.low is not None:
+            what = sentences.change(effect.energy, effect.unit, modelled=effect.modelled)
+            figure = sentences.figure(effect.energy)
+            few = f"; {applied.MARK} to {count(effect.hardly, 'model')}" if effect.hardly else ""
+            said.append(f"Over {models}: {effect.tactic} {what} ({figure}95 % interval {span(effect.energy)} %{few}).")
+        else:
+            why = effect.energy and f"no interval ({effect.energy.basis}), nothing is claimed"
+            blank[models, why or "no comparison of energy", effect.unit, effect.modelled].append(effect)
+    for (models, why, unit, modelled), members in blank.items():
+        marks = {m.tactic: f" ({applied.MARK} to {m.hardly} of {m.models})" if m.hardly else "" for m in members}
+        figures = ", ".join(
+            (f"{m.tactic} {sentences.percent(m.energy)}" if m.energy else m.tactic) + marks[m.tactic] for m in members
+        )
+        by = f"; energy per {unit}{' by CPU time' if modelled else ''}" if any(m.energy for m in members) else ""
+        said.append(f"On these models ({models}): {why}{by}: {figures}.")
+    return said

@@ -76,6 +76,18 @@ def signed(value: float, *, decimals: int = 0) -> str:
     return f"{MINUS if value < 0 else '+'}{text}"
 
 
+def coefficient(value: float | None) -> str:
+    """A correlation, or another figure about as large as 1: 0.81, −0.22."""
+    return UNKNOWN if value is None else signed(value, decimals=2).removeprefix("+")
+
+
+def relative_error(share: float | None) -> str:
+    """12.3 %; factors where percents say little."""
+    if share is None:
+        return UNKNOWN
+    return f"{share * 100:.1f} %" if share < 10 else f"a factor of {number(share + 1)}"
+
+
 def percent_change(estimate: Estimate | None) -> str:
     """-31 % (-35 to -27): a change with its interval, for tables."""
     if estimate is None:

@@ -53,16 +53,16 @@ def predict(
 
 def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str, Any]:
     """The table of estimators; returns what JSON says."""
-    from greenray.analysis.estimators import claims
     from greenray.analysis.estimators.found import find, reference_figures
+    from greenray.analysis.papers import predicting
     from greenray.cli.console import table
     from greenray.cli.report import say
     from greenray.report.sections import estimators as shown
 
     found = find(analysis)
-    sentences = claims.on_profiles(found.profiles)
+    sentences = predicting.on_profiles(found.profiles)
     for judged in found.judged:
-        sentences += [f"{judged.group.phase}: {sentence}" for sentence in claims.on_descriptors(judged)]
+        sentences += [f"{judged.group.phase}: {sentence}" for sentence in predicting.on_descriptors(judged)]
     if console is not None:
         grids = [shown.profile_table(found.profiles), *map(shown.descriptor_table, found.judged)]
         for grid in (*grids, shown.others_table(found)):
@@ -215,9 +215,8 @@ def _skeleton(cell: Any, *, task: str, batch_size: int) -> tuple[str, dict[str, 
 def _say_one(console: "Console", model: str, judged: Any, found: Any, of_tactic: Any, *, unit: str) -> None:
     """The prediction in plain sentences."""
     from greenray.analysis import stats
-    from greenray.analysis.estimators.claims import percent
     from greenray.analysis.estimators.found import MODELLED
-    from greenray.analysis.wording import percent_change, plural
+    from greenray.analysis.wording import percent_change, plural, relative_error
     from greenray.cli.report import say
     from greenray.report.sections.estimators import intervals_said
 
@@ -228,13 +227,14 @@ def _say_one(console: "Console", model: str, judged: Any, found: Any, of_tactic:
         say(f"- no interval: {found.note}", console)
     if found.measured_j is not None:
         off = abs(found.energy_j / found.measured_j - 1)
-        say(f"- it was measured already: {_amount(found.measured_j)} per {per}; the prediction is {percent(off)} off", console)
-    say(f"- by the {found.form}, fitted to {found.models} models of {found.families} other families", console)
-    if judged.chosen.median is not None:
         say(
-            f"- such predictions were {percent(judged.chosen.median)} off in the median, {percent(judged.chosen.worst)} at worst",
+            f"- it was measured already: {_amount(found.measured_j)} per {per}; the prediction is {relative_error(off)} off",
             console,
         )
+    say(f"- by the {found.form}, fitted to {found.models} models of {found.families} other families", console)
+    if judged.chosen.median is not None:
+        usual, worst = (relative_error(error) for error in (judged.chosen.median, judged.chosen.worst))
+        say(f"- such predictions were {usual} off in the median, {worst} at worst", console)
     say(f"- {intervals_said(judged)}", console)
     for text in found.outside:
         say(f"- extrapolated: {text}", console)

@@ -1,4 +1,4 @@
-"""Sizes and zeros that promise too much, and a paper's figures held against data, on stores of known truth."""
+"""Sizes and zeros that promise too much, on stores of known truth."""
 
 import json
 from dataclasses import replace
@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from greenray.analysis import analyse, artefacts, stats
-from greenray.analysis.papers import GONZALEZ, Claim, verdict
+from greenray.analysis import analyse, artefacts
 from greenray.report import build, markdown
 from tests.support.synthetic import Sweep
 
@@ -97,60 +96,3 @@ def test_kernels_are_those_of_the_tactic_in_the_chain(tmp_path: Path) -> None:
     assert (rows["a"].zeros, rows["a"].kernel) == (0.4, "sparse (cutlass)")
     assert (rows["b"].zeros, rows["b"].kernel) == (0.5, "dense, with a mask multiplied in")
     assert (rows["c"].zeros, rows["c"].kernel) == (None, "dense, and smaller: channels are removed")
-
-
-def interval(low: float, high: float) -> stats.Estimate:
-    return stats.Estimate(ratio=(low * high) ** 0.5, low=low, high=high, basis="5 model families")
-
-
-@pytest.mark.parametrize(
-    ("claim", "ours", "expected"),
-    [
-        (Claim(tactic="t", measure="time", ratio=0.5), interval(0.4, 0.6), "confirmed"),
-        (Claim(tactic="t", measure="time", ratio=0.5), interval(0.7, 0.8), "confirmed in direction, not in size"),
-        (Claim(tactic="t", measure="time", ratio=0.5), interval(0.9, 1.1), "contradicted"),
-        (Claim(tactic="t", measure="time", ratio=0.5), interval(1.2, 1.5), "contradicted"),
-        (Claim(tactic="t", measure="time", ratio=0.9), interval(0.8, 1.2), "cannot tell"),
-        (Claim(tactic="t", measure="time"), interval(0.7, 0.8), "confirmed"),
-        (Claim(tactic="t", measure="time"), interval(0.7, 1.1), "cannot tell"),
-        (Claim(tactic="t", measure="time"), interval(0.98, 1.02), "contradicted"),
-        (Claim(tactic="t", measure="time", direction="not less"), interval(0.98, 1.02), "confirmed"),
-        (Claim(tactic="t", measure="time", direction="not less"), interval(0.8, 0.9), "contradicted"),
-        (Claim(tactic="t", measure="time", direction="not less"), interval(0.8, 1.2), "cannot tell"),
-        (Claim(tactic="t", measure="time", direction="more"), interval(1.5, 3.0), "confirmed"),
-        (Claim(tactic="t", measure="time", direction="more"), interval(0.5, 0.9), "contradicted"),
-        (Claim(tactic="t", measure="time"), None, "cannot tell"),
-        (Claim(tactic="t", measure="time"), stats.estimate(-0.5, None, basis="one round"), "cannot tell: one round"),
-    ],
-)
-def test_a_claim_is_judged_by_the_interval(claim: Claim, ours: stats.Estimate | None, expected: str) -> None:
-    assert verdict(claim, ours).startswith(expected)
-    assert (verdict(claim, ours) == expected) or expected.startswith("cannot tell")
-
-
-@pytest.mark.parametrize("families", [2, 3])
-def test_claims_are_shown_from_three_families_on(tmp_path: Path, families: int) -> None:
-    sweep = Sweep(out=tmp_path / "out")
-    for number in range(families):
-        columns = {"size_bytes": 1_080_000, "parameters_bytes": 240_000 + 4000 * number}
-        visits(sweep, f"m{number}", "dynamic-quantization", ratio=0.8 + 0.001 * number, **columns)
-    shown = section(sweep)
-    assert ("What the paper found" in shown) is (families == 3)
-    if families == 3:
-        assert GONZALEZ.source in shown
-        lines = [line.split(" | ") for line in shown.splitlines() if line.startswith("| dynamic-quantization | ")]
-        rows = {line[1]: line[-1] for line in lines}
-        assert rows["energy"] == "confirmed in direction, not in size |"
-        assert rows["size, parameters() alone"] == "confirmed |"
-        assert rows["size, serialised"] == "confirmed in direction, not in size |"
-        assert rows["GPU energy"] == "cannot tell: not measured |"
-
-
-def test_of_models_without_an_interval_nothing_is_confirmed(tmp_path: Path) -> None:
-    sweep = Sweep(out=tmp_path / "out")
-    for number in range(3):
-        few = {"touched_parameters_share": 0.002, "touched_macs_share": 0.001}
-        sweep.rounds(2, f"m{number}", family=f"f{number}", energy_j=0.004, tactics={"compile": 0.8}, **few)
-    (line,) = [line for line in section(sweep).splitlines() if line.startswith("| compile | energy | less |")]
-    assert line.endswith("| cannot tell: no interval of 3 models (2 rounds) |")
-    assert "hardly applied to 3 models" in line

@@ -2,7 +2,6 @@
 
 import math
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from scipy import stats as scipy_stats
 
 from greenray.analysis import Analysis, analyse, association
 from greenray.analysis.association import Correlation, Method, adjusted, correlation
-from greenray.analysis.correlation_claims import claims
 from greenray.analysis.correlations import Matrix, matrices
 from greenray.report.sections import correlations as section
 from tests.support.papers import models, trained_and_served
@@ -172,30 +170,6 @@ def test_three_families_have_no_matrix(tmp_path: Path) -> None:
     assert section.load(analysis) is None
 
 
-@pytest.mark.parametrize(
-    ("descriptor", "low", "high", "verdict"),
-    [
-        ("macs_per_sample", 0.4, 0.95, "agrees"),
-        ("macs_per_sample", -0.1, 0.9, "cannot tell"),
-        ("macs_per_sample", -0.9, 0.2, "contradicts"),
-        ("macs_per_sample", 0.97, 0.99, "agrees, and it is stronger here"),
-        ("parameters", -0.5, 0.5, "agrees"),
-        ("parameters", -0.5, 0.8, "cannot tell"),
-        ("parameters", 0.3, 0.9, "cannot tell"),
-        ("parameters", 0.7, 0.99, "contradicts"),
-        ("parameters", None, None, "cannot tell"),
-    ],
-)
-def test_a_claim_is_judged_by_intervals(
-    paper: Analysis, descriptor: str, low: float | None, high: float | None, verdict: str
-) -> None:
-    claim = next(claim for claim in claims(only(paper)) if claim.descriptor.name == descriptor)
-    ours = replace(claim.ours, r=None if low is None else (low + (high or 0)) / 2, low=low, high=high)
-    told = replace(claim, ours=ours)
-    assert told.verdict == verdict
-    assert verdict in told.sentence
-
-
 def test_the_section_shows_every_pair_once_for_each_method(paper: Analysis) -> None:
     found = section.load(paper)
     assert found
@@ -207,4 +181,3 @@ def test_the_section_shows_every_pair_once_for_each_method(paper: Analysis) -> N
     assert sum(value is not None for row in coloured["z"] for value in row) == sum(
         bool(one.clear) for pair in found[0].pairs for one in pair.found.values()
     )
-    assert len(claims(found[0])) == 3

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from greenray.analysis import analyse
-from greenray.analysis.estimators.claims import percent
 from greenray.analysis.estimators.found import find
+from greenray.analysis.wording import relative_error
 from greenray.report import build, markdown, page
 from greenray.report.document import Chart, Grid
 from greenray.report.sections import estimators
@@ -42,8 +42,8 @@ def test_the_errors_of_profiles_are_drawn_as_they_are_tabled(blocks: dict[str, A
     tabled = {row[1]: row[by_energy].split(" (")[0] for row in table.rows if row[0] == "training"}
     (line,) = [trace for trace in blocks["profiles"].figure["data"] if trace["name"] == "training, by energy"]
     drawn = dict(zip(line["x"], line["y"], strict=True))
-    assert tabled["first epoch"] == percent(drawn[1] / 100)
-    assert tabled["first 5 epochs"] == percent(drawn[5] / 100)
+    assert tabled["first epoch"] == relative_error(drawn[1] / 100)
+    assert tabled["first 5 epochs"] == relative_error(drawn[5] / 100)
     assert drawn[1] == pytest.approx(100 * (10 * 21 / 111 - 1), rel=1e-4)  # the median of three models
 
 
@@ -70,9 +70,9 @@ def test_every_estimator_stands_in_the_table_and_too_few_say_so(blocks: dict[str
 
 def test_the_claims_are_told_in_words(store: Path) -> None:
     twin = markdown.render(build(analyse(store), (LINE,)))
-    assert "Short profiles predict the total of training within 5 %: does not hold here" in twin
-    assert "Short profiles predict the total of inference within 5 %: holds here from the first window on" in twin
-    assert "inference: MACs do better than parameters: holds here" in twin
+    assert "Short profiles predict the total of training within 5 %: cannot be told. " in twin  # of three families
+    assert "Short profiles predict the total of inference within 5 %: holds from the first window on. " in twin
+    assert "inference: MACs predict energy better than parameters: holds. Their errors are " in twin
     assert "of 11 models" in twin
     assert "What others report" in twin
     assert "CPU time" not in twin
@@ -80,7 +80,7 @@ def test_the_claims_are_told_in_words(store: Path) -> None:
 
 def test_few_models_are_told_to_be_few_and_modelled_energy_is_called_that(tmp_path: Path) -> None:
     twin = markdown.render(build(analyse(quickstart(tmp_path / "out", modelled=1.0)), (LINE,)))
-    assert "Which descriptor predicts energy: not tested here (needs 5 model families measured alike, there are 3)." in twin
+    assert "Which descriptor predicts energy: cannot be told (needs 5 model families measured alike, there are 3)." in twin
     assert "No 90 % interval for a model that was never measured" in twin
     assert "estimated from CPU time" in twin
 

@@ -23,6 +23,7 @@ SPARE = 1
 """Models beyond its constants that a form needs, or it would go through every one of them."""
 BOOSTING_MODELS, BOOSTING_FAMILIES = 20, 15
 """Trees need as many models to split; with more families leaving out three at a time takes minutes."""
+CONSTANT = "constant (geometric mean)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def single(points: Sequence[Point]) -> list[Candidate]:
 def yardsticks(points: Sequence[Point]) -> list[Candidate]:
     """What a descriptor has to beat."""
     found = [
-        Candidate("constant (geometric mean)", (), constant, 1),
+        Candidate(CONSTANT, (), constant, 1),
         Candidate("roofline of MACs and bytes moved", ("MACs", "bytes moved"), roofline, 3),
     ]
     return [candidate for candidate in found if known(candidate, points)]

@@ -53,7 +53,8 @@ class Point:
     Attributes:
         logs: natural logarithms of its descriptors, of those that are known.
         log_energy, log_time: of joules and seconds per sample; None for what was not measured.
-        modelled: whether a model made up most of the energy, so that it is processor time in another unit.
+        modelled: whether a model made up most of the energy, so that it is processor time in another unit; `busy` whether
+            others took enough of the host to matter, in every arm of it.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Point:
     log_energy: float | None
     log_time: float | None = None
     modelled: bool = False
+    busy: bool = False
 
 
 def descriptor_logs(known: Mapping[str, float | None]) -> dict[str, float]:
@@ -123,6 +125,7 @@ def _point(model: str, arms: list[Arm]) -> Point:
         log_energy=fmean(energies),
         log_time=fmean(times) if times else None,
         modelled=any(arm.modelled for arm in used),
+        busy=any(arm.contended for arm in used),
     )
 
 

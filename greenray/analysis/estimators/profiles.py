@@ -6,7 +6,7 @@ that is either known, or the epochs that remain times the median epoch of the pr
 counted as measured, and the rest goes on like the others of the profile, since the first one warms up.
 
 Errors are of the whole, of which the profile is a part; of other rounds, they are of what other processes took for the same
-work. A model counts once, as the mean of its runs.
+work. A model counts once, as the mean of its runs; where models are counted, a family once, as the mean of its models.
 """
 
 from collections import defaultdict
@@ -20,6 +20,7 @@ import polars as pl
 from greenray.analysis.arms import Arm
 from greenray.analysis.frames import Frames
 from greenray.analysis.training import TrainingRun
+from greenray.analysis.wording import count
 
 FIRST_EPOCHS = (1, 2, 3, 5, 10, 20)
 FIRST_WINDOWS = (1, 2, 3, 5)
@@ -41,6 +42,7 @@ class Course:
     """
 
     model: str
+    family: str
     modelled: bool
     amounts: tuple[float, ...]
     joules: tuple[float | None, ...]
@@ -62,6 +64,7 @@ class ProfileError:
         phase: training or inference; `unit` what lengths are counted in: epoch, window or s; `first` how many.
         median, worst: absolute relative error over models (0.1 = 10 %).
         share: mean part of the whole that the profile took.
+        by_family: the error of each family of models.
         runs: runs or cells behind it, `models` of so many models; `busy` where others took enough of the host to matter in some.
     """
 
@@ -71,11 +74,19 @@ class ProfileError:
     way: str
     median: float
     worst: float
+    by_family: tuple[float, ...]
     share: float
     models: int
     runs: int
     modelled: bool
     busy: bool
+
+    @property
+    def beginning(self) -> str:
+        """the first epoch, the first 3 windows, the first 5 s"""
+        if self.unit == "s":
+            return f"the first {self.first} s"
+        return f"the first {self.unit}" if self.first == 1 else f"the first {count(self.first, self.unit)}"
 
 
 def training_courses(runs: Iterable[TrainingRun]) -> list[Course]:
@@ -83,6 +94,7 @@ def training_courses(runs: Iterable[TrainingRun]) -> list[Course]:
     return [
         Course(
             model=run.arm.cell["model"] or "",
+            family=_family(run.arm),
             modelled=run.arm.modelled,
             busy=run.arm.contended,
             amounts=tuple(map(float, run.held)),
@@ -107,6 +119,7 @@ def inference_courses(frames: Frames, arms: Iterable[Arm]) -> list[Course]:
             amounts, seconds = (tuple(map(float, rows[name].fill_null(0))) for name in ("samples", "duration_s"))
             course = Course(
                 model=f"{arm.cell['model']}{arm.stage}",
+                family=_family(arm),
                 modelled=arm.modelled,
                 busy=arm.contended,
                 amounts=amounts,
@@ -119,6 +132,10 @@ def inference_courses(frames: Frames, arms: Iterable[Arm]) -> list[Course]:
     return _with_others(found, cells)
 
 
+def _family(arm: Arm) -> str:
+    return str(arm.cell["model_family"] or arm.cell["model"] or "")
+
+
 _SAME = ("sweep", "model", "model_source", "dataset", "batch_size", "device", "tactic")
 
 
@@ -129,8 +146,8 @@ def _with_others(courses: Sequence[Course], cells: Sequence[tuple[str, ...]]) ->
         rates[cell].append((course.total_j or 0.0) / sum(course.amounts))
     found = []
     for course, cell in zip(courses, cells, strict=True):
-        own, count, amount = (course.total_j or 0.0) / sum(course.amounts), len(rates[cell]), sum(course.amounts)
-        others_j = (sum(rates[cell]) - own) / (count - 1) * amount if count > 1 else None
+        own, rounds, amount = (course.total_j or 0.0) / sum(course.amounts), len(rates[cell]), sum(course.amounts)
+        others_j = (sum(rates[cell]) - own) / (rounds - 1) * amount if rounds > 1 else None
         found.append(replace(course, others_j=others_j))
     return found
 
@@ -193,7 +210,10 @@ def _error(known: Sequence[tuple[Course, int, float]], *, phase: str, unit: str,
         total_j = (course.others_j if way == OTHER_ROUNDS else course.total_j) or guess
         by_model[course.model].append(abs(guess / total_j - 1))
         shares.append(sum(course.seconds[:pieces]) / sum(course.seconds) if sum(course.seconds) else 0.0)
-    means = [fmean(of) for of in by_model.values()]
+    by_family: dict[str, list[float]] = defaultdict(list)
+    for model, family in {course.model: course.family for course, _, _ in known}.items():
+        by_family[family].append(fmean(by_model[model]))
+    means = [mean for of in by_family.values() for mean in of]
     return ProfileError(
         phase=phase,
         unit=unit,
@@ -201,6 +221,7 @@ def _error(known: Sequence[tuple[Course, int, float]], *, phase: str, unit: str,
         way=way,
         median=median(means),
         worst=max(means),
+        by_family=tuple(map(fmean, by_family.values())),
         share=fmean(shares),
         models=len(means),
         runs=len(known),

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from greenray.analysis import applied, artefacts, claims, devices, devices_told, papers
+from greenray.analysis import applied, artefacts, devices, devices_told
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.artefacts import Size, Zeros
-from greenray.analysis.claims import Held
 from greenray.analysis.devices import GpuOnly, Side, SideBySide
+from greenray.analysis.papers import tactics
+from greenray.analysis.papers.claim import Held
+from greenray.analysis.papers.figures import GONZALEZ
 from greenray.analysis.stats import Estimate
-from greenray.analysis.wording import UNKNOWN, percent_change, quantity, signed
+from greenray.analysis.wording import UNKNOWN, count, percent_change, quantity, signed
 from greenray.report.document import Block, Bullets, Grid, Section, Text, grid, section, without_empty
 
 
@@ -27,7 +29,7 @@ def load(analysis: Analysis) -> Shown | None:
     effects = [finding.effect for finding in analysis.findings]
     rows = devices.side_by_side(analysis.arms, effects)
     sizes = artefacts.sizes(analysis.arms)
-    held = claims.hold(papers.GONZALEZ, analysis.findings, rows, sizes)
+    held = tactics.hold(GONZALEZ.claims, analysis.overall, analysis.findings, rows)
     return Shown(rows=rows, sizes=sizes, zeros=artefacts.zeros(analysis.findings), held=held)
 
 
@@ -159,22 +161,22 @@ def _zeros(zeros: Sequence[Zeros]) -> Grid | None:
 def _claims(held: Sequence[Held]) -> list[Block]:
     if not held:
         return []
-    paper = papers.GONZALEZ
     table = grid(
         held,
         {
-            "tactic": lambda h: h.claim.tactic,
-            "what": lambda h: h.claim.measure,
+            "tactic": lambda h: h.claim.subject,
+            "what": lambda h: tactics.LABELS[h.claim.measure],
             "the paper": lambda h: h.claim.words,
-            "these data": lambda h: UNKNOWN if h.ours is None else percent_change(h.ours),
-            "over": lambda h: f"{h.families} families, {h.where}" if h.families else h.where,
-            "verdict": lambda h: h.verdict,
+            "these data": lambda h: percent_change(h.ratio),
+            "over": lambda h: f"{count(h.families, 'family')}, {h.where}" if h.families else h.where,
+            "the claim": lambda h: h.told,
         },
-        text=("tactic", "what", "the paper", "over", "verdict"),
+        text=("tactic", "what", "the paper", "over", "the claim"),
         heading="What the paper found, and what these data say",
     )
     note = Text(
-        f"{paper.title} ({paper.date}, {paper.source}); {paper.figures}. A claim is confirmed where the interval "
-        "holds its figure and leaves out no change, in direction where it lies on the same side, else contradicted."
+        f"{GONZALEZ.title} ({GONZALEZ.date}, {GONZALEZ.source}); {GONZALEZ.figures}. A figure is taken to hold between half and "
+        'twice as large (by logarithms), a direction from the first difference on, and "not less" where under 5 % is saved. A '
+        "claim holds where the whole 95 % interval says so, it does not hold where none of it does, else it cannot be told."
     )
     return [table, note]

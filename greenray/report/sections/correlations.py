@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 
 from greenray.analysis.analyse import Analysis
 from greenray.analysis.association import MIN_UNITS_FOR_TEST, Correlation
-from greenray.analysis.correlation_claims import claims
 from greenray.analysis.correlations import DESCRIPTORS, ENERGY, TRAINING_ENERGY, Matrix, Pair, matrices
-from greenray.analysis.wording import UNKNOWN, count, p_value, signed
+from greenray.analysis.papers import correlating
+from greenray.analysis.papers.figures import MAVROMATIS
+from greenray.analysis.wording import UNKNOWN, coefficient, count, p_value
 from greenray.report import charts
 from greenray.report.document import Bullets, Chart, Notes, Section, Text, grid, section, without_empty
 
@@ -44,7 +45,8 @@ def show(found: list[Matrix], analysis: Analysis) -> Section:
     }
     rows = [*_predictors(matrix), *strongest(matrix)]
     table = without_empty(grid(rows, columns, text=("quantities",), heading="Descriptors and energy, then the strongest others"))
-    against = Bullets(heading="Held against the paper", items=tuple(claim.sentence for claim in claims(matrix)))
+    held = correlating.hold(MAVROMATIS.claims, matrix)
+    against = Bullets(heading="Held against the paper", items=tuple(correlating.sentence(one, MAVROMATIS) for one in held))
     tested = f"p is adjusted over all {len(matrix.pairs)} pairs of the matrix, from {MIN_UNITS_FOR_TEST} families on."
     pooled = Notes(items=pooling(matrix))
     return section("correlations", "What goes together", Text(said), pooled, against, chart(matrix), table, Text(tested))
@@ -54,8 +56,8 @@ def told(found: Correlation) -> str:
     """0.81 (0.46 to 0.94)"""
     if found.r is None:
         return f"{UNKNOWN}: {found.why}"
-    ends = "no interval" if found.low is None or found.high is None else f"{_r(found.low)} to {_r(found.high)}"
-    return f"{_r(found.r)} ({ends})"
+    ends = "no interval" if found.low is None or found.high is None else f"{coefficient(found.low)} to {coefficient(found.high)}"
+    return f"{coefficient(found.r)} ({ends})"
 
 
 def pooling(matrix: Matrix) -> tuple[str, ...]:
@@ -83,10 +85,6 @@ def _surely(found: Correlation) -> float:
 def _predictors(matrix: Matrix) -> list[Pair]:
     energies = (ENERGY, TRAINING_ENERGY)
     return [pair for energy in energies for name in DESCRIPTORS if (pair := matrix.pair(energy, name)) is not None]
-
-
-def _r(value: float) -> str:
-    return signed(value, decimals=2).removeprefix("+")
 
 
 def chart(matrix: Matrix) -> Chart:
@@ -131,7 +129,7 @@ def _heat(
         "x": list(labels),
         "y": list(labels),
         "z": table(lambda found: charts.rounded([found.r or 0.0])[0]),
-        "text": [[said or "" for said in row] for row in table(lambda found: _r(found.r or 0.0))],
+        "text": [[said or "" for said in row] for row in table(lambda found: coefficient(found.r or 0.0))],
         "customdata": table(lambda found: f"{found.method} r {told(found)}, n = {found.n}"),
         "texttemplate": "%{text}",
         "textfont": {"size": 11},

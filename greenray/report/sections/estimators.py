@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.estimators import claims, found, profiles
-from greenray.analysis.estimators.claims import percent, signed
+from greenray.analysis.estimators import found, profiles
 from greenray.analysis.estimators.found import Found
 from greenray.analysis.estimators.intervals import LEVEL
 from greenray.analysis.estimators.nested import Judged
 from greenray.analysis.estimators.predicted import GroupJudged
 from greenray.analysis.estimators.profiles import ProfileError
+from greenray.analysis.papers import predicting
+from greenray.analysis.wording import coefficient, relative_error
 from greenray.report import charts
 from greenray.report.document import Block, Bullets, Chart, Grid, Notes, Section, Text, grid, section, without_empty
 
@@ -25,10 +26,10 @@ def show(estimators: Found, analysis: Analysis) -> Section:
         "How far off a cheaper look would have been on these measurements. Errors are relative and absolute, of models: "
         "neither epochs nor windows count as cases. Families are left out whole, and no form is chosen by the error shown."
     )
-    said = [*claims.on_profiles(estimators.profiles)]
+    said = [*predicting.on_profiles(estimators.profiles)]
     for judged in estimators.judged:
         several = f"{judged.group.phase}: " if len(estimators.judged) > 1 else ""
-        said += [several + sentence for sentence in claims.on_descriptors(judged)]
+        said += [several + sentence for sentence in predicting.on_descriptors(judged)]
     blocks: list[Block | None] = [
         explained,
         Notes(items=tuple(estimators.notes)),
@@ -60,12 +61,12 @@ def profile_table(errors: Sequence[ProfileError]) -> Grid | None:
         return None
 
     def of(way: str, row: Sequence[ProfileError]) -> str:
-        return next((f"{percent(e.median)} ({percent(e.worst)})" for e in row if e.way == way), "")
+        return next((f"{relative_error(e.median)} ({relative_error(e.worst)})" for e in row if e.way == way), "")
 
     ways = dict.fromkeys(way for of_phase in profiles.WAYS.values() for way in of_phase)
     columns: dict[str, Callable[[list[ProfileError]], str]] = {
         "phase": lambda row: row[0].phase,
-        "profile": lambda row: claims.beginning(row[0]).removeprefix("the "),
+        "profile": lambda row: row[0].beginning.removeprefix("the "),
         "part of the whole": lambda row: f"{row[0].share * 100:.0f} %",
         **{f"by {way}": partial(of, way) for way in ways},
         "models": lambda row: str(row[0].models),
@@ -100,10 +101,10 @@ def profile_chart(errors: Sequence[ProfileError]) -> Chart | None:
 def judged_columns() -> dict[str, Callable[[Judged], str]]:
     return {
         "estimator": lambda j: j.name,
-        "median error": lambda j: percent(j.median) if j.errors else "",
-        "worst error": lambda j: percent(j.worst) if j.errors else "",
-        "R²": lambda j: signed(j.r2) if j.errors else "",
-        "rank correlation": lambda j: signed(j.rank) if j.rank is not None else "",
+        "median error": lambda j: relative_error(j.median) if j.errors else "",
+        "worst error": lambda j: relative_error(j.worst) if j.errors else "",
+        "R²": lambda j: coefficient(j.r2) if j.errors else "",
+        "rank correlation": lambda j: coefficient(j.rank) if j.rank is not None else "",
         "models": lambda j: str(len(j.errors)) if j.errors else "",
         "chosen": chosen,
         "remark": lambda j: j.note,
@@ -158,7 +159,9 @@ def scatter(judged: GroupJudged, unit: str) -> Chart | None:
             charts.rounded(math.exp(point.log_energy or 0.0) for point, _ in members),
             charts.rounded(math.exp(value) for _, value in members),
             marker={"color": charts.colour(place), "symbol": charts.shape(place), "size": 9},
-            text=[charts.plain(f"{point.model}: {percent(judged.chosen.errors[point.model])} off") for point, _ in members],
+            text=[
+                charts.plain(f"{point.model}: {relative_error(judged.chosen.errors[point.model])} off") for point, _ in members
+            ],
             hoverinfo="text",
         )
         if sure:
@@ -190,9 +193,9 @@ def others_table(estimators: Found) -> Grid | None:
         return None
     columns = {
         "group": lambda row: str(row[0]),
-        "median error": lambda row: percent(row[1].median) if row[1].errors else "",
-        "worst error": lambda row: percent(row[1].worst) if row[1].errors else "",
-        "R²": lambda row: signed(row[1].r2) if row[1].errors else "",
+        "median error": lambda row: relative_error(row[1].median) if row[1].errors else "",
+        "worst error": lambda row: relative_error(row[1].worst) if row[1].errors else "",
+        "R²": lambda row: coefficient(row[1].r2) if row[1].errors else "",
         "models": lambda row: str(len(row[1].errors)) if row[1].errors else "",
         "remark": lambda row: row[1].note,
     }

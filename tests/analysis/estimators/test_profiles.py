@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenray.analysis import analyse
-from greenray.analysis.estimators import claims
 from greenray.analysis.estimators.found import find
 from greenray.analysis.estimators.profiles import (
     BY_ENERGY,
@@ -25,7 +24,7 @@ from tests.support.synthetic import Sweep
 
 def course(*joules: float | None, seconds: tuple[float, ...] = (), model: str = "m", **more: float) -> Course:
     times = seconds or (1.0,) * len(joules)
-    return Course(model=model, modelled=False, amounts=(1.0,) * len(joules), joules=joules, seconds=times, **more)
+    return Course(model=model, family=model, modelled=False, amounts=(1.0,) * len(joules), joules=joules, seconds=times, **more)
 
 
 def table(found: list[ProfileError], *, way: str = BY_ENERGY, unit: str = "epoch") -> dict[int, tuple[float, float, int]]:
@@ -96,19 +95,6 @@ def test_a_store_is_read_by_epochs_and_by_windows(tmp_path: Path) -> None:
     assert set(table(list(found.profiles), unit="window")) == {1, 2}
     (others,) = [e for e in found.profiles if (e.way, e.unit, e.first) == (OTHER_ROUNDS, "window", 1)]
     assert (others.median, others.models, others.runs) == (pytest.approx(0), 1, 6)
-
-
-def test_the_claim_follows_the_errors() -> None:
-    good, bad = errors([course(*[10] * 8)], []), errors([course(*[40, 20] + [10] * 6)], [])
-    holds, untested = claims.on_profiles(good)
-    assert holds == (
-        "Short profiles predict the total of training within 5 %: holds here from the first epoch on; "
-        "median error 0.0 %, 0.0 %, 0.0 % after 1, 2, 3 epochs, 0.0 % at worst (1 model)."
-    )
-    assert "inference within 5 %: not tested here" in untested
-    fails, _ = claims.on_profiles(bad)
-    assert "does not hold here; median error 166.7 %, 100.0 %, 55.6 % after 1, 2, 3 epochs" in fails
-    assert "from the first 3 epochs on" in claims.on_profiles(errors([course(*[11, 11.5, 9.0] + [10] * 6)], []))[0]
 
 
 @pytest.mark.parametrize("all_busy", [False, True])
