@@ -9,6 +9,7 @@ from greenray.worker.assignment import AttemptResult
 IN_A_ROW = 3
 _FAILED = frozenset({"failed", "crashed", "timeout"})
 _WORKED = frozenset({"ok", "not_applied"})
+_NO_BOARDS_DOING = frozenset({"refused", "withheld", "resource", "dependency"})
 
 
 class Boards:
@@ -35,7 +36,7 @@ class Boards:
         row = self._rows[board]
         if result.status in _WORKED:
             row.clear()
-        elif result.status in _FAILED and result.error_kind not in ("refused", "resource", "dependency"):
+        elif result.status in _FAILED and result.error_kind not in _NO_BOARDS_DOING:
             row[result.cell_id] = result
             self._seen[_cause(result)].add(board)
         unexplained = [failure for failure in row.values() if not self._elsewhere(failure, board)]

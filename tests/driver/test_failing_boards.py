@@ -41,7 +41,7 @@ def test_what_says_nothing_of_the_board_does_not_count(status: str) -> None:
 
 
 def test_what_can_never_succeed_or_never_began_does_not_count() -> None:
-    for kind in ("refused", "dependency", "resource"):
+    for kind in ("refused", "withheld", "dependency", "resource"):
         assert ends(Boards(), *["failed"] * 4, error_kind=kind) == [None] * 4
 
 
