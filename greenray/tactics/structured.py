@@ -204,7 +204,8 @@ def _size(model: "nn.Module", example: "Mapping[str, Tensor]") -> "tuple[dict[st
 
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
     counter = FlopCounterMode(display=False)
-    with counter, torch.inference_mode():
+    # Not inference mode: what a model's code makes once and keeps (an index of positions) must be fit for autograd's graph.
+    with counter, torch.inference_mode(False), torch.no_grad():
         shape = _answers(model(**example)).shape
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
