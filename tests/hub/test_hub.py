@@ -91,11 +91,15 @@ def test_each_kind_of_model_loads_and_answers(client: Client) -> None:
     assert {one["family"] for one in ended} == {model_type for model_type, _ in kinds}
 
 
-def test_models_and_data_are_loaded_once_and_then_without_a_network(client: Client) -> None:
-    plain = {"model": PLAIN, **FOOD}
+@pytest.fixture(scope="module")
+def loaded(client: Client) -> list[dict[str, Any]]:
     more = {"model": "google/mobilenet_v2_1.0_224", **IMAGENET}
     other = {"model": "microsoft/beit-base-patch16-224-pt22k-ft22k", **IMAGENET}
-    loaded = client.load(plain, LAND, LEARNS, more, other)
+    return client.load({"model": PLAIN, **FOOD}, LAND, LEARNS, more, other)
+
+
+def test_models_and_data_are_loaded_once_and_then_without_a_network(client: Client, loaded: list[dict[str, Any]]) -> None:
+    plain = {"model": PLAIN, **FOOD}
     assert [(one["end"], one.get("family"), one.get("split")) for one in loaded] == [
         ("ok", "vit", "validation"),
         ("ok", "swinv2", "test"),
@@ -115,6 +119,7 @@ def test_models_and_data_are_loaded_once_and_then_without_a_network(client: Clie
     assert "no/such is not cached and HF_HUB_OFFLINE is set: unset it" in never["error"]
 
 
+@pytest.mark.usefixtures("loaded")
 def test_what_cannot_be_had_ends_in_one_sentence_of_its_row(client: Client) -> None:
     manners = [manner for manner in SPECIAL if manner != "vanishing"]
     client.hub.asked.clear()
