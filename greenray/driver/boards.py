@@ -16,11 +16,14 @@ class Boards:
     """The failures of each board since a cell last worked on it.
 
     Three different cells in a row are the board's doing, unless others have seen the same: a tactic that has failed on another
-    board too, or a model whose baseline has, is bad everywhere. The only board is not given up for what cells say of themselves,
-    nor while its baselines work: tactics alone can crash or upset a driver, and without the board the rest would not be measured.
+    board too, or a model whose baseline has, is bad everywhere. A visit has the cells of one model in a row: where there are
+    several `models`, those of one are not enough unless they end as only a board ends them. The only board is not given up for
+    what cells say of themselves, nor while its baselines work: tactics alone can crash or upset a driver, and without the board
+    the rest would not be measured.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, models: int = 1) -> None:
+        self._models = models
         # By UUID: a board keeps its row when its worker dies and another takes its place.
         self._rows: dict[str | None, dict[str, AttemptResult]] = defaultdict(dict)
         self._seen: dict[tuple[str, str], set[str | None]] = defaultdict(set)
@@ -40,7 +43,8 @@ class Boards:
             row[result.cell_id] = result
             self._seen[_cause(result)].add(board)
         unexplained = [failure for failure in row.values() if not self._elsewhere(failure, board)]
-        if len(unexplained) < IN_A_ROW or not (others or _only_a_board_does(unexplained)):
+        of_several = len({failure.model for failure in unexplained}) >= min(2, self._models)
+        if len(unexplained) < IN_A_ROW or not ((others and of_several) or _only_a_board_does(unexplained)):
             return None
         last = unexplained[-1].error or unexplained[-1].status
         return f"board {board} failed {len(unexplained)} different cells in a row, the last one with: {last}"

@@ -67,6 +67,14 @@ def test_a_model_whose_baseline_fails_elsewhere_is_bad_everywhere() -> None:
     assert ends(boards, *["failed"] * 4) == [None] * 4
 
 
+def test_a_model_that_fails_by_itself_does_not_cost_the_board_where_there_are_others() -> None:
+    boards = Boards(models=2)
+    assert ends(boards, *["failed"] * 4) == [None] * 4
+    assert boards.take(A, result_of(CELLS[0], "failed", cell_id="c1-other", model="another"), others=True) is not None
+    *before, last = ends(Boards(models=2), *["crashed"] * 4, suspect=True, tactic="baseline")
+    assert (before[:2], last is None) == ([None] * 2, False)
+
+
 def test_the_only_board_is_given_up_for_what_only_a_board_does() -> None:
     assert ends(Boards(), *["failed"] * 4, others=False) == [None] * 4
     boards = Boards()
