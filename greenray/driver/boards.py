@@ -9,17 +9,21 @@ from greenray.worker.assignment import AttemptResult
 IN_A_ROW = 3
 _FAILED = frozenset({"failed", "crashed", "timeout"})
 _WORKED = frozenset({"ok", "not_applied"})
+_NO_BOARDS_DOING = frozenset({"refused", "withheld", "resource", "dependency"})
 
 
 class Boards:
     """The failures of each board since a cell last worked on it.
 
     Three different cells in a row are the board's doing, unless others have seen the same: a tactic that has failed on another
-    board too, or a model whose baseline has, is bad everywhere. The only board is not given up for what cells say of themselves,
-    nor while its baselines work: tactics alone can crash or upset a driver, and without the board the rest would not be measured.
+    board too, or a model whose baseline has, is bad everywhere. A visit has the cells of one model in a row: where there are
+    several `models`, those of one are not enough unless they end as only a board ends them. The only board is not given up for
+    what cells say of themselves, nor while its baselines work: tactics alone can crash or upset a driver, and without the board
+    the rest would not be measured.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, models: int = 1) -> None:
+        self._models = models
         # By UUID: a board keeps its row when its worker dies and another takes its place.
         self._rows: dict[str | None, dict[str, AttemptResult]] = defaultdict(dict)
         self._seen: dict[tuple[str, str], set[str | None]] = defaultdict(set)
@@ -35,11 +39,12 @@ class Boards:
         row = self._rows[board]
         if result.status in _WORKED:
             row.clear()
-        elif result.status in _FAILED and result.error_kind not in ("refused", "resource", "dependency"):
+        elif result.status in _FAILED and result.error_kind not in _NO_BOARDS_DOING:
             row[result.cell_id] = result
             self._seen[_cause(result)].add(board)
         unexplained = [failure for failure in row.values() if not self._elsewhere(failure, board)]
-        if len(unexplained) < IN_A_ROW or not (others or _only_a_board_does(unexplained)):
+        of_several = len({failure.model for failure in unexplained}) >= min(2, self._models)
+        if len(unexplained) < IN_A_ROW or not ((others and of_several) or _only_a_board_does(unexplained)):
             return None
         last = unexplained[-1].error or unexplained[-1].status
         return f"board {board} failed {len(unexplained)} different cells in a row, the last one with: {last}"

@@ -76,7 +76,8 @@ class Ledger:
         state = self.state(cell_id)
         if state.result is None:
             return False
-        return state.status in FINAL or state.result.error_kind == "refused" or state.tries >= self._max_attempts
+        final = state.status in FINAL or state.result.error_kind in ("refused", "withheld")
+        return final or state.tries >= self._max_attempts
 
     def expected(self, kind: Kind) -> Expectation | None:
         """What like cells cost; None where none was measured: the answer then is "unknown", not a guess."""
@@ -135,7 +136,7 @@ class Stored:
             state = ledger.state(cell_id)
             end_kind = state.result.error_kind if state.result else None
             refusal = (state.result.error or "") if state.result and end_kind == "refused" else ""
-            if end_kind == "resource" or any(f"trust: {{{kind}: " in refusal for kind in kinds):
+            if end_kind in ("resource", "withheld") or any(f"trust: {{{kind}: " in refusal for kind in kinds):
                 state.tries, state.result = 0, None
         return ledger
 

@@ -73,7 +73,7 @@ class VisitLoop:
         self._idle: dict[str, IdlePower] = {}
         self._idle_read_s: dict[str, float] = {}  # when
         self._windows = Windows()
-        self._boards = Boards()
+        self._boards = Boards(models=len({cell.model.label for cell in plan.cells.values()}))
         self._told = False
         self._orphans_as_of: tuple[int, int] | None = None
         self._finished = 0

@@ -109,7 +109,7 @@ class Plan:
     def given_up(self, cell: Cell) -> AttemptResult | None:
         """How an earlier round of a cell ended for good, where no round of it was ever ok: then the others are not tried.
 
-        A model or data that could not be had may be there by the next round.
+        A model or data that could not be fetched may be there by the next round.
         """
         ends = {other.round: self.ledger.state(other.cell_id).result for other in self._repeated[cell.repeated_id]}
         if any(end is not None and end.status == "ok" for end in ends.values()):

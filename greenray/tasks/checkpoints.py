@@ -230,7 +230,7 @@ def _loading(ref: ModelRef, trust: Trust) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
         found: GreenRayError = ResourceError(f"model {ref.label} cannot be loaded: {text[:300]}")
         if "trust_remote_code=True" in text and not named(ref, trust.remote_code):

@@ -87,6 +87,8 @@ class Classification(Task):
         self.settings = {"pinned_bytes": self._batches.pinned_bytes} if job.device == "cuda" else {}
         if plan.commit is not None:
             self.settings = {**self.settings, "model_commit": plan.commit}
+        if test.commit is not None:
+            self.settings = {**self.settings, "dataset_commit": test.commit}
         if not job.training:
             return Amount(samples=self._batches.samples_ready, iterations=self._batches.ready)
         self._pool = Pool(lambda rows: self.encode(train, rows, plan=plan), train.labels, device=job.device)

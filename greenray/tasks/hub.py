@@ -36,7 +36,7 @@ class Unreachable(ResourceError):
 
 
 class Unobtainable(ResourceError, Refused):
-    """Cannot be had however often it is tried: before the first cell it is the user's to mend, in a cell it is a refusal."""
+    """Cannot be had however often this run tries: before the first cell it is the user's to mend, in a cell it is withheld."""
 
 
 def find_model(repo_id: str, *, revision: str | None, pickled: bool) -> Found:

@@ -6,7 +6,7 @@ for the network, and do not end where it does.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,18 @@ from greenray.errors import GreenRayError, ResourceError, first_line
 from greenray.tasks import hub
 
 
-def split_names(repo_id: str, *, revision: str | None, enough: str | None = None) -> list[str]:
-    """The splits that it has; where the hub cannot be reached, or `enough` is among them, those that were prepared here.
+def split_names(repo_id: str, *, revision: str | None, enough: Collection[str]) -> list[str]:
+    """The splits that it has; where the hub cannot be reached, or all of `enough` are among them, those that were prepared here.
 
     Raises ResourceError if neither is known.
     """
-    if any(enough in info["splits"] for info in _prepared(repo_id, revision=revision)):
-        return [str(enough)]
+    prepared = sorted({split for info in _prepared(repo_id, revision=revision) for split in info["splits"]})
+    if {*enough} <= {*prepared}:
+        return prepared
     try:
         return [str(name) for name in _builder(repo_id, revision=revision)[1]]
     except hub.Unreachable:
-        if prepared := sorted({split for info in _prepared(repo_id, revision=revision) for split in info["splits"]}):
+        if prepared:
             return prepared
         raise
 
@@ -43,6 +44,12 @@ def load_split(repo_id: str, *, revision: str | None, split: str) -> Any:
     with _in_a_sentence(repo_id, f"the split {split} cannot be loaded", revision=revision):
         # The sizes that its card tells are those of all splits.
         return datasets.load_dataset(repo_id, revision=revision, split=split, verification_mode="no_checks", **only)
+
+
+def commit_of(rows: Any) -> str | None:
+    """The commit that rows were prepared of, which is the name of the folder that they lie in; None if they lie in none."""
+    files = rows.cache_files
+    return Path(files[0]["filename"]).parent.name if files else None
 
 
 def _builder(repo_id: str, *, revision: str | None) -> tuple[dict[str, list[str]], list[str]]:

@@ -36,12 +36,14 @@ class Labelled:
         items: the samples, decoded when they are asked for.
         labels: one index into `label_names` a sample.
         split: the split they came from.
+        commit: of a hub data set, what the revision stood for when it was fetched.
     """
 
     items: Sequence[Any]
     labels: tuple[int, ...]
     label_names: tuple[str, ...]
     split: str
+    commit: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -103,7 +103,8 @@ class AttemptResult:
 
     Attributes:
         visit: None for plain cells.
-        error_kind: `dependency` never started; `refused` can never succeed; `resource` may when its model or data can be had.
+        error_kind: `dependency` never started; `refused` can never succeed; `withheld` not before somebody lets us have its model
+            or data; `resource` whenever these can be had.
         tactic: slug of the tactic chain.
         j_per_sample: mean of the steady windows, for people who watch; None with several stages; not in the store.
         steady_j: energy per sample of each steady window that is used, as `j_per_sample`; `steady_s` is their time together.

@@ -12,7 +12,7 @@ from greenray.processes.launcher import CellProcess
 from greenray.processes.watchdog import Kill, Watchdog
 
 Status = Literal["ok", "not_applied", "unsupported", "oom", "timeout", "crashed", "failed"]
-ErrorKind = Literal["exception", "refused", "resource", "signal", "deadline", "memory"]
+ErrorKind = Literal["exception", "refused", "withheld", "resource", "signal", "deadline", "memory"]
 
 _LISTEN_S = 0.05
 _LAST_WORDS_S = 1.0
@@ -75,8 +75,7 @@ def supervise(
     failed = last_word if isinstance(last_word, Failed) else None
     outcome = functools.partial(Outcome, done=done, failed=failed, peak_rss_bytes=watchdog.peak_bytes)
     if failed is not None:
-        kind: ErrorKind = "resource" if failed.resource else "refused" if failed.refused else "exception"
-        return outcome(status=failed.status, error=failed.error, error_kind=kind)
+        return outcome(status=failed.status, error=failed.error, error_kind=_kind_of(failed))
     if killed is not None:
         return outcome(status="oom" if killed.kind == "memory" else "timeout", error=killed.sentence, error_kind=killed.kind)
     if nonsense is not None:
@@ -87,6 +86,12 @@ def supervise(
     hint = "; not by GreenRay: the system may have run out of memory" if exit_status.signal == signal.SIGKILL else ""
     error = f"the cell {exit_status.describe()} {when}{hint}"
     return outcome(status="crashed", error=error, error_kind="exception" if exit_status.code is not None else "signal")
+
+
+def _kind_of(failed: Failed) -> ErrorKind:
+    if failed.resource:
+        return "withheld" if failed.refused else "resource"
+    return "refused" if failed.refused else "exception"
 
 
 def _listen(

@@ -14,6 +14,7 @@ from greenray.cell.protocol import Channel, Done, Failed
 from greenray.config.chains import TacticStep
 from greenray.config.refs import Hyperparameters, ModelRef
 from greenray.errors import CellError, NotApplied, ResourceError, Unsupported
+from greenray.tasks.hub import Unobtainable
 from greenray.tasks.image_classification.task import ImageClassification
 from tests.support.driving import drive, folder, make_job, make_task, preset
 
@@ -48,6 +49,7 @@ class TestFailure:
             (Unsupported("cannot"), "unsupported", "cannot"),
             (CellError("broken"), "failed", "broken"),
             (ResourceError("missing."), "failed", "missing."),
+            (Unobtainable("gated."), "failed", "gated."),
             (MemoryError(), "oom", "out of memory: no message"),
             (torch.OutOfMemoryError("CUDA out of memory. Tried"), "oom", "out of memory: CUDA out of memory. Tried"),
             (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: you tried"), "oom", "out of memory: [enforce] "),
@@ -57,7 +59,7 @@ class TestFailure:
     def test_every_error_has_a_status_and_one_sentence(self, error: Exception, status: str, sentence: str) -> None:
         failed = cell.last_word(error, Done(model_family="vit"))
         assert failed.status == status
-        assert failed.resource == isinstance(error, ResourceError)
+        assert (failed.resource, failed.refused) == (isinstance(error, ResourceError), isinstance(error, Unobtainable))
         assert failed.error.startswith(sentence)
         assert "\n" not in failed.error
         assert failed.model_family == "vit"

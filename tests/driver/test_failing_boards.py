@@ -41,7 +41,7 @@ def test_what_says_nothing_of_the_board_does_not_count(status: str) -> None:
 
 
 def test_what_can_never_succeed_or_never_began_does_not_count() -> None:
-    for kind in ("refused", "dependency", "resource"):
+    for kind in ("refused", "withheld", "dependency", "resource"):
         assert ends(Boards(), *["failed"] * 4, error_kind=kind) == [None] * 4
 
 
@@ -65,6 +65,14 @@ def test_a_model_whose_baseline_fails_elsewhere_is_bad_everywhere() -> None:
     boards = Boards()
     boards.take(B, result_of(CELLS[0], "failed", tactic="baseline"), others=True)
     assert ends(boards, *["failed"] * 4) == [None] * 4
+
+
+def test_a_model_that_fails_by_itself_does_not_cost_the_board_where_there_are_others() -> None:
+    boards = Boards(models=2)
+    assert ends(boards, *["failed"] * 4) == [None] * 4
+    assert boards.take(A, result_of(CELLS[0], "failed", cell_id="c1-other", model="another"), others=True) is not None
+    *before, last = ends(Boards(models=2), *["crashed"] * 4, suspect=True, tactic="baseline")
+    assert (before[:2], last is None) == ([None] * 2, False)
 
 
 def test_the_only_board_is_given_up_for_what_only_a_board_does() -> None:

@@ -114,6 +114,18 @@ def test_what_had_no_model_or_data_is_tried_in_later_rounds_and_by_the_next_run(
     assert later.ledger.state(first.cell_id).highest_attempt == 2
 
 
+def test_what_is_withheld_is_tried_again_by_the_next_run_alone() -> None:
+    plan = plan_of(fresh("compile", rounds=2))
+    first, second = sorted(plan.cells.values(), key=lambda cell: cell.round)
+    end = result_of(first, "failed", error_kind="withheld")
+    plan.ledger.record(end)
+    assert plan.untold() == [(second, end)]
+    assert not Schedule(plan).ready()
+    told = result_of(second, "failed", error_kind="dependency")
+    later = plan_of(fresh("compile", rounds=2), results=[end, told])
+    assert [visit.cells[1] for visit in Schedule(later).ready()] == [first, second]
+
+
 def test_what_is_asked_many_times_a_second_is_found_once_until_something_changes() -> None:
     plan = plan_of(fresh("compile", "prune-local"))
     visits = Schedule(plan)

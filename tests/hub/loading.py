@@ -37,6 +37,7 @@ def load(case: dict[str, str]) -> dict[str, Any]:
         "family": task.family,
         "split": task.split,
         "commit": task.settings.get("model_commit"),
+        "dataset_commit": task.settings.get("dataset_commit"),
         "learnt": task.training_samples,
     }
     return {"end": "ok", "quality": evaluation.quality, "unknown": evaluation.unknown, **told}

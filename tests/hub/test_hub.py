@@ -20,6 +20,7 @@ from tests.support import ROOT
 from tests.support.running import greenray, write_config
 
 FOOD = {"dataset": "ethz/food101", "split": "validation"}
+LEARNS = {"learns": "lenet", "dataset": "uoft-cs/cifar10"}
 IMAGENET = {"dataset": "ILSVRC/imagenet-1k", "split": "validation"}
 PLAIN = "RickyIG/image_classification"
 SPECIAL = {made.manner: name for name, made in MODELS.items() if made.manner != "plain"}
@@ -90,12 +91,15 @@ def test_each_kind_of_model_loads_and_answers(client: Client) -> None:
     assert {one["family"] for one in ended} == {model_type for model_type, _ in kinds}
 
 
-def test_models_and_data_are_loaded_once_and_then_without_a_network(client: Client) -> None:
-    plain = {"model": PLAIN, **FOOD}
+@pytest.fixture(scope="module")
+def loaded(client: Client) -> list[dict[str, Any]]:
     more = {"model": "google/mobilenet_v2_1.0_224", **IMAGENET}
     other = {"model": "microsoft/beit-base-patch16-224-pt22k-ft22k", **IMAGENET}
-    learns = {"learns": "lenet", "dataset": "uoft-cs/cifar10"}
-    loaded = client.load(plain, LAND, learns, more, other)
+    return client.load({"model": PLAIN, **FOOD}, LAND, LEARNS, more, other)
+
+
+def test_models_and_data_are_loaded_once_and_then_without_a_network(client: Client, loaded: list[dict[str, Any]]) -> None:
+    plain = {"model": PLAIN, **FOOD}
     assert [(one["end"], one.get("family"), one.get("split")) for one in loaded] == [
         ("ok", "vit", "validation"),
         ("ok", "swinv2", "test"),
@@ -104,23 +108,27 @@ def test_models_and_data_are_loaded_once_and_then_without_a_network(client: Clie
         ("ok", "beit", "validation"),
     ]
     assert loaded[0]["commit"] == client.hub.repositories["models", PLAIN].commit
+    data = [FOOD["dataset"], LAND["dataset"], LEARNS["dataset"], *2 * [IMAGENET["dataset"]]]
+    assert [one["dataset_commit"] for one in loaded] == [client.hub.repositories["datasets", name].commit for name in data]
     assert [one["learnt"] for one in loaded] == [0, 0, 8, 0, 0]
     assert all(one["quality"] is not None for one in loaded[:4])  # 1,001 classes are ImageNet's and none
     assert (loaded[4]["quality"], loaded[4]["unknown"]) == (None, "the model's 21841 classes are not the data's 1000")
     assert not [asked for asked in client.hub.asked if "/large/datasets" in asked and "train" in asked and "cifar" not in asked]
-    *again, never = client.load(plain, LAND, learns, {**plain, "model": "no/such"}, HF_HUB_OFFLINE="1")
+    *again, never = client.load(plain, LAND, LEARNS, {**plain, "model": "no/such"}, HF_HUB_OFFLINE="1")
     assert again == loaded[:3]
     assert "no/such is not cached and HF_HUB_OFFLINE is set: unset it" in never["error"]
 
 
+@pytest.mark.usefixtures("loaded")
 def test_what_cannot_be_had_ends_in_one_sentence_of_its_row(client: Client) -> None:
     manners = [manner for manner in SPECIAL if manner != "vanishing"]
     client.hub.asked.clear()
-    *said, gone, split, again = client.load(
+    *said, gone, split, again, learnt = client.load(
         *({"model": SPECIAL[manner], **FOOD} for manner in manners),
         {"model": SPECIAL["vanishing"], **FOOD},
         {"model": PLAIN, **FOOD, "split": "nowhere"},
         {"model": PLAIN, **FOOD},
+        LEARNS,
     )
     for manner, one in zip(manners, said, strict=True):
         assert one["end"] == "refused"
@@ -130,8 +138,8 @@ def test_what_cannot_be_had_ends_in_one_sentence_of_its_row(client: Client) -> N
     assert SENTENCES["vanishing"] in gone["error"]
     assert split["error"] == "dataset ethz/food101 has no split 'nowhere'; it has train, validation."
     # What was loaded before is loaded again without a word to the hub, so that it may be gone by then.
-    assert again["end"] == "ok"
-    assert not [asked for asked in client.hub.asked if PLAIN in asked]
+    assert (again["end"], learnt["end"]) == ("ok", "ok")
+    assert not [asked for asked in client.hub.asked if PLAIN in asked or LEARNS["dataset"] in asked]
 
 
 def test_a_sweep_runs_what_it_can_and_records_the_rest(client: Client, tmp_path: Path) -> None:

@@ -50,7 +50,13 @@ def fails(channel: Channel) -> int:
 
 @over_channel
 def has_no_model(channel: Channel) -> int:
-    channel.send(Failed(status="failed", error="model a/b is gone", refused=True, resource=True))
+    channel.send(Failed(status="failed", error="model a/b is gone", resource=True))
+    return 1
+
+
+@over_channel
+def may_not_have_its_model(channel: Channel) -> int:
+    channel.send(Failed(status="failed", error="model a/b is gated", refused=True, resource=True))
     return 1
 
 

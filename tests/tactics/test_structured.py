@@ -70,6 +70,22 @@ def test_channels_without_weight_are_removed_and_the_answers_stay() -> None:
     }
 
 
+class Keeping(Hidden):
+    """Makes something when it is first called and keeps it, as BEiT does with its positions."""
+
+    kept: Tensor | None = None
+
+    def forward(self, values: Tensor) -> Tensor:
+        self.kept = torch.ones(1) if self.kept is None else self.kept
+        return self.head((self.body(values) * self.kept).relu())
+
+
+@torch.inference_mode()
+def test_what_a_model_makes_once_and_keeps_does_not_keep_it_from_being_pruned() -> None:
+    pruned = build("prune-structured", {"amount": 0.5}).apply(Keeping(hidden=32), of_rows())
+    assert pruned.body.out_features == 16
+
+
 @pytest.mark.parametrize("architecture", ["vit", "resnet", "convnext", "mobilenet_v2", "efficientnet"])
 def test_models_of_transformers_get_smaller_and_still_answer(architecture: str) -> None:
     model, context = tiny(architecture)

@@ -63,6 +63,7 @@ def test_a_result_and_a_clean_exit_are_ok(launch: Launch, tmp_path: Path) -> Non
         ("crashes_after_its_result", "crashed", "signal", "the cell ended by SIGBUS after it had given its result"),
         ("fails", "unsupported", "exception", "this tactic needs a board"),
         ("has_no_model", "failed", "resource", "model a/b is gone"),
+        ("may_not_have_its_model", "failed", "withheld", "model a/b is gated"),
         ("fails_and_crashes", "oom", "exception", "out of memory"),
         ("sends_nonsense", "crashed", "exception", "the cell sent something that is no message: .*"),
     ],

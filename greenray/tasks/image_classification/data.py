@@ -67,7 +67,9 @@ def _digits(ref: DatasetRef, purpose: Purpose) -> Labelled:
 def _from_datasets(ref: DatasetRef, purpose: Purpose) -> Labelled:
     import numpy as np
 
-    split, divided, rows = (_local_split if is_path(ref.id) else _hub_split)(ref, purpose)
+    local = is_path(ref.id)
+    split, divided, rows = (_local_split if local else _hub_split)(ref, purpose)
+    commit = None if local else hub_datasets.commit_of(rows)
     rows, image, label = _columns(rows, ref)
     labels, names = _labels(rows, label)
     keep = np.flatnonzero(labels >= 0)  # hub datasets mark withheld labels with -1
@@ -79,12 +81,14 @@ def _from_datasets(ref: DatasetRef, purpose: Purpose) -> Labelled:
         labels=tuple(int(value) for value in labels[keep]),
         label_names=names,
         split=f"{split} ({'80' if purpose == 'train' else '20'} % of it)" if divided else split,
+        commit=commit,
     )
 
 
 def _hub_split(ref: DatasetRef, purpose: Purpose) -> tuple[str, bool, Any]:
     """The split for a purpose, whether it has to be divided because there is no other, and its rows."""
-    enough = ref.split if purpose == "test" else None  # what is learnt from depends on which others there are
+    # What is learnt from depends on which others there are; that there is a test split is enough to know.
+    enough = {ref.split or _TEST_NAMES[0]} if purpose == "test" else {ref.split or "train", _TEST_NAMES[0]}
     split, divided = _choose_split(ref, hub_datasets.split_names(ref.id, revision=ref.revision, enough=enough), purpose)
     return split, divided, hub_datasets.load_split(ref.id, revision=ref.revision, split=split)
 
