@@ -176,6 +176,34 @@ def test_energy_to_a_share_of_the_best_is_that_of_the_run(tmp_path: Path) -> Non
     assert "not evaluated after each epoch" in never["reason_no_share_of_best"]
 
 
+def test_a_training_that_diverged_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    rate = '{"epochs": 1, "learning_rate": 0.1}'
+    sweep.train("m", family="f", epochs_j=[10.0], hyperparameters=rate, round=1)
+    why = "training diverged in epoch 1 (loss nan); try a lower learning rate"
+    for round_, settings in ((2, rate), (1, rate.replace("0.1", "9.0"))):
+        sweep.train(
+            "m",
+            family="f",
+            epochs_j=[],
+            hyperparameters=settings,
+            round=round_,
+            block_id=f"b{settings}{round_}",
+            status="failed",
+            error=why,
+        )
+    write(analyse(sweep.finish()), tmp_path / "tables")
+    trained = read(tmp_path / "tables", "training")
+    assert [(row["status"], row["energy_j"], row["reason"]) for row in trained] == [
+        ("ok", "10.0", ""),
+        *[("failed", "", why)] * 2,
+    ]
+    low, high = read(tmp_path / "tables", "learning_rates")
+    assert (low["learning_rate"], low["runs"], low["runs_without_result"], number(low["energy_j"])) == ("0.1", "1", "1", 10.0)
+    assert (high["learning_rate"], high["runs"], high["energy_j"], high["reason"]) == ("9.0", "0", "", why)
+    assert " & 0 of 1" in (tmp_path / "tables" / "learning_rates.tex").read_text()
+
+
 def test_estimators_are_those_of_the_analysis(paper: Analysis, folder: Path) -> None:
     estimated = find(paper)
     profiles = read(folder, "profiles")
