@@ -25,6 +25,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
+def in_settings(cases: int, *, models: int) -> str:
+    """`9 models in 15 settings`: the same model with another batch size, on another device, ... is no other model."""
+    return count(models, "model") + (f" in {cases} settings" if cases > models else "")
+
+
 def common(words: Iterable[str], otherwise: str) -> str:
     found = set(words)
     return found.pop() if len(found) == 1 else otherwise

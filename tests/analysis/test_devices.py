@@ -198,6 +198,16 @@ def test_a_store_of_one_device_says_so_in_a_sentence(tmp_path: Path) -> None:
     assert "CUDA, whole" not in twin
 
 
+def test_a_tactic_without_an_arm_on_cuda_is_not_said_to_be_on_both(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", scope="gpu+cpu", noise=0.0)
+    arm = {"energy_j": 1.0, "time_s": 0.01, "board_w": DRAWN_W}
+    for round_ in (1, 2, 3):
+        block(sweep, "vit", round_=round_, device="cpu", arms={"baseline": arm, "dynamic-quantization": arm})
+        block(sweep, "vit", round_=round_, device="cuda", arms={"baseline": arm})
+    twin = markdown.render(build(analyse(sweep.finish()))).split("## Arms and artefacts")[1].split("\n## ")[0]
+    assert "A tactic on the CPU beside the baseline on CUDA. What is paid for" in twin
+
+
 def test_what_was_not_measured_is_not_said_to_be(tmp_path: Path) -> None:
     null = Sweep(out=tmp_path / "null")
     null.rounds(3, "m", family="f", energy_j=0.004, tactics={"null-check": 1.0})

@@ -56,9 +56,11 @@ def _what_there_is(rows: Sequence[SideBySide]) -> str:
     on_cpu, on_cuda = any(row.cpu for row in rows), any(row.cuda for row in rows)
     boards = any(side.gpu.energy is not None for row in rows for side in row.sides)
     if any(row.cpu and (row.cuda or row.across) for row in rows):
+        both = any(row.cpu and row.cuda for row in rows)
+        which = "The same tactic on both devices" if both else "A tactic on the CPU beside the baseline on CUDA"
         return (
-            "The same tactic on both devices. What is paid for is the whole scope. The GPU's meter alone counts an idle board "
-            "for as long as the CPU works beside it, so work that leaves the board, or ends sooner, looks like a saving."
+            f"{which}. What is paid for is the whole scope. The GPU's meter alone counts an idle board for as long as the CPU "
+            "works beside it, so work that leaves the board, or ends sooner, looks like a saving."
         )
     if on_cpu and on_cuda:
         return "No tactic was measured on the CPU and on CUDA with the same model: there is nothing to put side by side."
