@@ -33,6 +33,7 @@ def load(analysis: Analysis) -> Shown | None:
 
 def show(shown: Shown, analysis: Analysis) -> Section:
     rows = shown.rows
+    modelled = any(side.effect.modelled for row in rows for side in row.sides)
     said = (
         *devices_told.gpu_only_sentences(rows),
         *devices_told.across_sentences(rows),
@@ -41,7 +42,7 @@ def show(shown: Shown, analysis: Analysis) -> Section:
     return section(
         "arms",
         "Arms and artefacts",
-        Text(_what_there_is(rows)),
+        Text(_what_there_is(rows) + (" Energies, or some of them, are estimated from CPU time." if modelled else "")),
         Bullets(items=said),
         *_side_by_side(rows),
         Bullets(heading="Size", items=tuple(artefacts.size_sentences(shown.sizes))),
