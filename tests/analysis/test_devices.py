@@ -189,6 +189,9 @@ def test_models_alike_are_one_sentence_and_the_page_has_the_table(tmp_path: Path
     assert twin.count("dynamic-quantization on the CPU, on ") == 1
     assert "and 2 more: GPU energy falls by 55 %" in twin
     assert twin.count("| dynamic-quantization | +80") == len(FAMILIES)
+    assert "| CPU, whole | CPU, GPU alone | board's power meanwhile | CUDA, whole | CUDA, GPU alone |" in twin
+    (alike,) = [line for line in twin.splitlines() if line.startswith("| vit | compile | −30")]
+    assert [cell.split(" %")[0] for cell in alike.split(" | ")[2:]] == ["−30.0", "−25.0", "62.0 W, 60.0 W idle", "−20.0", "−20.0"]
     assert "| dynamic-quantization | GPU energy | −55 %" in twin
     (energy,) = [line for line in twin.splitlines() if line.startswith("| dynamic-quantization | energy") and "CUDA" not in line]
     assert energy.endswith("| contradicted |")

@@ -82,13 +82,16 @@ def _side_by_side(rows: Sequence[SideBySide]) -> list[Block]:
         {
             **names,
             "CPU, whole": lambda r: _whole(r.cpu),
-            "GPU alone": lambda r: _gpu(r.cpu),
-            "GPU there": lambda r: "" if r.cpu is None else _power(r.cpu.gpu),
+            "CPU, GPU alone": lambda r: _gpu(r.cpu),
+            "board's power meanwhile": lambda r: "" if r.cpu is None else _power(r.cpu.gpu),
             "CUDA, whole": lambda r: _whole(r.cuda),
+            "CUDA, GPU alone": lambda r: _gpu(r.cuda),
         },
         heading="Energy on the CPU and on CUDA, of the whole and of the GPU alone",
     )
-    note = Text("Against the baseline of the same device, within visits; GPU alone is of the CPU arm.")
+    note = Text(
+        "Against the baseline of the same device, within visits. GPU alone is what the board's meter says of the same arm."
+    )
     blocks: list[Block] = [without_empty(within), note]
     if alone := [row for row in rows if row.cuda is None and (row.across or row.across_gpu)]:
         across = grid(
