@@ -232,6 +232,23 @@ def test_both_devices_of_a_tactic_stand_side_by_side(tmp_path: Path) -> None:
     write(analysis, tmp_path / "tables")
     (row,) = read(tmp_path / "tables", "devices")
     assert (number(row["cpu_energy_j_ratio"]), number(row["cuda_energy_j_ratio"])) == (pytest.approx(0.7), pytest.approx(0.9))
+    assert (row["label"], row["cuda_hardware"], row["cpu_over_cuda_baseline_energy_j_ratio"]) == ("m", "NVIDIA H200", "")
+
+
+def test_a_tactic_without_an_arm_on_cuda_stands_beside_the_baseline_there(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    board = {"gpu_name": "NVIDIA H200", "gpu_uuid": "GPU-1", "board_w": 60.0}
+    few = {"touched_parameters_share": 0.002, "touched_macs_share": 0.001}
+    shared = {"family": "f", "energy_j": 0.01, **board}
+    sweep.rounds(3, "m", tactics={"dynamic-quantization": 0.7}, device="cpu", block_id="b-cpu", **shared, **few)
+    sweep.rounds(3, "m", tactics={}, device="cuda", block_id="b-cuda", **shared | {"energy_j": 0.002})
+    analysis = analyse(sweep.finish())
+    write(analysis, tmp_path / "tables")
+    (row,) = read(tmp_path / "tables", "devices")
+    assert number(row["cpu_over_cuda_baseline_energy_j_ratio"]) == pytest.approx(3.5)
+    assert (row["cuda_energy_j_ratio"], row["cuda_hardware"], row["cpu_hardly_applied"]) == ("", "", "true")
+    assert number(row["cpu_gpu_energy_j_ratio"]) == pytest.approx(0.7)  # an idle board, for a shorter time
+    assert "dynamic-quantization (hardly applied)" in (tmp_path / "tables" / "devices.tex").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
