@@ -119,8 +119,10 @@ def round_count(value: int) -> str:
 
 
 def throughput_change(effect: ModelEffect) -> str:
-    """Throughput is one over time per sample, so its interval is the other way round."""
+    """Throughput is one over time per sample, so its interval is the other way round; nothing where samples were left out."""
     time = effect.time
+    if effect.learnt_less:
+        return ""
     if time is None:
         return UNKNOWN
     low, high = (None if end is None else 1 / end for end in (time.high, time.low))
