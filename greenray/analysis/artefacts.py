@@ -9,7 +9,7 @@ from greenray.analysis import applied, stats
 from greenray.analysis.arms import Arm, json_of
 from greenray.analysis.effects import ModelEffect
 from greenray.analysis.findings import Finding
-from greenray.analysis.wording import count, percent_change, signed
+from greenray.analysis.wording import count, in_settings, percent_change, signed
 
 _BITS = {
     "int4-weight-only": 4,
@@ -154,9 +154,8 @@ def zero_sentences(rows: Iterable[Zeros]) -> list[str]:
     for tactic, of in groups.items():
         share = _range([100 * (row.zeros or 0.0) for row in of])
         models = len({row.effect.subject[3:6] for row in of})
-        where = of[0].label if len(of) == 1 else count(models, "model")
-        times = _times(of) + (f" (batch sizes and devices counted apart: {len(of)})" if len(of) > models else "")
-        said.append(f"{tactic} on {where}: {share} % of the weights are zero and the kernels are dense: {times}.")
+        where = of[0].label if len(of) == 1 else in_settings(len(of), models=models)
+        said.append(f"{tactic} on {where}: {share} % of the weights are zero and the kernels are dense: {_times(of)}.")
     return said
 
 

@@ -82,6 +82,11 @@ class ModelEffect:
         return next((arm.cell["unit"] for arm in self.arms if arm.cell["unit"]), "sample")
 
     @property
+    def learnt_less(self) -> bool:
+        """Whether it is a training that learnt from fewer samples: its time is of the whole, and tells no throughput."""
+        return any((visit.arm.cell["training_share"] or 1.0) < 1 for visit in self.visits)
+
+    @property
     def rounds(self) -> int:
         """Rounds on a quiet host whose energy is known: those behind the interval."""
         return sum(visit.energy is not None and not visit.contended for visit in self.visits)

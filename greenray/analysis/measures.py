@@ -149,6 +149,8 @@ def _cell(column: str) -> Value:
 def _throughput(measure: Measure, finding: Finding) -> Change:
     """One over time per sample, so its interval is the other way round."""
     time = _TIME(measure, finding)
+    if finding.effect.learnt_less:
+        return Change(measure=measure, basis="learnt from fewer samples: time is that of the whole training")
     if time.mean is None or not time.baseline or not time.tactic:
         return Change(measure=measure, basis=time.basis)
     ends = None if time.ends is None else (-time.ends[1], -time.ends[0])

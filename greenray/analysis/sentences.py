@@ -13,6 +13,7 @@ from greenray.analysis.stats import Estimate
 from greenray.analysis.wording import (
     common,
     decimals,
+    in_settings,
     plural,
     quality,
     round_count,
@@ -62,7 +63,8 @@ def clear_on_many(tactic: str, members: Sequence[Member]) -> str:
     named = listed([*names[:3], f"{len(names) - 3} more"])
     rounds = sorted(effect.rounds for effect in effects)
     sure = f"intervals {_within(energies)}, {' to '.join(dict.fromkeys((str(rounds[0]), str(rounds[-1]))))} rounds"
-    which = f"on {len(members)} models ({named}; {sure})"
+    models = len({effect.subject[3:6] for effect in effects})  # a label may also name a batch size, a device, ...
+    which = f"on {in_settings(len(members), models=models)} ({named}; {sure})"
     return f"{tactic} {uses} {size} {way} energy per {effects[0].unit} {which}{_costs(members, ', ')}{_few(members)}."
 
 

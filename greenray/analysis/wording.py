@@ -25,6 +25,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
+def in_settings(cases: int, *, models: int) -> str:
+    """`9 models in 15 settings`: the same model with another batch size, on another device, ... is no other model."""
+    return count(models, "model") + (f" in {cases} settings" if cases > models else "")
+
+
 def common(words: Iterable[str], otherwise: str) -> str:
     found = set(words)
     return found.pop() if len(found) == 1 else otherwise
@@ -126,8 +131,10 @@ def round_count(value: int) -> str:
 
 
 def throughput_change(effect: ModelEffect) -> str:
-    """Throughput is one over time per sample, so its interval is the other way round."""
+    """Throughput is one over time per sample, so its interval is the other way round; nothing where samples were left out."""
     time = effect.time
+    if effect.learnt_less:
+        return ""
     if time is None:
         return UNKNOWN
     low, high = (None if end is None else 1 / end for end in (time.high, time.low))

@@ -66,9 +66,10 @@ class PruneGradual(Tactic[PruneGradualParams]):
             update()
             number = step.updates + 1
             with torch.no_grad():
+                self._masks.hold(self._layers)  # the update has moved masked weights too: they are to stay the smallest
                 if number == last or (first <= number < last and (number - first) % params.every == 0):
                     self._masks.raise_to(self.share(number, first=first, last=last), self._layers, update=number)
-                self._masks.hold(self._layers)
+                    self._masks.hold(self._layers)
 
         step.update = update_and_mask
         step.states.append(self._masks)

@@ -120,6 +120,11 @@ def test_across_devices_rounds_are_paired_and_both_views_are_told(store: Path) -
     assert "10 % less by the GPU's meter, but 3.6 times the energy over the whole scope" in said
 
 
+def arms_of(out: Path) -> str:
+    """The section of the page."""
+    return markdown.render(build(analyse(out))).split("## Arms and artefacts")[1].split("\n## ")[0]
+
+
 def test_with_too_few_rounds_nothing_is_claimed(tmp_path: Path) -> None:
     found = rows(lying(tmp_path / "out", rounds=2).finish())
     assert found["dynamic-quantization"].across is not None
@@ -174,6 +179,7 @@ def test_what_a_model_says_of_joules_is_not_called_real(tmp_path: Path) -> None:
     assert said.endswith("it is estimated from CPU time to use 30 % less: no meter says whether that saving is real.")
     (said,) = across_sentences([row])
     assert "over the whole scope as estimated from CPU time; the device changes" in said
+    assert "Energies, or some of them, are estimated from CPU time." in arms_of(sweep.out)
     assert "hardly applied" in said
 
 
@@ -183,6 +189,9 @@ def test_models_alike_are_one_sentence_and_the_page_has_the_table(tmp_path: Path
     assert twin.count("dynamic-quantization on the CPU, on ") == 1
     assert "and 2 more: GPU energy falls by 55 %" in twin
     assert twin.count("| dynamic-quantization | +80") == len(FAMILIES)
+    assert "| CPU, whole | CPU, GPU alone | board's power meanwhile | CUDA, whole | CUDA, GPU alone |" in twin
+    (alike,) = [line for line in twin.splitlines() if line.startswith("| vit | compile | −30")]
+    assert [cell.split(" %")[0] for cell in alike.split(" | ")[2:]] == ["−30.0", "−25.0", "62.0 W, 60.0 W idle", "−20.0", "−20.0"]
     assert "| dynamic-quantization | GPU energy | −55 %" in twin
     (energy,) = [line for line in twin.splitlines() if line.startswith("| dynamic-quantization | energy") and "CUDA" not in line]
     assert energy.endswith("| does not hold |")
@@ -193,9 +202,19 @@ def test_models_alike_are_one_sentence_and_the_page_has_the_table(tmp_path: Path
 def test_a_store_of_one_device_says_so_in_a_sentence(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out")
     sweep.rounds(3, "m", family="f", energy_j=0.004, tactics={"compile": 0.8})
-    twin = markdown.render(build(analyse(sweep.finish()))).split("## Arms and artefacts")[1].split("\n## ")[0]
+    twin = arms_of(sweep.finish())
     assert "Only the CPU arm was measured; its energies stand above. There is no CUDA arm to put beside it, and no board" in twin
     assert "CUDA, whole" not in twin
+
+
+def test_a_tactic_without_an_arm_on_cuda_is_not_said_to_be_on_both(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", scope="gpu+cpu", noise=0.0)
+    arm = {"energy_j": 1.0, "time_s": 0.01, "board_w": DRAWN_W}
+    for round_ in (1, 2, 3):
+        block(sweep, "vit", round_=round_, device="cpu", arms={"baseline": arm, "dynamic-quantization": arm})
+        block(sweep, "vit", round_=round_, device="cuda", arms={"baseline": arm})
+    twin = arms_of(sweep.finish())
+    assert "A tactic on the CPU beside the baseline on CUDA. What is paid for" in twin
 
 
 def test_what_was_not_measured_is_not_said_to_be(tmp_path: Path) -> None:
@@ -205,7 +224,7 @@ def test_what_was_not_measured_is_not_said_to_be(tmp_path: Path) -> None:
     for device in ("cpu", "cuda"):
         apart.rounds(3, device, family="f", energy_j=0.004, tactics={"compile": 0.8}, device=device)
     for sweep, said in ((null, "No tactic was compared with its baseline"), (apart, "No tactic was measured on the CPU and on")):
-        twin = markdown.render(build(analyse(sweep.finish()))).split("## Arms and artefacts")[1].split("\n## ")[0]
+        twin = arms_of(sweep.finish())
         assert said in twin
         assert "Only the" not in twin
 

@@ -142,6 +142,14 @@ def test_what_cannot_be_concluded_from_cpu_time_is_said(tmp_path: Path) -> None:
     assert "What may not: joules, and savings of tactics that change the power drawn at equal CPU time." in said
 
 
+def test_a_model_with_several_batch_sizes_is_one_model(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for batch in (1, 2, 4, 8, 16):
+        sweep.rounds(3, "a", family="f", energy_j=0.004, tactics={"compile": 0.5}, batch_size=batch, block_id=f"b{batch}")
+    (said,) = analyse(sweep.finish()).clear
+    assert " on 1 model in 5 settings (a (batch 1), a (batch 2), a (batch 4) and 2 more; " in said
+
+
 def test_a_tactic_that_is_clear_on_many_models_is_said_once(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.0)
     for number, model in enumerate("abcdef"):

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from greenray.analysis import analyse
+from greenray.analysis.measures import changes
 from greenray.analysis.reaching import sentences
 from greenray.analysis.training import trainings
+from greenray.analysis.wording import throughput_change
 from greenray.report import build, markdown
 from tests.support.synthetic import Sweep
 
@@ -178,6 +180,10 @@ def test_a_training_that_ended_early_is_compared_by_all_that_was_asked_for(tmp_p
     assert finding.effect.time.ratio == pytest.approx(0.4)
     said = "learnt from 40 % of the samples that it was asked to: compared by what the whole training used"
     assert said in finding.effect.visits[0].flags
+    # That it took less time does not mean that it did more in a second.
+    assert throughput_change(finding.effect) == ""
+    assert changes(finding)["samples_per_s"].value is None
+    assert "speed" not in {section.id for section in build(analysis).sections}
 
 
 def test_settings_are_told_in_words(tmp_path: Path) -> None:

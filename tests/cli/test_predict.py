@@ -142,13 +142,16 @@ def test_a_model_without_descriptors_is_left_out_and_takes_them_from_no_other(tm
 
 
 def test_too_few_families_for_an_interval_give_none_and_say_why(tmp_path: Path) -> None:
-    out = write_store(tmp_path / "out", models=6, tactics={"compile": 0.8}, rounds=1)
+    few = {"touched_parameters_share": 0.002, "touched_macs_share": 0.001}
+    out = write_store(tmp_path / "out", models=6, tactics={"compile": 0.8}, rounds=1, also=few)
     found = as_json(out, "--model", "m1", "--tactic", "compile")
     assert (found["prediction"]["low_j"], found["coverage"], found["tactic"]["low"]) == (None, None, None)
     assert found["tactic"]["ratio"] == pytest.approx(0.8, rel=0.01)
     text = said(out, "--model", "m1", "--tactic", "compile")
     assert "no interval: a 90 % interval needs 9 model families besides its own, there are 5" in text
     assert "compile: no interval: one round of each model" in text
+    assert "; hardly applied to 6 of the models" in text
+    assert found["tactic"]["hardly"] == 6
     assert "estimated from CPU time" not in text
 
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,19 @@ def points(count: int, *, seed: int = 0, noise: float = 0.0, per_family: int = 1
 
 
 def write_store(
-    out: Path, *, models: int, tactics: dict[str, float], rounds: int = 1, noise: float = 0.0, **options: Any
+    out: Path,
+    *,
+    models: int,
+    tactics: dict[str, float],
+    rounds: int = 1,
+    noise: float = 0.0,
+    also: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Path:
-    """A sweep of baselines and tactics over such models."""
+    """A sweep of baselines and tactics over such models; `also` are further columns of all rows."""
     sweep = Sweep(out=out, noise=noise, windows=6, **options)
     for columns in made_models(models):
-        row = dict(columns)
+        row = dict(columns) | dict(also or {})
         model, family = row.pop("model"), row.pop("model_family")
         sweep.rounds(rounds, model, family=family, energy_j=true_energy_j(columns), tactics=tactics, **row)
     return sweep.finish()

@@ -77,6 +77,17 @@ def test_the_share_follows_the_cubic_schedule_and_is_a_true_one_in_the_end() -> 
     assert rig.chain.touched() == {"0", "2"}
 
 
+def test_a_masked_weight_stays_masked_whatever_the_update_made_of_it() -> None:
+    """Momentum moves masked weights too, and far, before the next ones are chosen."""
+    rig = Rig(updates=40, amount=0.8, begin=0.0, end=1.0, every=1)
+    rig.batch = rig.batch._replace(targets=torch.randn(16, 4) * 3)
+    zeros = rig.model[0].weight == 0
+    for _ in range(40):
+        rig.train(1)
+        before, zeros = zeros, rig.model[0].weight == 0
+        assert not (before & ~zeros).any()
+
+
 def test_every_layer_loses_its_own_smallest() -> None:
     rig = Rig(updates=1, amount=0.5, begin=0.0, end=1.0)
     rig.train(1)

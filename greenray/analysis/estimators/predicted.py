@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from scipy import special
 
@@ -127,6 +128,7 @@ class TacticPrediction:
     Attributes:
         ratio: tactic over baseline, the mean over families; `low` and `high` its 90 % interval for one more family.
         energy_j, low_j, high_j: joules per sample under the tactic, both uncertainties together, taken as independent.
+        hardly: of the models that its effect is from, those that it was hardly applied to.
     """
 
     tactic: str
@@ -138,6 +140,7 @@ class TacticPrediction:
     energy_j: float | None = None
     low_j: float | None = None
     high_j: float | None = None
+    hardly: int = 0
 
 
 def under_tactic(tactic: str, baseline: Prediction, effects: Sequence[OverallEffect]) -> TacticPrediction:
@@ -150,7 +153,8 @@ def under_tactic(tactic: str, baseline: Prediction, effects: Sequence[OverallEff
     energy_j = baseline.energy_j * ratio
     if found.energy.log_half_width is None or families < MIN_FAMILIES:
         note = f"no interval: {found.energy.basis}"
-        return TacticPrediction(tactic=tactic, ratio=ratio, low=None, high=None, families=families, note=note, energy_j=energy_j)
+        make = partial(TacticPrediction, tactic=tactic, ratio=ratio, families=families, note=note)
+        return make(low=None, high=None, energy_j=energy_j, hardly=found.hardly)
     # The mean's 95 % half-width is t s / sqrt(n); one more family scatters around that mean with s itself.
     spread = found.energy.log_half_width * math.sqrt(families) / stats.t_quantile(families - 1)
     half = float(special.stdtrit(families - 1, (1 + LEVEL) / 2)) * spread * math.sqrt(1 + 1 / families)
@@ -170,4 +174,5 @@ def under_tactic(tactic: str, baseline: Prediction, effects: Sequence[OverallEff
         energy_j=energy_j,
         low_j=low_j,
         high_j=high_j,
+        hardly=found.hardly,
     )

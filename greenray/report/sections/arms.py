@@ -35,6 +35,7 @@ def load(analysis: Analysis) -> Shown | None:
 
 def show(shown: Shown, analysis: Analysis) -> Section:
     rows = shown.rows
+    modelled = any(side.effect.modelled for row in rows for side in row.sides)
     said = (
         *devices_told.gpu_only_sentences(rows),
         *devices_told.across_sentences(rows),
@@ -43,7 +44,7 @@ def show(shown: Shown, analysis: Analysis) -> Section:
     return section(
         "arms",
         "Arms and artefacts",
-        Text(_what_there_is(rows)),
+        Text(_what_there_is(rows) + (" Energies, or some of them, are estimated from CPU time." if modelled else "")),
         Bullets(items=said),
         *_side_by_side(rows),
         Bullets(heading="Size", items=tuple(artefacts.size_sentences(shown.sizes))),
@@ -58,9 +59,11 @@ def _what_there_is(rows: Sequence[SideBySide]) -> str:
     on_cpu, on_cuda = any(row.cpu for row in rows), any(row.cuda for row in rows)
     boards = any(side.gpu.energy is not None for row in rows for side in row.sides)
     if any(row.cpu and (row.cuda or row.across) for row in rows):
+        both = any(row.cpu and row.cuda for row in rows)
+        which = "The same tactic on both devices" if both else "A tactic on the CPU beside the baseline on CUDA"
         return (
-            "The same tactic on both devices. What is paid for is the whole scope. The GPU's meter alone counts an idle board "
-            "for as long as the CPU works beside it, so work that leaves the board, or ends sooner, looks like a saving."
+            f"{which}. What is paid for is the whole scope. The GPU's meter alone counts an idle board for as long as the CPU "
+            "works beside it, so work that leaves the board, or ends sooner, looks like a saving."
         )
     if on_cpu and on_cuda:
         return "No tactic was measured on the CPU and on CUDA with the same model: there is nothing to put side by side."
@@ -81,13 +84,16 @@ def _side_by_side(rows: Sequence[SideBySide]) -> list[Block]:
         {
             **names,
             "CPU, whole": lambda r: _whole(r.cpu),
-            "GPU alone": lambda r: _gpu(r.cpu),
-            "GPU there": lambda r: "" if r.cpu is None else _power(r.cpu.gpu),
+            "CPU, GPU alone": lambda r: _gpu(r.cpu),
+            "board's power meanwhile": lambda r: "" if r.cpu is None else _power(r.cpu.gpu),
             "CUDA, whole": lambda r: _whole(r.cuda),
+            "CUDA, GPU alone": lambda r: _gpu(r.cuda),
         },
         heading="Energy on the CPU and on CUDA, of the whole and of the GPU alone",
     )
-    note = Text("Against the baseline of the same device, within visits; GPU alone is of the CPU arm.")
+    note = Text(
+        "Against the baseline of the same device, within visits. GPU alone is what the board's meter says of the same arm."
+    )
     blocks: list[Block] = [without_empty(within), note]
     if alone := [row for row in rows if row.cuda is None and (row.across or row.across_gpu)]:
         across = grid(

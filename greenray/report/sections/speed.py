@@ -9,7 +9,9 @@ from greenray.report.document import NAMES, Section, Text, grid, section
 
 
 def load(analysis: Analysis) -> Sequence[Finding] | None:
-    return [finding for finding in analysis.findings if finding.effect.time is not None] or None
+    """Of trainings those that learnt from as many samples: else time is no throughput."""
+    told = [finding for finding in analysis.findings if finding.effect.time is not None and not finding.effect.learnt_less]
+    return told or None
 
 
 def show(findings: Sequence[Finding], analysis: Analysis) -> Section:

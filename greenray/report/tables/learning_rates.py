@@ -13,7 +13,7 @@ SHARED = (
     *("learning_rate", "optimizer", "schedule", "weight_decay", "hyperparameters", "epochs"),
 )
 MEANS = ("energy_j", "epoch_energy_j", "gpu_energy_j", "cpu_energy_j", "dram_energy_j", "time_s", "accuracy")
-COLUMNS = (*SHARED, *MEANS, "accuracy_lowest", "accuracy_highest", "runs", "hardly_applied")
+COLUMNS = (*SHARED, *MEANS, "accuracy_lowest", "accuracy_highest", "runs", "runs_without_result", "hardly_applied", "reason")
 
 
 def build(analysis: Analysis) -> Table:
@@ -36,7 +36,7 @@ def build(analysis: Analysis) -> Table:
             "J/epoch": figure("epoch_energy_j"),
             "time, s": figure("time_s"),
             analysis.measure: figure("accuracy"),
-            "runs": text("runs"),
+            "runs": lambda row: f"{row['runs']} of {row['runs'] + row['runs_without_result']}",
         },
         text=("model", "tactic"),
     )
@@ -44,9 +44,11 @@ def build(analysis: Analysis) -> Table:
 
 def _row(of: list[Row]) -> Row:
     qualities = [row["accuracy"] for row in of if row["accuracy"] is not None]
+    failed = [row for row in of if row["status"] != "ok"]
     return (
-        {name: of[0][name] for name in (*SHARED, "named")}
+        {name: of[0][name] for name in (*SHARED, "named", "hardly_applied")}
         | {name: mean_known(row[name] for row in of) for name in MEANS}
-        | {"hardly_applied": all(row["hardly_applied"] for row in of)}
-        | {"accuracy_lowest": min(qualities, default=None), "accuracy_highest": max(qualities, default=None), "runs": len(of)}
+        | {"accuracy_lowest": min(qualities, default=None), "accuracy_highest": max(qualities, default=None)}
+        | {"runs": len(of) - len(failed), "runs_without_result": len(failed)}
+        | {"reason": "; ".join(dict.fromkeys(row["reason"] for row in failed)) or None}
     )

@@ -1,11 +1,14 @@
-"""What training each model cost, whole and by part; rows of other tables about training too."""
+"""What training each model cost, whole and by part; rows of other tables about training too.
+
+A training that gave no model (its loss was not finite, memory ran out) has a row with the reason, and no figures.
+"""
 
 from typing import Any
 
 import polars as pl
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.arms import json_of
+from greenray.analysis.arms import Arm, json_of
 from greenray.analysis.training import SHARES, TrainingRun
 from greenray.report.tables.table import IDENTITY, Row, Table, figure, identity, table, text, with_interval
 
@@ -20,7 +23,7 @@ REACHED = {
 """What it took to come to a share of the best quality, by that share: epochs, energy, time."""
 COLUMNS = (
     *IDENTITY,
-    *("round", "bracket", "tactic", *HYPERPARAMETERS, "hyperparameters", "epochs", "samples"),
+    *("round", "bracket", "tactic", "status", *HYPERPARAMETERS, "hyperparameters", "epochs", "samples"),
     *("energy_j", "epoch_energy_j", "active_j", *(f"{part}_energy_j" for part in PARTS)),
     *("power_w", *(f"{part}_power_w" for part in PARTS), "time_s", "epoch_time_s"),
     *("accuracy", "accuracy_low", "accuracy_high", "best_accuracy"),
@@ -31,14 +34,20 @@ COLUMNS = (
 
 
 def runs(analysis: Analysis) -> list[dict[str, Any]]:
-    """A row for each training run; energies are of all its epochs together."""
+    """A row for each training run; energies are of all its epochs together, and those without a result come last."""
     parts = _parts(analysis)
-    return [_row(run, analysis.labels[run.arm.key], parts.get(run.arm.cell["run_id"], {})) for run in analysis.training]
+    failed = [arm for arm in analysis.arms if arm.cell["phase"] == "training" and not arm.ok]
+    return [
+        *(_row(run, analysis.labels[run.arm.key], parts.get(run.arm.cell["run_id"], {})) for run in analysis.training),
+        *(_without_result(arm, analysis.labels[arm.key]) for arm in failed),
+    ]
 
 
 def build(analysis: Analysis) -> Table:
+    rows = runs(analysis)
     return table(
-        runs(analysis),
+        rows,
+        lines=[row for row in rows if row["status"] == "ok"],
         columns=COLUMNS,
         caption="Training: energy of all epochs together, by part, and the quality that came of it.",
         printed={
@@ -91,6 +100,7 @@ def _row(run: TrainingRun, label: str, parts: dict[str, float | None]) -> dict[s
                 "round",
                 "bracket",
                 "tactic",
+                "status",
                 "training_share",
                 "hyperparameters",
                 "accuracy",
@@ -121,6 +131,17 @@ def _row(run: TrainingRun, label: str, parts: dict[str, float | None]) -> dict[s
             "contended": run.arm.contended,
             "reason": None if run.energy_j is not None else why,
         }
+    )
+
+
+def _without_result(arm: Arm, label: str) -> dict[str, Any]:
+    cell, told = arm.cell, json_of(arm.cell, "hyperparameters")
+    return (
+        dict.fromkeys(COLUMNS)
+        | identity(arm, label)
+        | {name: told.get(name) for name in HYPERPARAMETERS}
+        | {name: cell[name] for name in ("round", "bracket", "tactic", "status", "hyperparameters", "run_id")}
+        | {"named": cell["tactic"], "hardly_applied": False, "reason": cell["error"] or "no reason was written down"}
     )
 
 
