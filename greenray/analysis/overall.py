@@ -83,6 +83,11 @@ class OverallEffect:
     hardly: int = 0
 
     @property
+    def named(self) -> str:
+        """The tactic as tables name it: marked where it was hardly applied."""
+        return f"{self.tactic} ({applied.MARK} to {self.hardly} of {self.models})" if self.hardly else self.tactic
+
+    @property
     def families(self) -> int:
         """Those whose energy is compared."""
         return self.measures["energy_j"].families

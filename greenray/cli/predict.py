@@ -215,6 +215,7 @@ def _skeleton(cell: Any, *, task: str, batch_size: int) -> tuple[str, dict[str, 
 def _say_one(console: "Console", model: str, judged: Any, found: Any, of_tactic: Any, *, unit: str) -> None:
     """The prediction in plain sentences."""
     from greenray.analysis import stats
+    from greenray.analysis.applied import MARK
     from greenray.analysis.estimators.claims import percent
     from greenray.analysis.estimators.found import MODELLED
     from greenray.analysis.wording import percent_change, plural
@@ -242,7 +243,8 @@ def _say_one(console: "Console", model: str, judged: Any, found: Any, of_tactic:
         say(f"- under {of_tactic.tactic}: unknown, {of_tactic.note}", console)
     elif of_tactic is not None:
         ratio = stats.Estimate(ratio=of_tactic.ratio, low=of_tactic.low, high=of_tactic.high, basis="")
-        over = f"over {of_tactic.families} families; 90 % interval for one more"
+        few = f"; {MARK} to {of_tactic.hardly} of {of_tactic.models} models" if of_tactic.hardly else ""
+        over = f"over {of_tactic.families} families; 90 % interval for one more{few}"
         say(f"- {of_tactic.tactic}: {percent_change(ratio)} {over}", console)
         amount = _amount(of_tactic.energy_j, of_tactic.low_j, of_tactic.high_j)
         say(f"- under {of_tactic.tactic}, predicted: {amount} per {per}", console)

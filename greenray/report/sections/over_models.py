@@ -56,7 +56,7 @@ def _short(rows: Sequence[Row], analysis: Analysis) -> Grid:
         return lambda effect: _starred(effect.measures[name])
 
     columns: dict[str, Callable[[OverallEffect], str]] = {
-        "tactic": lambda effect: effect.tactic + effect.context(analysis.overall),
+        "tactic": lambda effect: effect.named + effect.context(analysis.overall),
         "families": lambda effect: f"{effect.families:,}",
     }
     columns |= {labels[name]: say(name) for name in SHORT if name in labels}

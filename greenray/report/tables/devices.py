@@ -46,7 +46,7 @@ def build(analysis: Analysis) -> Table:
         caption="The same tactic on the processor and on the board: change of the whole energy, and of the board's alone.",
         printed={
             "model": text("model"),
-            "tactic": text("tactic"),
+            "tactic": text("named"),
             "batch": text("batch_size"),
             "CPU arm, energy": text("cpu_energy_j"),
             "CPU arm, GPU alone": text("cpu_gpu_energy_j"),
@@ -65,6 +65,7 @@ def _row(key: tuple[Any, ...], found: dict[str, Finding]) -> Row:
         for name in MEASURED:
             row |= {f"{device}_{name}_{part}": value for part, value in _parts(measured[name]).items()}
             row[f"{device}_{name}"] = said(measured[name])  # for print
+    row["named"] = found[DEVICES[0]].named
     return row
 
 

@@ -33,7 +33,7 @@ PRINTED = ("energy_j", "gpu_energy_j", "time_s", "accuracy", "size_bytes")
 def build(analysis: Analysis) -> Table:
     told = [(finding, changes(finding)) for finding in analysis.findings]
     shown = [measure for measure in MEASURES if measure.name in PRINTED]
-    lines = [{"label": f.label, "tactic": f.tactic, "changes": found} for f, found in told]
+    lines = [{"label": f.label, "tactic": f.named, "changes": found} for f, found in told]
     labels = {measure.name: measure.label.replace("accuracy", analysis.measure) for measure in shown}
     return table(
         [_row(finding, change) for finding, found in told for change in found.values()],

@@ -10,8 +10,18 @@ from greenray.report.tables.table import Table, figure, table, text
 
 COLUMNS = (
     *Group._fields,
-    *("tactic", "measure", "unit", "change_is", "change", "change_low", "change_high", "models", "families", "median"),
-    *("quartile_low", "quartile_high", "wilcoxon_p_holm", "hypotheses", "rank_biserial", "cliffs_delta", "modelled", "basis"),
+    *("tactic", "measure", "unit", "change_is", "change", "change_low", "change_high", "models", "hardly_applied", "families"),
+    *(
+        "median",
+        "quartile_low",
+        "quartile_high",
+        "wilcoxon_p_holm",
+        "hypotheses",
+        "rank_biserial",
+        "cliffs_delta",
+        "modelled",
+        "basis",
+    ),
 )
 
 
@@ -20,6 +30,7 @@ def build(analysis: Analysis) -> Table:
     lines = [
         _row(effect, found)
         | {
+            "named": effect.named,
             "label": section.label(found.change, analysis.measure) + effect.context(analysis.overall),
             "said": section.change(found.change),
         }
@@ -31,7 +42,7 @@ def build(analysis: Analysis) -> Table:
         columns=COLUMNS,
         caption="Change by each tactic over models: a family counts once, 95 % t intervals, p of Wilcoxon by Holm.",
         printed={
-            "tactic": text("tactic"),
+            "tactic": text("named"),
             "measure": text("label"),
             "change (95 % interval)": text("said"),
             "families": text("families"),
@@ -51,6 +62,7 @@ def _row(effect: OverallEffect, found: OverMeasure) -> dict[str, Any]:
         | {
             "tactic": effect.tactic,
             "models": found.models,
+            "hardly_applied": effect.hardly,
             "families": found.families,
             "median": found.median,
             "quartile_low": low,
