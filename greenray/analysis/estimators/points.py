@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from greenray.analysis.arms import Arm, Row, json_of
-from greenray.analysis.wording import number
+from greenray.analysis.wording import number, setting
 
 COLUMNS = {
     "parameters": "parameters",
@@ -101,7 +101,7 @@ def complete(points: Iterable[Point]) -> list[Point]:
 def group_of(arm: Arm) -> Group:
     cell = arm.cell
     hyper = json_of(cell, "hyperparameters")
-    told = (f"{name.replace('_', ' ')} {hyper[name]}" for name in _COSTS if hyper.get(name))
+    told = (setting(name, hyper[name]) for name in _COSTS if hyper.get(name))
     return Group(
         **{name: cell[name] or "" for name in ("phase", "task", "device", "dataset")},
         hardware=arm.hardware,
