@@ -137,9 +137,9 @@ def matrices(arms: Iterable[Arm], training: Iterable[TrainingRun] = ()) -> list[
     places = dict.fromkeys(key[:3] for key in [*inference, *trained])
     found = []
     for place in places:
-        # Of the settings that models were trained with, those that most were.
-        ours = [key for key in sorted(trained) if key[:3] == place]
-        runs = trained[max(ours, key=lambda key: len({run.arm.cell["model"] for run in trained[key]}))] if ours else []
+        # Of the settings that models were trained with, those that most were; of equals those of most epochs.
+        ours = [trained[key] for key in sorted(trained) if key[:3] == place]
+        runs = max(ours, key=lambda of: (len({run.arm.cell["model"] for run in of}), sum(run.epochs for run in of)), default=[])
         groups = [key for key in inference if key[:3] == place] or [(*place, 0, "")]
         found += [_matrix(key, inference.get(key, []), runs) for key in groups]
     return sorted((one for one in found if one.pairs), key=_order)
