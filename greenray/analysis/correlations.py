@@ -68,6 +68,7 @@ class Matrix:
         training: settings that the training runs have in common, "" without any; `training_batch` their batch size.
         units: families, which count once; `models` those in them.
         values: of each quantity, by name: what is known of each family, on the scale that is correlated.
+        modelled: whether some of the energies are mostly estimated from CPU time.
     """
 
     hardware: str
@@ -83,6 +84,7 @@ class Matrix:
     values: Mapping[str, Mapping[str, float]]
     pairs: tuple[Pair, ...]
     pooled: Pooled | None
+    modelled: bool
 
     def pair(self, x: str, y: str) -> Pair | None:
         return next((pair for pair in self.pairs if {pair.x.name, pair.y.name} == {x, y}), None)
@@ -180,6 +182,7 @@ def _matrix(key: Key, arms: Sequence[Arm], runs: Sequence[TrainingRun]) -> Matri
         values=values,
         pairs=pairs,
         pooled=_pooled(runs, pairs),
+        modelled=any(arm.modelled for arm in everything),
     )
 
 

@@ -85,6 +85,7 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
             {
                 "group": judged.group._asdict(),
                 "left_out": judged.left_out,
+                "modelled": judged.modelled,
                 "estimators": [_judged(one) for one in judged.rows],
                 "with_measured_time": None if judged.with_time is None else _judged(judged.with_time),
                 "coverage": None if judged.covered is None else dataclasses.asdict(judged.covered),

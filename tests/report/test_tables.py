@@ -214,8 +214,12 @@ def test_latex_is_balanced_and_every_line_has_its_cells(paper: Analysis, name: s
 def test_captions_say_where_energies_were_not_measured(tmp_path: Path, modelled: float) -> None:
     sweep = Sweep(out=tmp_path / "out", modelled=modelled)
     sweep.visit("m", family="f", energy_j=0.01, tactics={"bf16": 0.7})
-    captions = [table.caption for table in build(analyse(sweep.finish())).values()]
-    assert {"estimated from CPU time" in caption for caption in captions} == {bool(modelled)}
+    tables = build(analyse(sweep.finish()))
+    assert {"estimated from CPU time" in table.caption for table in tables.values()} == {bool(modelled)}
+    told = {name: "modelled" if "modelled" in table.columns else "modelled_share" for name, table in tables.items()}
+    assert all(told[name] in table.columns for name, table in tables.items())
+    (row,) = {row["estimator"]: row for row in tables["estimators"].rows if row["estimator"].startswith("constant")}.values()
+    assert row["modelled"] is bool(modelled)
 
 
 def test_what_was_hardly_applied_is_marked_in_print_and_counted(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ SHARED = ("sweep", "phase", "model", "model_family", "model_source", "model_revi
 COLUMNS = (
     *SHARED,
     "tactic",
+    "modelled",
     *(f"{device}_{place}" for device in DEVICES for place in ("hardware", "energy_scope")),
     *(
         f"{device}_{measure}_{part}"
@@ -65,6 +66,7 @@ def _row(key: tuple[Any, ...], found: dict[str, Finding]) -> Row:
         for name in MEASURED:
             row |= {f"{device}_{name}_{part}": value for part, value in _parts(measured[name]).items()}
             row[f"{device}_{name}"] = said(measured[name])  # for print
+    row["modelled"] = any(found[device].effect.modelled for device in DEVICES)
     row["named"] = found[DEVICES[0]].named
     return row
 

@@ -13,7 +13,7 @@ SHARED = (
     *("learning_rate", "optimizer", "schedule", "weight_decay", "hyperparameters", "epochs"),
 )
 MEANS = ("energy_j", "epoch_energy_j", "gpu_energy_j", "cpu_energy_j", "dram_energy_j", "time_s", "accuracy")
-COLUMNS = (*SHARED, *MEANS, "accuracy_lowest", "accuracy_highest", "runs")
+COLUMNS = (*SHARED, *MEANS, "accuracy_lowest", "accuracy_highest", "modelled_share", "runs")
 
 
 def build(analysis: Analysis) -> Table:
@@ -43,9 +43,9 @@ def build(analysis: Analysis) -> Table:
 
 
 def _row(of: list[Row]) -> Row:
-    qualities = [row["accuracy"] for row in of if row["accuracy"] is not None]
+    qualities, shares = ([row[name] for row in of if row[name] is not None] for name in ("accuracy", "modelled_share"))
+    extremes = {"accuracy_lowest": min(qualities, default=None), "accuracy_highest": max(qualities, default=None)}
+    means = {name: mean_known(row[name] for row in of) for name in MEANS}
     return (
-        {name: of[0][name] for name in SHARED}
-        | {name: mean_known(row[name] for row in of) for name in MEANS}
-        | {"accuracy_lowest": min(qualities, default=None), "accuracy_highest": max(qualities, default=None), "runs": len(of)}
+        {name: of[0][name] for name in SHARED} | means | extremes | {"modelled_share": max(shares, default=None), "runs": len(of)}
     )
