@@ -209,12 +209,13 @@ def _correlated(x: Mapping[str, float], y: Mapping[str, float], method: Method) 
 
 
 def _pooled(runs: Sequence[TrainingRun], pairs: Sequence[Pair]) -> Pooled | None:
-    """A row for each epoch window, as the paper had; nothing unless there are more of them than models."""
+    """A row for each epoch, as the paper had, alike for those of one window; nothing unless there are more than models."""
     rows = [
         (math.log(run.arm.cell["macs_per_sample"]), math.log(joules / held))
         for run in runs
         for joules, held in zip(run.windows_j, run.held, strict=True)
         if joules and run.arm.cell["macs_per_sample"]
+        for _ in range(held)
     ]
     models = next((p.found["Pearson"] for p in pairs if {p.x.name, p.y.name} == {"macs_per_sample", TRAINING_ENERGY}), None)
     if models is None or models.r is None or len(rows) <= models.n:

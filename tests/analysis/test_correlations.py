@@ -120,6 +120,16 @@ def test_what_pooled_epochs_would_have_claimed_is_said_beside_the_models(paper: 
     assert "n = 12" in said
 
 
+def test_epochs_that_share_a_window_are_rows_of_their_own(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(5):
+        row = {"model": f"m{number}", "family": f"f{number}", "macs_per_sample": 2.0**number}
+        sweep.train(**row, epochs_j=[10.0 + number**2, 30.0 + number], held=[1, 3])  # type: ignore[arg-type]
+    pooled = only(analyse(sweep.finish())).pooled
+    assert pooled is not None
+    assert (pooled.rows, pooled.claimed.n, pooled.models.n) == (20, 20, 5)
+
+
 def test_near_duplicates_count_once(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.0)
     rows = [("a", 1e6, 0.001), ("b", 2e6, 0.002), ("c", 4e6, 0.003), ("d", 8e6, 0.009)]
