@@ -141,9 +141,9 @@ def matrices(arms: Iterable[Arm], training: Iterable[TrainingRun] = ()) -> list[
     places = dict.fromkeys(key[:3] for key in [*inference, *trained])
     found = []
     for place in places:
-        # Of the settings that models were trained with, those that most were.
-        ours = [key for key in sorted(trained) if key[:3] == place]
-        runs = trained[max(ours, key=lambda key: len({run.arm.cell["model"] for run in trained[key]}))] if ours else []
+        # Of the settings that models were trained with, those that most were; of equals those of most epochs.
+        ours = [trained[key] for key in sorted(trained) if key[:3] == place]
+        runs = max(ours, key=lambda of: (len({run.arm.cell["model"] for run in of}), sum(run.epochs for run in of)), default=[])
         groups = [key for key in inference if key[:3] == place] or [(*place, 0, "")]
         found += [_matrix(key, inference.get(key, []), runs) for key in groups]
     return sorted((one for one in found if one.pairs), key=_order)
@@ -212,12 +212,13 @@ def _correlated(x: Mapping[str, float], y: Mapping[str, float], method: Method) 
 
 
 def _pooled(runs: Sequence[TrainingRun], pairs: Sequence[Pair]) -> Pooled | None:
-    """A row for each epoch window, as the paper had; nothing unless there are more of them than models."""
+    """A row for each epoch, as the paper had, alike for those of one window; nothing unless there are more than models."""
     rows = [
         (math.log(run.arm.cell["macs_per_sample"]), math.log(joules / held))
         for run in runs
         for joules, held in zip(run.windows_j, run.held, strict=True)
         if joules and run.arm.cell["macs_per_sample"]
+        for _ in range(held)
     ]
     models = next((p.found["Pearson"] for p in pairs if {p.x.name, p.y.name} == {"macs_per_sample", TRAINING_ENERGY}), None)
     if models is None or models.r is None or len(rows) <= models.n:

@@ -26,7 +26,6 @@ from greenray.analysis import applied, stats
 from greenray.analysis.effects import NULL_CHECK
 from greenray.analysis.findings import Finding
 from greenray.analysis.measures import MEASURES, Change, Measure, changes
-from greenray.analysis.wording import count
 
 MIN_FAMILIES = 3
 MIN_FAMILIES_FOR_TEST = 8
@@ -85,8 +84,8 @@ class OverallEffect:
 
     @property
     def named(self) -> str:
-        """The tactic as a table names it."""
-        return self.tactic + (f" ({applied.MARK} to {count(self.hardly, 'model')})" if self.hardly else "")
+        """The tactic as tables name it: marked where it was hardly applied."""
+        return f"{self.tactic} ({applied.MARK} to {self.hardly} of {self.models})" if self.hardly else self.tactic
 
     @property
     def families(self) -> int:

@@ -33,13 +33,19 @@ def table(*columns: str, rows: Iterable[Sequence[str]] = (), width: int | None =
 
 
 def _fitted(lines: Sequence[Sequence[str]], *, width: int) -> tuple[int, list[int]]:
-    """Space between columns, and the width of each: that of its longest word, and more as there is room; [] if there is none."""
+    """Space between columns, and the width of each: that of its longest word, and more as there is room; [] if there is none.
+
+    Figures keep their % if that has room as well.
+    """
     columns = list(zip(*lines, strict=True))
     whole = [max(map(cell_len, cells)) for cells in columns]
-    found = [max((cell_len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
-    gap = 2 if sum(found) + 2 * (len(found) - 1) <= width else 1
-    spare = width - sum(found) - gap * (len(found) - 1)
-    if spare < 0:
+    for kept, gap in (("_%", 2), ("_%", 1), (" %", 2), (" %", 1)):
+        split = [[word for cell in cells for word in cell.replace(" %", kept).split()] for cells in columns]
+        found = [max(map(cell_len, words), default=0) for words in split]
+        spare = width - sum(found) - gap * (len(found) - 1)
+        if spare >= 0:
+            break
+    else:
         return gap, []
     while spare and found != whole:
         tightest = max(range(len(found)), key=lambda place: whole[place] / max(1, found[place]))

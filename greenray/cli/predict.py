@@ -85,6 +85,7 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
             {
                 "group": judged.group._asdict(),
                 "left_out": judged.left_out,
+                "modelled": judged.modelled,
                 "estimators": [_judged(one) for one in judged.rows],
                 "with_measured_time": None if judged.with_time is None else _judged(judged.with_time),
                 "coverage": None if judged.covered is None else dataclasses.asdict(judged.covered),
@@ -242,9 +243,9 @@ def _say_one(console: "Console", model: str, judged: Any, found: Any, of_tactic:
         say(f"- under {of_tactic.tactic}: unknown, {of_tactic.note}", console)
     elif of_tactic is not None:
         ratio = stats.Estimate(ratio=of_tactic.ratio, low=of_tactic.low, high=of_tactic.high, basis="")
-        over = f"over {of_tactic.families} families; 90 % interval for one more"
-        few = f"; {applied.MARK} to {of_tactic.hardly} of the models" if of_tactic.hardly else ""
-        say(f"- {of_tactic.tactic}: {percent_change(ratio)} {over}{few}", console)
+        few = f"; {applied.MARK} to {of_tactic.hardly} of {of_tactic.models} models" if of_tactic.hardly else ""
+        over = f"over {of_tactic.families} families; 90 % interval for one more{few}"
+        say(f"- {of_tactic.tactic}: {percent_change(ratio)} {over}", console)
         amount = _amount(of_tactic.energy_j, of_tactic.low_j, of_tactic.high_j)
         say(f"- under {of_tactic.tactic}, predicted: {amount} per {per}", console)
         if of_tactic.note:

@@ -12,6 +12,7 @@ from scipy import stats as scipy_stats
 from greenray.analysis import Analysis, analyse, association
 from greenray.analysis.association import Correlation, Method, adjusted, correlation
 from greenray.analysis.correlations import Matrix, matrices
+from greenray.analysis.estimators.points import groups
 from greenray.report.sections import correlations as section
 from tests.support.papers import models, trained_and_served
 from tests.support.synthetic import Sweep
@@ -117,6 +118,16 @@ def test_what_pooled_epochs_would_have_claimed_is_said_beside_the_models(paper: 
     assert "n = 12" in said
 
 
+def test_epochs_that_share_a_window_are_rows_of_their_own(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(5):
+        row = {"model": f"m{number}", "family": f"f{number}", "macs_per_sample": 2.0**number}
+        sweep.train(**row, epochs_j=[10.0 + number**2, 30.0 + number], held=[1, 3])  # type: ignore[arg-type]
+    pooled = only(analyse(sweep.finish())).pooled
+    assert pooled is not None
+    assert (pooled.rows, pooled.claimed.n, pooled.models.n) == (20, 20, 5)
+
+
 def test_near_duplicates_count_once(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out", noise=0.0)
     rows = [("a", 1e6, 0.001), ("b", 2e6, 0.002), ("c", 4e6, 0.003), ("d", 8e6, 0.009)]
@@ -163,6 +174,19 @@ def test_bytes_moved_are_those_of_the_batches_that_were_served(tmp_path: Path) -
         sweep.train(f"m{number}", family=f"f{number}", epochs_j=[1.0], bytes_moved_per_sample=10.0, batch_size=64)
     values = only(analyse(sweep.finish())).values["bytes_moved_per_sample"]
     assert [values[f"f{number}"] for number in range(4)] == pytest.approx([math.log(1000.0 * 2**number) for number in range(4)])
+
+
+def test_of_several_trainings_of_all_models_the_longest_are_those_of_the_matrix(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for number in range(4):
+        row = {"model": f"m{number}", "family": f"f{number}", "macs_per_sample": 10.0**number}
+        for batch, epochs in ((4, 1), (128, 3), (256, 1)):
+            sweep.train(**row, epochs_j=[batch + number] * epochs, batch_size=batch, block_id=f"{number}-{batch}")  # type: ignore[arg-type]
+    analysis = analyse(sweep.finish())
+    (matrix,) = matrices(analysis.arms, analysis.training)
+    assert matrix.training_batch == 128
+    assert matrix.values["training_energy_j"]["f2"] == pytest.approx(math.log(130 / 1437))
+    assert [group.batch_size for group in groups(analysis.arms)] == [128, 256, 4]
 
 
 def test_three_families_have_no_matrix(tmp_path: Path) -> None:

@@ -177,6 +177,21 @@ def test_one_model_on_several_data_is_not_over_models(tmp_path: Path) -> None:
     assert (len(analysis.findings), analysis.overall) == (2, ())
 
 
+def test_only_modelled_energies_are_called_estimated(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    said = []
+    for device, sweep.modelled in (("cpu", 0.9), ("cuda", 0.0)):
+        for model in "ab":
+            sweep.visit(model, family=model, energy_j=0.01, tactics={"bf16": 0.7}, device=device, block_id=f"{device}-{model}")
+        analysis = analyse(sweep.finish())
+        shown = section.show(section.load(analysis) or [], analysis)
+        said += [block.text for block in shown.blocks if isinstance(block, Text)]
+    alone, mixed = said
+    assert "energy and money" not in alone
+    assert "Energy and money are estimated from CPU time." in alone
+    assert "Some energy and money are estimated from CPU time." in mixed
+
+
 def test_measures_of_a_model_equal_its_effect(eight: Analysis) -> None:
     for finding in eight.findings:
         told = changes(finding)

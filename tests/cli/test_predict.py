@@ -122,10 +122,12 @@ def test_what_a_tactic_did_to_its_own_family_predicts_nothing(tmp_path: Path) ->
     sweep = Sweep(out=tmp_path / "out", noise=0.0, windows=1)
     for number, columns in enumerate(made_models(6)):
         family = columns.pop("model_family")
-        ratio = 0.2 if number == 1 else 0.8
-        sweep.visit(family=family, energy_j=true_energy_j(columns), tactics={"compile": ratio, "null-check": 1.0}, **columns)
+        ratio, touched = 0.2 if number == 1 else 0.8, {"touched_macs_share": 0.001 if number in (1, 2) else 1.0}
+        tactics = {"compile": ratio, "null-check": 1.0}
+        sweep.visit(family=family, energy_j=true_energy_j(columns), tactics=tactics, **columns, **touched)
     found = as_json(sweep.finish(), "--model", "m1", "--tactic", "compile")["tactic"]
     assert (found["ratio"], found["families"]) == (pytest.approx(0.8), 5)
+    assert "hardly applied to 1 of 5 models" in said(tmp_path / "out", "--model", "m1", "--tactic", "compile")
     sentence("predict", tmp_path / "out", "--model", "m1", "--tactic", "fold", parts=("was not measured", "there are compile."))
 
 

@@ -23,15 +23,16 @@ BACK = {
     "{`}": "`",
     "-{}": "-",
     "'{}": "'",
+    ",{}": ",",
 }
 
 
 @given(st.text("ab1 &%$#_{}\\~^<>|[]*-`'\",.", max_size=25))
-@example("--- '' \\\\[1em] {")
+@example("--- '' ,, \\\\[1em] {")
 def test_escaped_text_says_the_same(text: str) -> None:
     latex = escape(text)
     parsed(latex)
-    assert not re.search(r"--|''|^\[|^\*", latex)
+    assert not re.search(r"--|''|,,|^\[|^\*", latex)
     pattern = "|".join(map(re.escape, sorted(BACK, key=len, reverse=True)))
     assert re.sub(pattern, lambda found: BACK[found[0]], latex) == " ".join(text.split())
 

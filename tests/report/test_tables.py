@@ -10,6 +10,7 @@ from greenray.analysis import Analysis, analyse
 from greenray.analysis.correlations import matrices
 from greenray.analysis.estimators.found import find
 from greenray.cli.app import app
+from greenray.report import build as build_page
 from greenray.report.tables import TABLES, build, write
 from greenray.report.tables.writers import as_latex, escape
 from tests.report.latex import cells_of, parsed
@@ -258,8 +259,26 @@ def test_latex_is_balanced_and_every_line_has_its_cells(paper: Analysis, name: s
 def test_captions_say_where_energies_were_not_measured(tmp_path: Path, modelled: float) -> None:
     sweep = Sweep(out=tmp_path / "out", modelled=modelled)
     sweep.visit("m", family="f", energy_j=0.01, tactics={"bf16": 0.7})
-    captions = [table.caption for table in build(analyse(sweep.finish())).values()]
-    assert {"estimated from CPU time" in caption for caption in captions} == {bool(modelled)}
+    tables = build(analyse(sweep.finish()))
+    assert {"estimated from CPU time" in table.caption for table in tables.values()} == {bool(modelled)}
+    told = {name: "modelled" if "modelled" in table.columns else "modelled_share" for name, table in tables.items()}
+    assert all(told[name] in table.columns for name, table in tables.items())
+    (row,) = {row["estimator"]: row for row in tables["estimators"].rows if row["estimator"].startswith("constant")}.values()
+    assert row["modelled"] is bool(modelled)
+
+
+def test_what_was_hardly_applied_is_marked_in_print_and_counted(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out", noise=0.0)
+    for model, share in (("a", 0.001), ("b", 1.0)):
+        sweep.visit(model, family=model, energy_j=0.01, tactics={"bf16": 0.7}, touched_macs_share=share)
+    analysis = analyse(sweep.finish())
+    write(analysis, tmp_path / "tables")
+    assert {row["hardly_applied"] for row in read(tmp_path / "tables", "over_models")} == {"1"}
+    tables = {name: (tmp_path / "tables" / f"{name}.tex").read_text(encoding="utf-8") for name in ("effects", "over_models")}
+    assert tables["effects"].count("bf16 (hardly applied)") == 1
+    assert "bf16 (hardly applied to 1 of 2)" in tables["over_models"]
+    (page,) = build_page(analysis, (".over_models",)).sections
+    assert any("bf16 (hardly applied to 1 of 2)" in row[0] for block in page.blocks for row in getattr(block, "rows", ()))
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:

@@ -26,12 +26,14 @@ class Found:
     Attributes:
         profiles: errors of short profiles, by phase and length.
         judged: the largest group of each phase, in full; `others` the rest, by their chosen estimator.
-        modelled, measured: whether any of it rests on energies that were mostly estimated from CPU time, and any on others.
+        modelled_in: groups of which some energies were mostly estimated from CPU time.
+        modelled, measured: whether any of it rests on such energies, and any on others.
     """
 
     profiles: tuple[ProfileError, ...]
     judged: tuple[GroupJudged, ...]
     others: tuple[tuple[Group, Judged], ...]
+    modelled_in: frozenset[Group]
     modelled: bool
     measured: bool
 
@@ -54,6 +56,7 @@ def find(analysis: Analysis) -> Found:
         profiles=tuple(errors),
         judged=tuple(sorted(judged, key=lambda one: one.group.phase)),
         others=tuple(others),
+        modelled_in=frozenset(group for group, points in by_group.items() if any(point.modelled for point in points)),
         modelled=True in kinds,
         measured=False in kinds,
     )

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from greenray.analysis.arms import Arm, Row, json_of
-from greenray.analysis.wording import number
+from greenray.analysis.wording import number, setting
 
 COLUMNS = {
     "parameters": "parameters",
@@ -75,21 +75,39 @@ def descriptor_logs(known: Mapping[str, float | None]) -> dict[str, float]:
 
 
 def groups(arms: Iterable[Arm]) -> dict[Group, list[Point]]:
-    """Baselines with known energy, largest group first; of a model that has quiet ones, the quiet ones."""
+    """Baselines with known energy; of a model that has quiet ones, the quiet ones.
+
+    Groups of most models come first; of equals those of the batch size that was trained with longest, then of larger ones.
+    """
     found: dict[Group, dict[str, list[Arm]]] = defaultdict(lambda: defaultdict(list))
+    trained: Counter[int] = Counter()
     for arm in (part for whole in arms for part in whole.parts):
         if arm.ok and arm.cell["tactic"] == "baseline" and arm.energy_j:
-            found[group_of(arm)][arm.cell["model"] or ""].append(arm)
+            group = group_of(arm)
+            found[group][arm.cell["model"] or ""].append(arm)
+            trained[group.batch_size] += _epochs(arm.cell["hyperparameters"])
     points = {group: [_point(model, arms) for model, arms in sorted(_alike(of).items())] for group, of in found.items()}
-    return {group: points[group] for group in sorted(points, key=lambda group: (-len(points[group]), group))}
+
+    def place(group: Group) -> tuple[object, ...]:
+        return -len(points[group]), -trained[group.batch_size], -group.batch_size, group
+
+    return {group: points[group] for group in sorted(points, key=place)}
 
 
 def _alike(models: Mapping[str, Sequence[Arm]]) -> dict[str, list[Arm]]:
-    """Of each model the arms with the hyperparameters that most models have, or all where it has none with them."""
+    """Of each model the arms with the hyperparameters that most models have, of equals those of most epochs.
+
+    All of a model that has none with them.
+    """
     times = Counter(hyper for arms in models.values() for hyper in {arm.cell["hyperparameters"] or "" for arm in arms})
-    usual = min(times, key=lambda hyper: (-times[hyper], hyper))
+    usual = min(times, key=lambda hyper: (-times[hyper], -_epochs(hyper), hyper))
     of_usual = {model: [arm for arm in arms if (arm.cell["hyperparameters"] or "") == usual] for model, arms in models.items()}
     return {model: of_usual[model] or list(arms) for model, arms in models.items()}
+
+
+def _epochs(hyperparameters: str | None) -> int:
+    epochs = json_of({"hyperparameters": hyperparameters}, "hyperparameters").get("epochs")
+    return epochs if isinstance(epochs, int) else 0
 
 
 def complete(points: Iterable[Point]) -> list[Point]:
@@ -103,7 +121,7 @@ def complete(points: Iterable[Point]) -> list[Point]:
 def group_of(arm: Arm) -> Group:
     cell = arm.cell
     hyper = json_of(cell, "hyperparameters")
-    told = (f"{name.replace('_', ' ')} {hyper[name]}" for name in _COSTS if hyper.get(name))
+    told = (setting(name, hyper[name]) for name in _COSTS if hyper.get(name))
     return Group(
         **{name: cell[name] or "" for name in ("phase", "task", "device", "dataset")},
         hardware=arm.hardware,

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 from scipy import special
 
@@ -127,8 +126,8 @@ class TacticPrediction:
 
     Attributes:
         ratio: tactic over baseline, the mean over families; `low` and `high` its 90 % interval for one more family.
+        hardly: models to which it was hardly applied, of so many `models`.
         energy_j, low_j, high_j: joules per sample under the tactic, both uncertainties together, taken as independent.
-        hardly: of the models that its effect is from, those that it was hardly applied to.
     """
 
     tactic: str
@@ -137,10 +136,11 @@ class TacticPrediction:
     high: float | None
     families: int
     note: str
+    models: int = 0
+    hardly: int = 0
     energy_j: float | None = None
     low_j: float | None = None
     high_j: float | None = None
-    hardly: int = 0
 
 
 def under_tactic(tactic: str, baseline: Prediction, effects: Sequence[OverallEffect]) -> TacticPrediction:
@@ -150,29 +150,25 @@ def under_tactic(tactic: str, baseline: Prediction, effects: Sequence[OverallEff
         note = "its effect was not measured on two models or more like this one"
         return TacticPrediction(tactic=tactic, ratio=None, low=None, high=None, families=0, note=note)
     ratio, families = found.energy.ratio, found.families
-    energy_j = baseline.energy_j * ratio
+    told = TacticPrediction(
+        tactic=tactic,
+        ratio=ratio,
+        low=None,
+        high=None,
+        families=families,
+        note=f"no interval: {found.energy.basis}",
+        models=found.models,
+        hardly=found.hardly,
+        energy_j=baseline.energy_j * ratio,
+    )
     if found.energy.log_half_width is None or families < MIN_FAMILIES:
-        note = f"no interval: {found.energy.basis}"
-        make = partial(TacticPrediction, tactic=tactic, ratio=ratio, families=families, note=note)
-        return make(low=None, high=None, energy_j=energy_j, hardly=found.hardly)
+        return told
     # The mean's 95 % half-width is t s / sqrt(n); one more family scatters around that mean with s itself.
     spread = found.energy.log_half_width * math.sqrt(families) / stats.t_quantile(families - 1)
     half = float(special.stdtrit(families - 1, (1 + LEVEL) / 2)) * spread * math.sqrt(1 + 1 / families)
-    low_j = high_j = None
-    if baseline.low_j is not None and baseline.high_j is not None:
-        down, up = (
-            max(0.0, math.log(ends)) for ends in (baseline.energy_j / baseline.low_j, baseline.high_j / baseline.energy_j)
-        )
-        low_j, high_j = energy_j * math.exp(-math.hypot(down, half)), energy_j * math.exp(math.hypot(up, half))
-    return TacticPrediction(
-        tactic=tactic,
-        ratio=ratio,
-        low=ratio * math.exp(-half),
-        high=ratio * math.exp(half),
-        families=families,
-        note="" if low_j is not None else baseline.note,
-        energy_j=energy_j,
-        low_j=low_j,
-        high_j=high_j,
-        hardly=found.hardly,
-    )
+    told = replace(told, low=ratio * math.exp(-half), high=ratio * math.exp(half), note=baseline.note)
+    if baseline.low_j is None or baseline.high_j is None:
+        return told
+    down, up = (max(0.0, math.log(end)) for end in (baseline.energy_j / baseline.low_j, baseline.high_j / baseline.energy_j))
+    low_j, high_j = (baseline.energy_j * ratio * math.exp(by) for by in (-math.hypot(down, half), math.hypot(up, half)))
+    return replace(told, low_j=low_j, high_j=high_j, note="")

@@ -31,7 +31,7 @@ def show(found: list[Matrix], analysis: Analysis) -> Section:
     )
     if matrix.training:
         said += f" Training is with batches of {matrix.training_batch}, {matrix.training}."
-    if any(arm.modelled for arm in analysis.arms):
+    if matrix.modelled:
         said += " Energies, or some of them, are estimated from CPU time: they follow time by how they were made."
     if len(found) > 1:
         said += f" Other groups of baselines (hardware, batch sizes) are in the tables, {len(found) - 1} of them (--tables)."

@@ -24,7 +24,8 @@ def load(analysis: Analysis) -> Found | None:
 def show(estimators: Found, analysis: Analysis) -> Section:
     explained = Text(
         "How far off a cheaper look would have been on these measurements. Errors are relative and absolute, of models: "
-        "neither epochs nor windows count as cases. Families are left out whole, and no form is chosen by the error shown."
+        "neither epochs nor windows count as cases. Families are left out whole, and no form is chosen by the error shown. "
+        "R² and rank correlation are of log energy, predicted and measured."
     )
     said = [*predicting.on_profiles(estimators.profiles)]
     for judged in estimators.judged:

@@ -99,8 +99,9 @@ def _effect_size(value: float | None) -> str:
 
 def _explained(rows: Sequence[Row]) -> str:
     text = "A family of models counts once: means over families of the change on each model, geometric for ratios."
-    if any(effect.modelled for effect, _ in rows):
-        text += " Energy and money are estimated from CPU time."
+    modelled = {effect.modelled for effect, _ in rows}
+    if True in modelled:
+        text += f" {'Some energy' if False in modelled else 'Energy'} and money are estimated from CPU time."
     hypotheses = {effect.group: found.hypotheses for effect, found in rows if found.hypotheses}
     if not hypotheses:
         return f"{text} Tests begin at {MIN_FAMILIES_FOR_TEST} families."
@@ -108,7 +109,7 @@ def _explained(rows: Sequence[Row]) -> str:
     text += (
         f" A star is p under 0.05 of Wilcoxon's signed-rank test over families, adjusted by Holm over all {many} "
         "hypotheses of a group: its tactics times its measures, and what is another measure in other words is not tested twice. "
-        "Rank-biserial r compares each family with itself: −1 where the measure falls in all of them, +1 where it rises in all. "
+        "Rank-biserial r compares each family with itself: −1 where the measure falls wherever it changes, +1 where it rises. "
         "Cliff's delta forgets which figures belong together."
     )
     least, families = min(

@@ -25,6 +25,11 @@ def mean(arms: list[Arm], column: str) -> float | None:
     return mean_known(measured and measured.mean for measured in (getattr(arm, column) for arm in arms))
 
 
+def modelled_share(arms: list[Arm]) -> float | None:
+    """The largest share of the energy that is estimated from CPU time."""
+    return max((arm.modelled_share for arm in arms if arm.modelled_share is not None), default=None)
+
+
 def why_no_energy(arms: list[Arm]) -> str | None:
     """Why the energy is unknown; None where it is known."""
     if any(arm.energy_j for arm in arms):

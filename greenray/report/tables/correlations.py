@@ -7,7 +7,23 @@ from greenray.report.sections.correlations import told
 from greenray.report.tables.table import Row, Table, table, text
 
 GROUP = ("hardware", "device", "scope", "batch_size", "stage", "training")
-COLUMNS = (*GROUP, "models", "x", "y", "scale_x", "scale_y", "method", "n", "r", "r_low", "r_high", "p", "p_holm", "reason")
+COLUMNS = (
+    *GROUP,
+    "models",
+    "x",
+    "y",
+    "scale_x",
+    "scale_y",
+    "method",
+    "n",
+    "r",
+    "r_low",
+    "r_high",
+    "p",
+    "p_holm",
+    "modelled",
+    "reason",
+)
 
 
 def build(analysis: Analysis) -> Table:
@@ -48,5 +64,6 @@ def _row(matrix: Matrix, pair: Pair, method: Method) -> Row:
         "r_high": found.high,
         "p": found.p,
         "p_holm": found.p_holm,
+        "modelled": matrix.modelled > 0,
         "reason": found.why or None,
     }

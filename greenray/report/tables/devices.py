@@ -44,6 +44,7 @@ def build(analysis: Analysis) -> Table:
         printed={
             "model": text("label"),
             "tactic": text("named"),
+            "batch": text("batch_size"),
             "CPU arm, energy": text("cpu_energy_j"),
             "CPU arm, GPU alone": text("cpu_gpu_energy_j"),
             "CUDA arm, energy": text("cuda_energy_j"),

@@ -3,22 +3,26 @@
 from typing import Any
 
 from greenray.analysis.analyse import Analysis
-from greenray.analysis.estimators import found
+from greenray.analysis.estimators.found import Found, find
 from greenray.analysis.estimators.nested import Judged
 from greenray.analysis.estimators.points import Group
 from greenray.report.tables.table import Table, figure, table, text
 
 COLUMNS = (
     *Group._fields,
-    *("estimator", "families", "models", "median_error", "worst_error", "r2", "rank_correlation", "forms", "note"),
+    *("estimator", "families", "models", "median_error", "worst_error", "r2", "rank_correlation", "forms", "modelled", "note"),
 )
 
 
 def build(analysis: Analysis) -> Table:
-    judged = found.find(analysis)
-    rows = [_row(one.group, way) for one in judged.judged for way in (*one.rows, *((one.with_time,) if one.with_time else ()))]
+    estimated = find(analysis)
+    rows = [
+        _row(judged.group, way, estimated)
+        for judged in estimated.judged
+        for way in (*judged.rows, *((judged.with_time,) if judged.with_time else ()))
+    ]
     return table(
-        [*rows, *(_row(group, way) for group, way in judged.others)],
+        [*rows, *(_row(group, way, estimated) for group, way in estimated.others)],
         lines=rows,
         columns=COLUMNS,
         caption="Errors of predicting the energy of models whose families were left out: relative and absolute.",
@@ -35,7 +39,7 @@ def build(analysis: Analysis) -> Table:
     )
 
 
-def _row(group: Group, way: Judged) -> dict[str, Any]:
+def _row(group: Group, way: Judged, estimated: Found) -> dict[str, Any]:
     return group._asdict() | {
         "estimator": way.name,
         "families": way.families,
@@ -45,5 +49,6 @@ def _row(group: Group, way: Judged) -> dict[str, Any]:
         "r2": way.r2,
         "rank_correlation": way.rank,
         "forms": "; ".join(f"{name} ({count})" for name, count in way.chosen.most_common()) or None,
+        "modelled": group in estimated.modelled_in,
         "note": way.note or None,
     }

@@ -1,7 +1,7 @@
 """What inference of each model costs at each batch size, by part."""
 
 from greenray.analysis.analyse import Analysis
-from greenray.report.tables.baselines import baselines, mean, of_cell, why_no_energy
+from greenray.report.tables.baselines import baselines, mean, modelled_share, of_cell, why_no_energy
 from greenray.report.tables.table import IDENTITY, Table, figure, identity, table, text
 
 MEASURED = (
@@ -16,7 +16,6 @@ def build(analysis: Analysis) -> Table:
     rows = []
     for arms in baselines(analysis):
         measured = {column: mean(arms, column) for column in MEASURED}
-        shares = [arm.modelled_share for arm in arms if arm.modelled_share is not None]
         rows.append(
             identity(arms[0], analysis.labels[arms[0].key])
             | measured
@@ -24,7 +23,7 @@ def build(analysis: Analysis) -> Table:
             | {
                 "stage": arms[0].stage or None,
                 "samples_per_s": 1 / measured["time_s"] if measured["time_s"] else None,
-                "modelled_share": max(shares, default=None),
+                "modelled_share": modelled_share(arms),
                 "grade": max((arm.grade for arm in arms if arm.grade), default=None),
                 "cells": len(arms),
                 "reason": why_no_energy(arms),

@@ -13,7 +13,10 @@ SHARED = (
     *("learning_rate", "optimizer", "schedule", "weight_decay", "hyperparameters", "epochs"),
 )
 MEANS = ("energy_j", "epoch_energy_j", "gpu_energy_j", "cpu_energy_j", "dram_energy_j", "time_s", "accuracy")
-COLUMNS = (*SHARED, *MEANS, "accuracy_lowest", "accuracy_highest", "runs", "runs_without_result", "hardly_applied", "reason")
+COLUMNS = (
+    *(*SHARED, *MEANS, "accuracy_lowest", "accuracy_highest", "modelled_share"),
+    *("runs", "runs_without_result", "hardly_applied", "reason"),
+)
 
 
 def build(analysis: Analysis) -> Table:
@@ -43,12 +46,13 @@ def build(analysis: Analysis) -> Table:
 
 
 def _row(of: list[Row]) -> Row:
-    qualities = [row["accuracy"] for row in of if row["accuracy"] is not None]
+    qualities, shares = ([row[name] for row in of if row[name] is not None] for name in ("accuracy", "modelled_share"))
     failed = [row for row in of if row["status"] != "ok"]
     return (
         {name: of[0][name] for name in (*SHARED, "named", "hardly_applied")}
         | {name: mean_known(row[name] for row in of) for name in MEANS}
         | {"accuracy_lowest": min(qualities, default=None), "accuracy_highest": max(qualities, default=None)}
+        | {"modelled_share": max(shares, default=None)}
         | {"runs": len(of) - len(failed), "runs_without_result": len(failed)}
         | {"reason": "; ".join(dict.fromkeys(row["reason"] for row in failed)) or None}
     )

@@ -1,14 +1,14 @@
 """The models that were measured, and what each costs without any tactic."""
 
 from greenray.analysis.analyse import Analysis
-from greenray.report.tables.baselines import baselines, mean, of_cell, why_no_energy
+from greenray.report.tables.baselines import baselines, mean, modelled_share, of_cell, why_no_energy
 from greenray.report.tables.table import IDENTITY, Table, figure, identity, table, text, with_interval
 
 DESCRIPTORS = (
     *("parameters", "macs_per_sample", "flops_per_sample", "activations_per_sample", "bytes_moved_per_sample", "size_bytes"),
     *("dataset_split", "quality_measure", "accuracy", "accuracy_low", "accuracy_high", "samples_evaluated"),
 )
-COLUMNS = (*IDENTITY, "stage", *DESCRIPTORS, "energy_j", "time_s", "cells", "reason")
+COLUMNS = (*IDENTITY, "stage", *DESCRIPTORS, "energy_j", "time_s", "modelled_share", "cells", "reason")
 
 
 def build(analysis: Analysis) -> Table:
@@ -19,6 +19,7 @@ def build(analysis: Analysis) -> Table:
             "stage": arms[0].stage or None,
             "energy_j": mean(arms, "energy_j"),
             "time_s": mean(arms, "time_s"),
+            "modelled_share": modelled_share(arms),
             "cells": len(arms),
             "reason": why_no_energy(arms),
         }

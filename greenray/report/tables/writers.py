@@ -80,7 +80,7 @@ def _line(cells: Sequence[str]) -> str:
 def escape(text: str) -> str:
     """Text as LaTeX sets it; whatever it holds is text."""
     letters = "".join(_LATEX.get(letter) or _letter(letter) for letter in " ".join(text.split()))
-    return re.sub(r"(?<=-)(?=-)|(?<=')(?=')", "{}", letters)  # else they become one dash, one quote
+    return re.sub(r"(?<=-)(?=-)|(?<=')(?=')|(?<=,)(?=,)", "{}", letters)  # else they become one dash, one quote
 
 
 def _letter(letter: str) -> str:

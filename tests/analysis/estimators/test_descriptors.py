@@ -141,15 +141,15 @@ def test_a_group_has_the_same_work_in_it_and_a_model_is_in_it_once(tmp_path: Pat
     write_store(tmp_path / "out", models=3, tactics={"compile": 0.5}, rounds=2)
     sweep = Sweep(out=tmp_path / "out", name="more", noise=0.0)
     sweep.visit("m0", family="f0", energy_j=0.004, tactics={}, batch_size=1, block_id="b-one")
-    hyper = '{"epochs": 2, "learning_rate": %s, "precision": "%s"}'
+    hyper = '{"epochs": 2, "learning_rate": %s, "precision": "%s", "augmentation": ["crop", "flip"]}'
     for number, settings_ in enumerate((("0.1", "fp32"), ("0.2", "fp32"), ("0.1", "bf16"))):
         sweep.train("m0", family="f0", epochs_j=[10.0, 10.0], hyperparameters=hyper % settings_, block_id=f"t{number}")
     found = {(g.phase, g.batch_size, g.settings): len(p) for g, p in groups(analyse(sweep.finish()).arms).items()}
     assert found == {
         ("inference", 32, ""): 3,
         ("inference", 1, ""): 1,
-        ("training", 32, "precision fp32"): 1,
-        ("training", 32, "precision bf16"): 1,
+        ("training", 32, "precision fp32, augmentation crop+flip"): 1,
+        ("training", 32, "precision bf16, augmentation crop+flip"): 1,
     }
 
 
