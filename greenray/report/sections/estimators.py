@@ -26,14 +26,10 @@ def show(estimators: Found, analysis: Analysis) -> Section:
         "How far off a cheaper look would have been on these measurements. Errors are relative and absolute, of models: "
         "neither epochs nor windows count as cases. Families are left out whole, and no form is chosen by the error shown."
     )
-    said = [*predicting.on_profiles(estimators.profiles)]
-    for judged in estimators.judged:
-        several = f"{judged.group.phase}: " if len(estimators.judged) > 1 else ""
-        said += [several + sentence for sentence in predicting.on_descriptors(judged)]
     blocks: list[Block | None] = [
         explained,
         Notes(items=tuple(estimators.notes)),
-        Bullets(heading="What holds here", items=tuple(said)),
+        Bullets(heading="What holds here", items=tuple(predicting.sentences(estimators))),
         profile_table(estimators.profiles),
         profile_chart(estimators.profiles),
     ]
