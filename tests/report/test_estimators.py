@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from greenray.analysis import analyse
+from greenray.analysis.papers.figures import MAVROMATIS
 from greenray.analysis.wording import relative_error
 from greenray.report import build, markdown, page
 from greenray.report.document import Chart, Grid
@@ -72,6 +73,7 @@ def test_the_claims_are_told_in_words(store: Path) -> None:
     assert "Short profiles predict the total of training within 5 %: cannot be told. " in twin  # of three families
     assert "Short profiles predict the total of inference within 5 %: holds from the first window on. " in twin
     assert "MACs predict energy of inference better than parameters: holds. Their log errors are " in twin
+    assert MAVROMATIS.source in twin
     assert "of 11 models" in twin
     assert "What others report" in twin
     assert "CPU time" not in twin

@@ -77,7 +77,8 @@ MAVROMATIS = Paper(
     short="Mavromatis et al. (2024)",
     date="2024-06",
     source="https://arxiv.org/abs/2406.14328",
-    figures="correlations by a re-analysis of the points that it published",
+    figures="correlations, and what they say of parameters and MACs, by a re-analysis of the points that it published; its "
+    "abstract has short profiles and model parameters predict the total",
     claims=(
         _together("parameters", low=0.05, high=0.05, models=14),
         _together("macs_per_sample", low=0.78, high=0.84, models=14),

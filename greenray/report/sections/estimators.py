@@ -12,6 +12,7 @@ from greenray.analysis.estimators.nested import Judged
 from greenray.analysis.estimators.predicted import GroupJudged
 from greenray.analysis.estimators.profiles import ProfileError
 from greenray.analysis.papers import predicting
+from greenray.analysis.papers.figures import MAVROMATIS
 from greenray.analysis.wording import coefficient, relative_error
 from greenray.report import charts
 from greenray.report.document import Block, Bullets, Chart, Grid, Notes, Section, Text, grid, section, without_empty
@@ -30,6 +31,7 @@ def show(estimators: Found, analysis: Analysis) -> Section:
         explained,
         Notes(items=tuple(estimators.notes)),
         Bullets(heading="What holds here", items=tuple(predicting.sentences(estimators))),
+        Text(f"Held against {MAVROMATIS.cited}"),
         profile_table(estimators.profiles),
         profile_chart(estimators.profiles),
     ]
