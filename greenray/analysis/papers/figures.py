@@ -78,7 +78,7 @@ MAVROMATIS = Paper(
     date="2024-06",
     source="https://arxiv.org/abs/2406.14328",
     figures="correlations, and what they say of parameters and MACs, by a re-analysis of the points that it published; its "
-    "abstract has short profiles and model parameters predict the total",
+    "abstract says that short profiles and model parameters predict the total",
     claims=(
         _together("parameters", low=0.05, high=0.05, models=14),
         _together("macs_per_sample", low=0.78, high=0.84, models=14),

@@ -79,6 +79,14 @@ def test_the_time_to_apply_is_compared_with_that_of_local_pruning(tmp_path: Path
     assert held(sweep, "prune-global")["time_to_apply_s"].told == told
 
 
+@pytest.mark.parametrize(
+    ("samples", "told"), [(20, "cannot be told"), (360, "does not hold in size; in direction it cannot be told")]
+)
+def test_that_accuracy_is_the_same_takes_samples(tmp_path: Path, samples: int, told: str) -> None:
+    sweep = rounds(Sweep(out=tmp_path / "out", samples=samples), {"dynamic-quantization": {}}, (1.0, 1.0, 1.0))
+    assert held(sweep, "dynamic-quantization")["accuracy_ratio"].told == told  # the paper lost a seventh of it
+
+
 def test_the_smallest_batches_are_what_the_papers_images_one_by_one_are_held_against(tmp_path: Path) -> None:
     sweep = Sweep(out=tmp_path / "out")
     for batch, ratio in ((1, 0.8), (32, 1.2)):
