@@ -113,7 +113,7 @@ def test_claims_are_shown_from_three_families_on(tmp_path: Path, families: int) 
     if families == 3:
         lines = [line.split(" | ") for line in shown.splitlines() if line.startswith("| dynamic-quantization | ")]
         rows = {line[1]: line for line in lines}
-        assert rows["energy"][2] == "−53.5 %, so −31.8 to −78.4 %"
+        assert rows["energy"][2] == "−53.5 %, taken as −31.8 to −78.4 %"
         assert rows["energy"][-1] == "does not hold in size; in direction it holds |"
         assert rows["GPU energy"][-1].startswith("cannot be told: ")
 
