@@ -59,11 +59,15 @@ def on_profiles(errors: Sequence[ProfileError]) -> list[str]:
 
 
 def _from(by_length: Sequence[ProfileError]) -> tuple[ProfileError, Answer]:
-    """The shortest length from which on the claim holds; else the longest, with what is to be said of all together."""
-    told = [error for error in by_length if len(error.by_family) >= LEAST] or by_length[:1]
+    """The shortest length from which on the claim holds for all; else the longest, with what is to be said of all together.
+
+    Lengths that few families are long enough for do not count: others than those that the shorter ones are of.
+    """
+    most = max(len(error.by_family) for error in by_length)
+    told = [error for error in by_length if len(error.by_family) >= max(LEAST, most / 2)] or by_length[:1]
     answers = [_answer(error) for error in told]
     for place, error in enumerate(told):
-        if answers[place] == "holds" and "does not hold" not in answers[place:]:
+        if every(answers[place:]) == "holds":
             return error, "holds"
     return told[-1], "does not hold" if set(answers) == {"does not hold"} else "cannot be told"
 

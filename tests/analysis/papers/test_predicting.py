@@ -111,6 +111,12 @@ def test_profiles_that_come_near_in_most_families_predict_the_total() -> None:
     assert "holds from the first 3 epochs on. After the first 3 epochs (33 % of a run) 5 of 5" in late
 
 
+def test_lengths_that_few_families_are_long_enough_for_do_not_decide() -> None:
+    long = [course(*[10] * 4, *[30] * 16, model=f"long{number}") for number in range(2)]  # far off, up to 10 epochs
+    said, _ = on_profiles(errors([*courses(12, *[10] * 4), *long], []))
+    assert "holds from the first epoch on. After the first epoch (22 % of a run) 12 of 14 model families are that near" in said
+
+
 def test_profiles_that_are_far_off_everywhere_do_not() -> None:
     said, _ = on_profiles(errors(courses(5, 40, 20, *[10] * 6), []))
     assert "within 5 %: does not hold. After the first 3 epochs (38 % of a run) 0 of 5 model families are that near" in said
