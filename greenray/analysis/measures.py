@@ -12,6 +12,7 @@ from functools import partial
 from operator import attrgetter
 
 from greenray.analysis import effects, stats
+from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.arms import Arm
 from greenray.analysis.effects import Step
 from greenray.analysis.findings import SAMPLES, Finding
@@ -178,12 +179,22 @@ def _quality(measure: Measure, finding: Finding) -> Change:
         return Change(measure=measure, basis="not known of the tactic or of the baseline")
     make = partial(Change, measure=measure, baseline=found.baseline, tactic=found.tactic)
     if not measure.points:
-        known = found.baseline > 0 and found.tactic > 0
-        mean = math.log(found.tactic / found.baseline) if known else None
-        return make(mean=mean, basis="no interval of a ratio" if known else "0 for one of the two: no ratio")
+        return _relative(found, make)
     ends = None if found.low is None or found.high is None else (found.low, found.high)
     basis = f"{found.samples:,} paired samples" if ends and found.samples else "not compared pairwise"
     return make(mean=found.difference, ends=ends, basis=basis)
+
+
+def _relative(found: AccuracyChange, make: Callable[..., Change]) -> Change:
+    """The difference over the baseline, which is taken as known: the pairs say how sure the difference is."""
+    if not (found.baseline > 0 and found.tactic > 0):
+        return make(basis="0 for one of the two: no ratio")
+    shares = (
+        [] if found.low is None or found.high is None else [1 + end / 100 / found.baseline for end in (found.low, found.high)]
+    )
+    ends = (math.log(shares[0]), math.log(shares[1])) if shares and min(shares) > 0 else None
+    basis = f"{found.samples:,} paired samples" if ends and found.samples else "no interval of a ratio"
+    return make(mean=math.log(found.tactic / found.baseline), ends=ends, basis=basis)
 
 
 _ENERGY, _TIME = (_visits(mean_of(name), attrgetter(of)) for name, of in (("energy_j", "energy"), ("time_s", "time")))

@@ -60,9 +60,7 @@ def _estimators(analysis: "Analysis", *, console: "Console | None") -> dict[str,
     from greenray.report.sections import estimators as shown
 
     found = find(analysis)
-    sentences = predicting.on_profiles(found.profiles)
-    for judged in found.judged:
-        sentences += [f"{judged.group.phase}: {sentence}" for sentence in predicting.on_descriptors(judged)]
+    sentences = predicting.sentences(found)
     if console is not None:
         grids = [shown.profile_table(found.profiles), *map(shown.descriptor_table, found.judged)]
         for grid in (*grids, shown.others_table(found)):

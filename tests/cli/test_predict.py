@@ -50,7 +50,7 @@ def test_the_estimators_stand_beside_their_errors_and_what_others_report(store: 
         "roofline of MACs and bytes moved",
         "constant (geometric mean)",
         "mean power × measured time",
-        "MACs predict energy (estimated from CPU time) better than parameters: holds. Their errors are",
+        "MACs predict energy of inference (estimated from CPU time) better than parameters: holds. Their log errors are",
         "Short profiles predict the total of training within 5 %: cannot be told, no run",
         "estimated from CPU time",
         "WattGPU (2026-07-02)",

@@ -8,6 +8,7 @@ import pytest
 
 from greenray.analysis import analyse
 from greenray.analysis.estimators.found import find
+from greenray.analysis.papers.figures import MAVROMATIS
 from greenray.analysis.wording import relative_error
 from greenray.report import build, markdown, page
 from greenray.report.document import Chart, Grid
@@ -72,7 +73,8 @@ def test_the_claims_are_told_in_words(store: Path) -> None:
     twin = markdown.render(build(analyse(store), (LINE,)))
     assert "Short profiles predict the total of training within 5 %: cannot be told. " in twin  # of three families
     assert "Short profiles predict the total of inference within 5 %: holds from the first window on. " in twin
-    assert "inference: MACs predict energy better than parameters: holds. Their errors are " in twin
+    assert "MACs predict energy of inference better than parameters: holds. Their log errors are " in twin
+    assert MAVROMATIS.source in twin
     assert "of 11 models" in twin
     assert "What others report" in twin
     assert "CPU time" not in twin
@@ -80,7 +82,10 @@ def test_the_claims_are_told_in_words(store: Path) -> None:
 
 def test_few_models_are_told_to_be_few_and_modelled_energy_is_called_that(tmp_path: Path) -> None:
     twin = markdown.render(build(analyse(quickstart(tmp_path / "out", modelled=1.0)), (LINE,)))
-    assert "Which descriptor predicts energy: cannot be told (needs 5 model families measured alike, there are 3)." in twin
+    assert (
+        "Which descriptor predicts energy of inference: cannot be told (needs 5 model families measured alike, there are 3)."
+        in twin
+    )
     assert "No 90 % interval for a model that was never measured" in twin
     assert "estimated from CPU time" in twin
 

@@ -45,6 +45,10 @@ class Paper:
     figures: str
     claims: tuple[Claim, ...]
 
+    @property
+    def cited(self) -> str:
+        return f"{self.title} ({self.date}, {self.source}); {self.figures}."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:

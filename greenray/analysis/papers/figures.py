@@ -7,11 +7,12 @@ it is within a factor of two, which way it goes, or what its own interval leaves
 import math
 
 from greenray.analysis import association
+from greenray.analysis.correlations import TRAINING_ENERGY
 from greenray.analysis.papers.claim import Claim, Paper
 from greenray.analysis.wording import MINUS, coefficient
 
-SAME = 0.95
-"""Where a paper says that nothing is won: less than 5 % is."""
+NOTHING_WON = 0.95
+"""Where a paper says that nothing is won, savings of under 5 % are nothing."""
 STRONG = math.sqrt(0.5)
 """A correlation that explains half of the variance: what "goes with" is taken to mean where a paper says that one does not."""
 
@@ -20,7 +21,7 @@ def _changes(tactic: str, measure: str, ratio: float) -> Claim:
     """Tactic over baseline (0.45: 55 % less): the logarithm of ours is half to twice as large."""
     least, most = ratio**0.5, ratio**2
     percents = [f"{MINUS if one < 1 else '+'}{abs(one - 1) * 100:.3g}" for one in (ratio, least, most)]
-    words = f"{percents[0]} %, so {percents[1]} to {percents[2]} %"
+    words = f"{percents[0]} %, taken as {percents[1]} to {percents[2]} %"
     direction = _less(tactic, measure) if ratio < 1 else _more(tactic, measure)
     return Claim(subject=tactic, measure=measure, words=words, low=min(least, most), high=max(least, most), direction=direction)
 
@@ -34,7 +35,7 @@ def _more(tactic: str, measure: str) -> Claim:
 
 
 def _not_less(tactic: str, measure: str) -> Claim:
-    return Claim(subject=tactic, measure=measure, words="not 5 % less", low=SAME, high=math.inf)
+    return Claim(subject=tactic, measure=measure, words="not less, by 5 % or more", low=NOTHING_WON, high=math.inf)
 
 
 def _together(descriptor: str, *, low: float, high: float, models: int) -> Claim:
@@ -48,8 +49,8 @@ def _together(descriptor: str, *, low: float, high: float, models: int) -> Claim
     at_least = -STRONG if none else ends[0][0]
     meaning = f"within ±{coefficient(STRONG)}" if none else f"{coefficient(at_least)} or more"
     figure = coefficient(low) + (f" to {coefficient(high)}" if high != low else "")
-    words = f"r {figure} over {models} models, so {meaning}"
-    return Claim(subject=descriptor, measure="training_energy_j", words=words, low=at_least, high=STRONG if none else math.inf)
+    words = f"r {figure} over {models} models, taken as {meaning}"
+    return Claim(subject=descriptor, measure=TRAINING_ENERGY, words=words, low=at_least, high=STRONG if none else math.inf)
 
 
 GONZALEZ = Paper(
@@ -77,7 +78,8 @@ MAVROMATIS = Paper(
     short="Mavromatis et al. (2024)",
     date="2024-06",
     source="https://arxiv.org/abs/2406.14328",
-    figures="correlations by a re-analysis of the points that it published",
+    figures="correlations, and what they say of parameters and MACs, by a re-analysis of the points that it published; its "
+    "abstract says that short profiles and model parameters predict the total",
     claims=(
         _together("parameters", low=0.05, high=0.05, models=14),
         _together("macs_per_sample", low=0.78, high=0.84, models=14),

@@ -15,6 +15,7 @@ from statistics import fmean
 
 from greenray.analysis import stats
 from greenray.analysis.estimators.candidates import CONSTANT
+from greenray.analysis.estimators.found import Found
 from greenray.analysis.estimators.nested import Judged
 from greenray.analysis.estimators.points import PER_PARAMETER
 from greenray.analysis.estimators.predicted import GroupJudged
@@ -29,6 +30,11 @@ LEAST = 4
 """Of fewer families no number decides: the interval of three of three holds a half."""
 HALF = 0.5
 """Errors of under half those of a constant, which knows nothing of the model: what we take "predicts energy" to mean."""
+
+
+def sentences(found: Found) -> list[str]:
+    """All that can be said of the estimators of a store."""
+    return [*on_profiles(found.profiles), *(said for judged in found.judged for said in on_descriptors(judged))]
 
 
 def on_profiles(errors: Sequence[ProfileError]) -> list[str]:
@@ -53,11 +59,15 @@ def on_profiles(errors: Sequence[ProfileError]) -> list[str]:
 
 
 def _from(by_length: Sequence[ProfileError]) -> tuple[ProfileError, Answer]:
-    """The shortest length from which on the claim holds; else the longest, with what is to be said of all together."""
-    told = [error for error in by_length if len(error.by_family) >= LEAST] or by_length[:1]
+    """The shortest length from which on the claim holds for all; else the longest, with what is to be said of all together.
+
+    Lengths that few families are long enough for do not count: others than those that the shorter ones are of.
+    """
+    most = max(len(error.by_family) for error in by_length)
+    told = [error for error in by_length if len(error.by_family) >= max(LEAST, most / 2)] or by_length[:1]
     answers = [_answer(error) for error in told]
     for place, error in enumerate(told):
-        if answers[place] == "holds" and "does not hold" not in answers[place:]:
+        if every(answers[place:]) == "holds":
             return error, "holds"
     return told[-1], "does not hold" if set(answers) == {"does not hold"} else "cannot be told"
 
@@ -86,25 +96,25 @@ def on_descriptors(judged: GroupJudged) -> list[str]:
     nothing = next((one for one in yards if one.name == CONSTANT), None)
     if not {"parameters", "MACs", PER_PARAMETER} <= set(singles) or nothing is None:
         why = judged.chosen.note or "parameters or MACs are unknown"
-        return [f"Which descriptor predicts energy: cannot be told ({why})."]
+        return [f"Which descriptor predicts energy of {judged.group.phase}: cannot be told ({why})."]
     parameters, macs, each = (singles[name] for name in ("parameters", "MACs", PER_PARAMETER))
     alone, better = _ratio(judged, parameters, nothing), _ratio(judged, macs, parameters)
     best = [_ratio(judged, each, macs), _ratio(judged, each, parameters)]
     flags = {name: fmean(getattr(point, name) for point in judged.points) for name in ("modelled", "busy")}
-    energy = f"energy{circumstances(**flags)}"
+    energy = f"energy of {judged.group.phase}{circumstances(**flags)}"
     known = f"{count(len(macs.errors), 'model')}, {count(macs.families, 'family')}"
     said = [
         f"Parameters do not predict {energy}: {_judge(alone, low=HALF, high=math.inf)}. "
-        f"Their errors are {_times(alone, 'a constant')}, where under {HALF:g} would be predicting ({known}).",
-        f"MACs predict {energy} better than parameters: {_judge(better)}. Their errors are {_times(better, 'parameters')}.",
+        f"Their log errors are {_times(alone, 'a constant')}, where under {HALF:g} would be predicting ({known}).",
+        f"MACs predict {energy} better than parameters: {_judge(better)}. Their log errors are {_times(better, 'parameters')}.",
         f"MACs per parameter predict {energy} best of the three: {every(map(_judge, best))}. "
-        f"Their errors are {_times(best[0], 'MACs')} and {_times(best[1], 'parameters')}.",
+        f"Their log errors are {_times(best[0], 'MACs')} and {_times(best[1], 'parameters')}.",
     ]
     for yard in yards if judged.chosen.errors else ():
         found = _ratio(judged, judged.chosen, yard)
         said.append(
             f"Descriptors, in the form chosen without the family in question, predict {energy} better than "
-            f"the {yard.name}: {_judge(found)}. Their errors are {_times(found, 'the latter')}."
+            f"the {yard.name}: {_judge(found)}. Their log errors are {_times(found, 'the latter')}."
         )
     return said
 

@@ -106,6 +106,6 @@ def _to_apply(findings: Iterable[Finding]) -> Measure:
     def of(measure: Measure, finding: Finding) -> Change:
         ours, theirs = finding.optimize_time_s, beside.get(finding.effect.subject)
         known = math.log(ours / theirs) if ours and theirs else None
-        return Change(measure=measure, basis="means over rounds" if known else "not known of both", mean=known)
+        return Change(measure=measure, basis="means over rounds" if known else "not known of both on a quiet host", mean=known)
 
     return Measure(name=TO_APPLY, label=LABELS[TO_APPLY], unit="", of=of, repeats=False)

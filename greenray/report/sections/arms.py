@@ -181,7 +181,7 @@ def _claims(held: Sequence[Held]) -> list[Block]:
         heading="What the paper found, and what these data say",
     )
     note = Text(
-        f"{GONZALEZ.title} ({GONZALEZ.date}, {GONZALEZ.source}); {GONZALEZ.figures}. A figure is taken to hold between half and "
+        f"{GONZALEZ.cited} A figure is taken to hold between half and "
         'twice as large (by logarithms), a direction from the first difference on, and "not less" where under 5 % is saved. A '
         "claim holds where the whole 95 % interval says so, it does not hold where none of it does, else it cannot be told."
     )

@@ -45,11 +45,11 @@ def show(found: list[Matrix], analysis: Analysis) -> Section:
     }
     rows = [*_predictors(matrix), *strongest(matrix)]
     table = without_empty(grid(rows, columns, text=("quantities",), heading="Descriptors and energy, then the strongest others"))
-    held = correlating.hold(MAVROMATIS.claims, matrix)
-    against = Bullets(heading="Held against the paper", items=tuple(correlating.sentence(one, MAVROMATIS) for one in held))
+    held = tuple(correlating.sentence(one, MAVROMATIS) for one in correlating.hold(MAVROMATIS.claims, matrix))
+    against = (Bullets(heading="Held against the paper", items=held), Text(MAVROMATIS.cited)) if held else ()
     tested = f"p is adjusted over all {len(matrix.pairs)} pairs of the matrix, from {MIN_UNITS_FOR_TEST} families on."
     pooled = Notes(items=pooling(matrix))
-    return section("correlations", "What goes together", Text(said), pooled, against, chart(matrix), table, Text(tested))
+    return section("correlations", "What goes together", Text(said), pooled, *against, chart(matrix), table, Text(tested))
 
 
 def told(found: Correlation) -> str:

@@ -12,6 +12,7 @@ from greenray.analysis.estimators.nested import Judged
 from greenray.analysis.estimators.predicted import GroupJudged
 from greenray.analysis.estimators.profiles import ProfileError
 from greenray.analysis.papers import predicting
+from greenray.analysis.papers.figures import MAVROMATIS
 from greenray.analysis.wording import coefficient, relative_error
 from greenray.report import charts
 from greenray.report.document import Block, Bullets, Chart, Grid, Notes, Section, Text, grid, section, without_empty
@@ -27,14 +28,11 @@ def show(estimators: Found, analysis: Analysis) -> Section:
         "neither epochs nor windows count as cases. Families are left out whole, and no form is chosen by the error shown. "
         "R² and rank correlation are of log energy, predicted and measured."
     )
-    said = [*predicting.on_profiles(estimators.profiles)]
-    for judged in estimators.judged:
-        several = f"{judged.group.phase}: " if len(estimators.judged) > 1 else ""
-        said += [several + sentence for sentence in predicting.on_descriptors(judged)]
     blocks: list[Block | None] = [
         explained,
         Notes(items=tuple(estimators.notes)),
-        Bullets(heading="What holds here", items=tuple(said)),
+        Bullets(heading="What holds here", items=tuple(predicting.sentences(estimators))),
+        Text(f"Held against {MAVROMATIS.cited}"),
         profile_table(estimators.profiles),
         profile_chart(estimators.profiles),
     ]

@@ -57,5 +57,5 @@ def test_the_sentence_has_both_sides_with_their_uncertainty_and_what_energy_is(t
     assert said.startswith(
         "MACs and training energy (estimated from CPU time): Mavromatis et al. (2024) has r 0.78 to 0.84 over 14 models,"
     )
-    assert "so 0.43 or more; here r 0." in said
+    assert "taken as 0.43 or more; here r 0." in said
     assert said.endswith(", n = 24): holds.")
