@@ -1,7 +1,8 @@
 """A training cell: epochs in windows, then the test split in fp32, then the checkpoint.
 
 On the cpu a window is an epoch. On a GPU it holds as many as it takes to be as long as a steady window, for an epoch may be over
-before the board's counter has moved a few times; where the model is evaluated after each epoch, it is one there too.
+before the board's counter has moved a few times; where something is asked after each epoch (the model's quality, or whether a
+tactic ends training), it is one there too.
 """
 
 import math
@@ -81,10 +82,12 @@ def train(
     """Train for so many epochs in windows that last `least_s` or hold one, the last of them included; raises Refused.
 
     `epoch`, `loss` and `train_accuracy` of a window are those of its last epoch. With `evaluate`, which is called after each
-    epoch and marks a window of its own, every window holds one. Returns the epochs that were trained: fewer if a tactic ends it.
+    epoch and marks a window of its own, and under a tactic that may end training, every window holds one.
+
+    Returns the epochs that were trained: fewer if a tactic ends it.
     """
     epoch, enough = 0, False
-    least_s = 0.0 if evaluate is not None else least_s
+    least_s = 0.0 if evaluate is not None or chain.held_out_share() else least_s
     while epoch < epochs and not enough:
         compiled = chain.compilations()
         with marker.window("epoch") as window:

@@ -13,7 +13,7 @@ and in a training cell, with `context.training`, instead of the first calls:
 
     tactic.prepare_training(step)         # it may wrap forward, backward and update
     ...                                   # steps; now and then, between epochs, with tactic.evaluating(model):
-    tactic.is_enough(progress)            # if it has held samples out: after each window of epochs
+    tactic.is_enough(progress)            # if it has held samples out: after each epoch
     tactic.end_training(model)            # what is evaluated and saved
 
 Importing a tactic's file must not import torch: `plan` and the config read `Params` only.

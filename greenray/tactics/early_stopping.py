@@ -39,7 +39,7 @@ class EarlyStoppingParams(Params):
 
 
 class EarlyStopping(Tactic[EarlyStoppingParams]):
-    """Asks the worker for the energy of the epochs after each window of them."""
+    """Asks the worker for the energy of the epochs after each of them."""
 
     name = "early-stopping"
     summary = "Ends training when the last epochs brought too little validation accuracy for the energy that they cost."

@@ -33,13 +33,13 @@ class Paced:
         return next(self.losses), 0.5
 
 
-def windows(times_s: Any, *, epochs: int, least_s: float, losses: Any = None) -> list[Window]:
+def windows(times_s: Any, *, epochs: int, least_s: float, losses: Any = None, tactic: str = "baseline") -> list[Window]:
     worker_end, cell_end = socket.socketpair()
     trainer: Any = Paced(iter(times_s), losses=iter(losses or itertools.count(1.0)))
     with worker_end, cell_end:
         marker = WindowMarker(Channel(cell_end), clock=lambda: trainer.now_s)
         try:
-            train(trainer, Chain([("baseline", {})]), marker, epochs=epochs, least_s=least_s)
+            train(trainer, Chain([(tactic, {})]), marker, epochs=epochs, least_s=least_s)
         finally:
             cell_end.shutdown(socket.SHUT_WR)
         worker, found = Channel(worker_end), []
@@ -68,6 +68,12 @@ def test_short_epochs_are_measured_together(epoch_s: float, epochs: int, least_s
     for window in found:
         assert window.end_s - window.start_s == pytest.approx(epoch_s * (window.epochs or 0))
         assert (window.samples, window.iterations) == (40 * (window.epochs or 0), 5 * (window.epochs or 0))
+
+
+def test_a_tactic_that_may_end_training_is_asked_after_every_epoch() -> None:
+    """However short they are: in one window of all epochs it could end nothing."""
+    found = windows(itertools.repeat(0.25), epochs=3, least_s=60.0, tactic="early-stopping")
+    assert [window.epochs for window in found] == [1, 1, 1]
 
 
 def test_divergence_ends_a_window_in_which_it_happens() -> None:
