@@ -273,7 +273,7 @@ def test_what_was_hardly_applied_is_marked_in_print_and_counted(tmp_path: Path) 
         sweep.visit(model, family=model, energy_j=0.01, tactics={"bf16": 0.7}, touched_macs_share=share)
     analysis = analyse(sweep.finish())
     write(analysis, tmp_path / "tables")
-    assert {row["hardly_applied"] for row in read(tmp_path / "tables", "over_models")} == {"1"}
+    assert {row["hardly_applied_models"] for row in read(tmp_path / "tables", "over_models")} == {"1"}
     tables = {name: (tmp_path / "tables" / f"{name}.tex").read_text(encoding="utf-8") for name in ("effects", "over_models")}
     assert tables["effects"].count("bf16 (hardly applied)") == 1
     assert "bf16 (hardly applied to 1 of 2)" in tables["over_models"]
