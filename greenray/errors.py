@@ -57,6 +57,10 @@ class Unsupported(CellError):
     status = "unsupported"
 
 
+NOT_TRIED = "not tried: an earlier round ended so"
+"""How the error of a cell begins that was given up for the end of an earlier round, which follows in brackets."""
+
+
 def first_line(said: object, *, longest: int = 200, otherwise: str | None = None) -> str:
     """What an error of somebody else's says, fit for a clause of a sentence: its first line with words in it.
 

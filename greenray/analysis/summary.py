@@ -11,6 +11,7 @@ from greenray.analysis.effects import NULL_CHECK
 from greenray.analysis.findings import Finding, Key
 from greenray.analysis.overall import OverallEffect
 from greenray.analysis.wording import count, span
+from greenray.errors import NOT_TRIED
 from greenray.tasks.base import QualityMeasure
 
 ACCURACY_LIMIT_POINTS = 1.0
@@ -135,6 +136,8 @@ def without_result(cells: Sequence[Arm], names: Mapping[Key, str]) -> list[str]:
         for arm in members:
             if not arm.ok and (arm.cell["round"], arm.cell["bracket"]) not in made_good:
                 reason = str(arm.cell["error"] or "no reason was written down").strip().rstrip(".")
+                if reason.startswith(f"{NOT_TRIED} ("):
+                    reason = reason.removeprefix(f"{NOT_TRIED} (").removesuffix(")")
                 failed[arm.cell["status"], reason].append(arm)
         for what, arms in failed.items():
             groups[arms[0].cell["tactic"], *what, _rounds(arms), _rounds(members)][names[arms[0].key]] = None

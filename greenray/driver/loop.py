@@ -16,7 +16,7 @@ from greenray.driver.pool import Died, Ended, Event, IdleRead, Pool, Refused, Wo
 from greenray.driver.progress import Interrupts, Snapshot, StopNow, Watcher, WorkerView, cell_label
 from greenray.driver.rounds import add_rounds
 from greenray.driver.windows import Windows
-from greenray.errors import ResourceError
+from greenray.errors import NOT_TRIED, ResourceError
 from greenray.power.sharing import IdlePower
 from greenray.processes.awake import AwakeClock
 from greenray.store import tables
@@ -239,7 +239,7 @@ class VisitLoop:
             self._commit(assignment, status="failed", error=error, error_kind="dependency", duration_s=0.0, host=None)
         for cell, end in self._plan.untold():
             assignment = Assignment(cell=cell, attempt=1, visit=None, order_in_visit=None, workers_sharing=1)
-            error = f"not tried: an earlier round ended so ({(end.error or end.status).rstrip('.')})"
+            error = f"{NOT_TRIED} ({(end.error or end.status).rstrip('.')})"
             self._commit(assignment, status=end.status, error=error, error_kind="dependency", duration_s=0.0, host=None)
 
     def _commit(self, assignment: Assignment, **end: Any) -> None:

@@ -9,6 +9,7 @@ from greenray.analysis import analyse
 from greenray.analysis.accuracy import AccuracyChange
 from greenray.analysis.summary import within_limit
 from greenray.analysis.wording import percent_change
+from greenray.errors import NOT_TRIED
 from greenray.report import build
 from greenray.report.document import Bullets, Grid, Notes, Tiles
 from greenray.report.sections.headline import best_tactics
@@ -174,6 +175,13 @@ def test_training_is_told_from_inference_where_tactics_are_compared_in_both(tmp_
     sweep = Sweep(out=tmp_path / "one", noise=0.0)
     sweep.cell("tf32", **refused, error="trained so already", phase="training")
     assert analyse(sweep.finish()).without_result == ("m: tf32 is unsupported (trained so already).",)
+
+
+def test_rounds_that_were_not_tried_share_the_reason_of_the_one_that_was(tmp_path: Path) -> None:
+    sweep = Sweep(out=tmp_path / "out")
+    for round_, why in enumerate(("no such kernel (ours)", f"{NOT_TRIED} (no such kernel (ours))"), start=1):
+        sweep.cell("tf32", energy_j=None, status="unsupported", error=why, model="m", repeated_id="r", round=round_)
+    assert analyse(sweep.finish()).without_result == ("m: tf32 is unsupported (no such kernel (ours)).",)
 
 
 def test_one_crash_in_five_rounds_is_not_said_of_all(tmp_path: Path) -> None:
