@@ -65,7 +65,8 @@ class ProfileError:
         median, worst: absolute relative error over models (0.1 = 10 %).
         share: mean part of the whole that the profile took.
         by_family: the error of each family of models.
-        runs: runs or cells behind it, `models` of so many models; `busy` where others took enough of the host to matter in some.
+        runs: runs or cells behind it, `models` of so many models; `busy` the share (0-1) beside which others took enough of the
+            host to matter.
     """
 
     phase: str
@@ -79,7 +80,7 @@ class ProfileError:
     models: int
     runs: int
     modelled: bool
-    busy: bool
+    busy: float
 
     @property
     def beginning(self) -> str:
@@ -226,5 +227,5 @@ def _error(known: Sequence[tuple[Course, int, float]], *, phase: str, unit: str,
         models=len(means),
         runs=len(known),
         modelled=any(course.modelled for course, _, _ in known),
-        busy=any(course.busy for course, _, _ in known),
+        busy=fmean(course.busy for course, _, _ in known),
     )

@@ -143,6 +143,8 @@ def test_one_epoch_is_no_epochs_and_a_busy_host_is_named() -> None:
         "Short profiles predict the total of training within 5 % (measured on a busy host): holds from the first"
     )
     assert "in the median after 1 epoch, and" in said
+    partly, _ = on_profiles(errors([*runs, course(10, 10, model="quiet")], []))
+    assert partly.startswith("Short profiles predict the total of training within 5 % (in part measured on a busy host): holds")
 
 
 def test_a_store_of_modelled_energy_says_what_it_is_about(tmp_path: Path) -> None:
