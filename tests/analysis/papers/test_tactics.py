@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from greenray.analysis import analyse
-from greenray.analysis.devices import boards, side_by_side
+from greenray.analysis.devices import side_by_side
 from greenray.analysis.papers import tactics
 from greenray.analysis.papers.claim import Held
 from greenray.analysis.papers.figures import GONZALEZ
@@ -20,7 +20,7 @@ QUANTIZED = {"size_bytes": 1_080_000, "parameters_bytes": 240_000}
 
 def held(sweep: Sweep, tactic: str) -> dict[str, Held]:
     analysis = analyse(sweep.finish())
-    rows = side_by_side(analysis.arms, [finding.effect for finding in analysis.findings], boards(analysis.frames))
+    rows = side_by_side(analysis.arms, [finding.effect for finding in analysis.findings])
     found = tactics.hold(GONZALEZ.claims, analysis.overall, analysis.findings, rows)
     return {one.claim.measure: one for one in found if one.claim.subject == tactic}
 
