@@ -60,7 +60,7 @@ def test_tables_for_papers_and_machines_say_it_too(tmp_path: Path) -> None:
     whole = {"touched_parameters_share": 1.0, "touched_macs_share": 1.0}
     analysis = analyse(made(tmp_path / "out", FEW, whole, whole).finish())
     short = next(block for block in over_models(analysis).blocks if isinstance(block, Grid))
-    assert short.rows[0][0] == "compile (hardly applied to 1 model)"
+    assert short.rows[0][0] == "compile (hardly applied to 1 of 3)"
     found = tables.build(analysis, (".effects", ".over_models"))
     assert {(row["label"], row["hardly_applied"]) for row in found["effects"].rows} == {
         ("m0", True),
@@ -69,7 +69,7 @@ def test_tables_for_papers_and_machines_say_it_too(tmp_path: Path) -> None:
     }
     assert [line[1] for line in found["effects"].printed.rows] == ["compile (hardly applied)", "compile", "compile"]
     assert {row["hardly_applied_models"] for row in found["over_models"].rows} == {1}
-    assert {line[0] for line in found["over_models"].printed.rows} == {"compile (hardly applied to 1 model)"}
+    assert {line[0] for line in found["over_models"].printed.rows} == {"compile (hardly applied to 1 of 3)"}
 
 
 def over_models(analysis: Analysis) -> Section:
