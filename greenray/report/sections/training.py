@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from greenray.analysis import reaching
 from greenray.analysis.analyse import Analysis
+from greenray.analysis.arms import json_of
 from greenray.analysis.training import SHARES, Evaluated, Figure, Training, TrainingRun, trainings
-from greenray.analysis.wording import UNKNOWN, common, count, quality, quantity
+from greenray.analysis.wording import UNKNOWN, common, count, quality, quantity, setting
 from greenray.report import charts
 from greenray.report.document import Bullets, Chart, Grid, Notes, Section, Text, grid, section, without_empty
 
@@ -24,7 +25,6 @@ def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
         {
             "model": lambda r: analysis.labels[r.arm.key],
             "tactic": lambda r: r.named,
-            "settings": lambda r: r.settings,
             "epochs": lambda r: str(r.epochs),
             "energy / epoch": lambda r: quantity(r.epoch_energy_j, "J"),
             "energy, all epochs": lambda r: quantity(r.energy_j, "J"),
@@ -34,14 +34,22 @@ def show(runs: Sequence[TrainingRun], analysis: Analysis) -> Section:
             f"test {measure}": lambda r: quality(r.arm.measure, *(r.arm.cell[f"accuracy{end}"] for end in ("", "_low", "_high"))),
             "grade": lambda r: r.arm.grade or UNKNOWN,
         },
-        text=("model", "tactic", "settings"),
+        text=("model", "tactic"),
     )
-    modelled = Text("Energies are estimated from CPU time.") if any(run.arm.modelled for run in runs) else None
+    said = [f"All with {alike}." if (alike := settings_of_all(runs)) else ""]
+    said += ["Energies are estimated from CPU time."] if any(run.arm.modelled for run in runs) else []
+    explained = Text(text) if (text := " ".join(filter(None, said))) else None
     grouped = trainings(runs)
     told = [training for training in grouped if all(run.why_no_quality_to_reach is None for run in training.runs)]
     reached = Bullets(heading="Energy to reach a quality", items=reaching.sentences(told))
     blocks = (reached, to_share(told, analysis, measure), course(told, analysis), untold(grouped))
-    return section("training", "Training", modelled, without_empty(table), *blocks)
+    return section("training", "Training", explained, without_empty(table), *blocks)
+
+
+def settings_of_all(runs: Sequence[TrainingRun]) -> str:
+    """What was set alike in all of them; labels name what was not."""
+    first, *others = [json_of(run.arm.cell, "hyperparameters") for run in runs]
+    return ", ".join(setting(name, value) for name, value in first.items() if all(other.get(name) == value for other in others))
 
 
 def to_share(told: Sequence[Training], analysis: Analysis, measure: str) -> Grid | None:
@@ -51,7 +59,6 @@ def to_share(told: Sequence[Training], analysis: Analysis, measure: str) -> Grid
     columns: dict[str, Callable[[Training], str]] = {
         "model": lambda t: analysis.labels[t.arm.key],
         "tactic": lambda t: t.runs[0].named,
-        "settings": lambda t: t.runs[0].settings,
         "rounds": lambda t: str(t.rounds),
         f"best {measure}": lambda t: _mean(
             t, lambda run: run.best, lambda value: quality(t.arm.measure, min(value, 1.0)), spoiled=False
@@ -60,7 +67,7 @@ def to_share(told: Sequence[Training], analysis: Analysis, measure: str) -> Grid
     for share in SHARES:
         columns |= _columns_of(share)
     heading = "Until the model first reached so much of its own best: energy and time of the epochs, evaluations not included"
-    return grid(told, columns, text=("model", "tactic", "settings"), heading=heading)
+    return grid(told, columns, text=("model", "tactic"), heading=heading)
 
 
 def _columns_of(share: float) -> dict[str, Callable[[Training], str]]:
