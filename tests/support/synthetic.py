@@ -248,7 +248,7 @@ class Sweep:
         noisy = None if energy_j is None else energy_j * samples * math.exp(self.rng.gauss(0, self.noise))
         window = self._window(index, "steady", start=10.0 + index, end=11.0 + index, energy_j=noisy, samples=samples)
         slow = (energy_j or 0.004) / 10 if time_s is None else time_s
-        window |= {"end_monotonic_s": 10.0 + index + slow * samples, "duration_s": slow * samples}
+        window |= {"end_monotonic_s": window["start_monotonic_s"] + slow * samples, "duration_s": slow * samples}
         return window | {"latency_p50_s": slow * 32, "latency_p95_s": slow * 40, "latency_p99_s": slow * 50}
 
     def _window(self, index: int, kind: str, *, start: float, end: float, energy_j: float | None, samples: int) -> dict[str, Any]:
@@ -288,14 +288,6 @@ def quickstart(out: Path, *, rounds: int = 1, models: Mapping[str, tuple[str, fl
     for model, (family, energy_j) in models.items():
         sweep.train(model, family=family, epochs_j=[20.0 + (index == 0) for index in range(10)])
         sweep.rounds(rounds, model, family=family, energy_j=energy_j, tactics=TACTICS)
-        sweep.cell(
-            "int8-dynamic",
-            energy_j=None,
-            status="unsupported",
-            error="needs a newer processor",
-            model=model,
-            model_family=family,
-            visit=1,
-            block_id=f"b1-{model}-1",
-        )
+        why: dict[str, Any] = {"energy_j": None, "status": "unsupported", "error": "needs a newer processor"}
+        sweep.cell("int8-dynamic", **why, model=model, model_family=family, visit=1, block_id=f"b1-{model}-1")
     return sweep.finish()
