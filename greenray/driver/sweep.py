@@ -98,6 +98,7 @@ def _settings(config: SweepConfig, *, store: Store, probe: str) -> WorkerSetting
         cell_memory_bytes=config.limits.cell_memory_bytes,
         trust=config.trust,
         wall_meter=config.host.wall_meter and config.host.wall_meter.starting_at(config.folder),
+        rehearsal=config.rehearsal,
         environment=tuple((name, os.environ[name]) for name in _PASSED_ON if name in os.environ),
     )
 

@@ -18,6 +18,7 @@ class WorkerSettings:
         out: address of the store; by `probe`, the key of an object there, a worker tells that it sees the driver's.
         cell_memory_bytes: memory that a cell may take, where that is less than its share of the host's.
         wall_meter: its address may hold a password and is never shown.
+        rehearsal: nothing measured is a result, so cells of a tactic may begin with what others have compiled.
         environment: variables for the worker's process (with `ray start` it would have the raylet's, not the driver's).
     """
 
@@ -30,6 +31,7 @@ class WorkerSettings:
     cell_memory_bytes: int | None
     trust: Trust
     wall_meter: WallMeter | None = None
+    rehearsal: bool = False
     environment: tuple[tuple[str, str], ...] = ()
 
 

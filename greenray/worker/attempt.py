@@ -72,8 +72,10 @@ def run_attempt(
         info = replace(info, power_limit_w=limits.enforced_w)  # somebody may have set another since the worker started
     started_at = datetime.now(UTC)
     with contextlib.ExitStack() as kept:
-        # Compiled graphs and kernels may come from an earlier round, never from another cell. The threads are compiled in.
-        lent = kept.enter_context(caches.lend(f"{cell.repeated_id}-{threads}"))
+        # Compiled graphs and kernels may come from an earlier round, and but for rehearsals never from another cell. The threads
+        # are compiled in.
+        lender = cell.tactic_slug if settings.rehearsal else cell.repeated_id
+        lent = kept.enter_context(caches.lend(f"{lender}-{threads}"))
         log_path = kept.enter_context(store.log_file(f"logs/{cell.cell_id}.{assignment.attempt}.log"))
         recording = instrument.record()
         kept.callback(recording.stop)

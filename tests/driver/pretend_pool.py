@@ -64,6 +64,7 @@ def settings_of(out: Path, config: SweepConfig) -> WorkerSettings:
         cell_timeout_s=60,
         cell_memory_bytes=None,
         trust=config.trust,
+        rehearsal=config.rehearsal,
     )
 
 

@@ -87,3 +87,19 @@ def test_a_round_begins_with_what_the_one_before_has_compiled_and_gives_the_wind
         spoiled = own.filter(pl.col("contention").is_not_null()).height
         assert result.contended == (spoiled > 0)
         assert own.height - spoiled == wanted or own.height == wanted + 3
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_only_in_a_rehearsal_a_cell_begins_with_what_another_has_compiled(tmp_path: Path, rehearsal: bool) -> None:
+    measure = {"window_s": 0.05, "max_windows": 1, "min_counter_updates": 1, "idle_s": 5, "quiet_wait_s": 0}
+    config = config_of(fresh("compile", rounds=1, batch_sizes=[8, 16]), measure=measure)
+    config = config.model_copy(update={"rehearsal": rehearsal})
+    cells = [cell for block in expand(config, auto_device="cpu") for cell in block.cells]
+    instrument = Instrument(accelerator=None, hz=50, cpu_model=CpuModel())
+    with Spawn(target="tests.driver.pretend_cell:compiles") as launcher, CompileCaches(parent=tmp_path) as caches:
+        for cell in cells:
+            run(cell, config=config, out=tmp_path / "out", instrument=instrument, launcher=launcher, caches=caches)
+    instrument.close()
+    rows = {row["cell_id"]: row for row in reader.scan(LocalStore(str(tmp_path / "out")), table="cells").collect().to_dicts()}
+    assert [rows[cell.cell_id]["warm"] for cell in cells] == [False, rehearsal]
