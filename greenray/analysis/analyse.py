@@ -103,6 +103,6 @@ def analyse_frames(frames: Frames, *, prices: Path | None = None, region: str | 
         training=tuple(training_runs(frames, cells)),
         caveats=(*found, *caveats.of_wall(frames)),
         grades=grades(frames.work["grade"]),
-        unit=wording.common((effect.unit for effect in by_model), "sample"),
+        unit=wording.common([effect.unit for effect in by_model] or [arm.cell["unit"] or "sample" for arm in cells], "sample"),
         measure=wording.common((effect.arms[0].measure.name for effect in by_model), "quality"),
     )

@@ -121,7 +121,7 @@ def course(told: Sequence[Training], analysis: Analysis) -> Chart | None:
     ]
     wide = 0 < 20 * min(energies) < max(energies)
     layout = {
-        "height": 460,
+        "height": 420 + 40 * len(traces),  # of which the legend takes half, a line each
         "xaxis": {"title": {"text": f"energy of the epochs so far, {prefix}J"}} | ({"type": "log"} if wide else {}),
         "yaxis": {"title": {"text": f"{measure.name}, %"}, "zeroline": False},
     }
