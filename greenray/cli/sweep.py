@@ -78,9 +78,9 @@ def one_model(model: str, *, dataset: str | None, tactics: str | None) -> "Sweep
     from greenray.tasks.registry import DEFAULT, task_class
 
     task = task_class(DEFAULT)
-    architecture, _, preset = model.rpartition("-")
-    fresh = (architecture, preset) in task.presets
-    spec: dict[str, Any] = {"architecture": architecture, "preset": preset} if fresh else {"id": model}
+    named = {f"{architecture}-{preset}": (architecture, preset) for architecture, preset in task.presets}  # both may hold dashes
+    fresh = named.get(model)
+    spec: dict[str, Any] = {"id": model} if fresh is None else {"architecture": fresh[0], "preset": fresh[1]}
     names = [name.strip() for name in (tactics or "default").split(",")]
     chains = [name.split("+") if "+" in name else name for name in names]
     slug = re.sub(r"[^a-z0-9._-]+", "-", model.lower()).strip("-._") or "model"

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from greenray.cli.app import main
+from greenray.cli.sweep import one_model
 from greenray.store.registry import open_store
 from greenray.store.tables import write_manifest
+from greenray.tasks.registry import DEFAULT, task_class
 from tests.support.described import EXPONENT, JOULES_PER_MAC, made_models, true_energy_j, write_store
 from tests.support.driving import drive, make_task, preset
 from tests.support.running import sentence
@@ -108,6 +110,12 @@ def test_a_model_that_was_never_measured_is_built_without_weights_and_predicted(
     ):
         assert part in text, part
     assert "measured already" not in text
+
+
+def test_every_preset_is_a_model_by_its_name() -> None:
+    for architecture, kind in task_class(DEFAULT).presets:
+        (model,) = one_model(f"{architecture}-{kind}", dataset=None, tactics="baseline").experiments[0].models
+        assert (model.architecture, model.preset) == (architecture, kind)
 
 
 def test_a_measured_model_is_shown_beside_its_prediction(store: Path) -> None:
