@@ -28,7 +28,7 @@ _FROM_CELL = {
     "seed",
 }
 _FROM_INFO = ("host", "cpu_name", "gpu_uuid", "gpu_name", "power_limit_w", "driver_version")
-_NO_COLUMNS = {"type", "status", "error", "refused", "device_error", "labels", "predictions", "versions"}
+_NO_COLUMNS = {"type", "status", "error", "refused", "resource", "device_error", "labels", "predictions", "versions"}
 
 
 def cell_row(
